@@ -1,0 +1,187 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+/// One setting for every target of ours (STYLE: the compiler guards what it can).
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+/// A room of the tree: module name = folder path, so an import line says where to look.
+func room(_ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil)
+    -> Target
+{
+    .target(
+        name: folder.split(separator: "/").joined(), dependencies: dependencies, path: folder, exclude: exclude,
+        resources: resources, swiftSettings: strict)
+}
+
+/// A program: a room with an entry point.
+func program(_ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .executableTarget(
+        name: folder.split(separator: "/").joined(), dependencies: dependencies, path: folder, exclude: exclude,
+        swiftSettings: strict)
+}
+
+/// The tests of a room.
+func tests(_ folder: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = [])
+    -> Target
+{
+    .testTarget(
+        name: folder.split(separator: "/").joined() + "Tests", dependencies: dependencies, path: "Tests/" + folder,
+        exclude: exclude, resources: resources, swiftSettings: strict)
+}
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
+let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
+let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
+let jwt: Target.Dependency = .product(name: "JWTKit", package: "jwt-kit")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+
+var package = Package(
+    name: "roost",
+    products: [
+        .executable(name: "roost-manager", targets: ["ManagerDaemon"]),
+        .executable(name: "roost-agent", targets: ["AgentDaemon"]),
+        .executable(name: "roost", targets: ["ManagerCommand"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+    ],
+    targets: [
+        // C libraries: one module map each, and one owning wrapper beside its only user.
+        .systemLibrary(name: "COpenSSL", path: "CLibraries/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZstd", path: "CLibraries/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(
+            name: "CSQLite", path: "CLibraries/CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(
+            name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
+
+        // Protocol: the contract between the two sides. No I/O.
+        room("Protocol/Model", []),
+        room("Protocol/Messages", [protobuf], exclude: ["roost.proto"]),
+        room("Protocol/Wire", ["ProtocolModel", "ProtocolMessages", protobuf]),
+        room("Protocol/Trust", ["ProtocolModel", crypto, x509, asn1]),
+        room("Protocol/Transfer", ["ProtocolModel", "ProtocolMessages", crypto, protobuf]),
+
+        // Process: what every Roost daemon does as a process.
+        room("Process/Settings", [configuration, yams]),
+        room("Process/Log", [logging]),
+
+        // ChunkPlane: chunks of images over TLS, served and pulled by both sides on threads of their own.
+        room(
+            "ChunkPlane",
+            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "COpenSSL", "CZstd",
+             crypto, logging, protobuf]),
+
+        // Manager: the authoritative record.
+        room("Manager/Model", ["ProtocolModel"]),
+        room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
+        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt]),
+        room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
+        room("Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
+        room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
+        room(
+            "Manager/Images",
+            ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, subprocess, logging, protobuf]),
+        room(
+            "Manager/Fleet",
+            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "ManagerModel",
+             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioSSL, logging,
+             lifecycle, protobuf]),
+        room(
+            "Manager/API",
+            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerPlacement", "ManagerLifecycle",
+             "ManagerFleet", "ManagerAccounting", "ManagerImages", hummingbird, hummingbirdTLS, logging, nio, nioSSL]),
+        program(
+            "Manager/Daemon",
+            ["ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel", "ManagerStore",
+             "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImages", "ManagerAPI",
+             arguments, lifecycle, logging, nioSSL, x509, crypto]),
+        program("Manager/Command", [arguments, httpClient, nio, nioSSL]),
+
+        // Agent: one on each host.
+        room("Agent/Reconcile", ["ProtocolModel"]),
+        room("Agent/Hypervisor", ["ProtocolModel", "CLibvirt", subprocess, logging]),
+        room("Agent/Images", ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, logging]),
+        room("Agent/Devices", ["ProtocolModel"]),
+        room("Agent/Network", ["ProtocolModel", "AgentHypervisor", logging]),
+        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
+        room(
+            "Agent/Uplink",
+            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioSSL,
+             logging, protobuf]),
+        program(
+            "Agent/Daemon",
+            ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
+             "ChunkPlane", "AgentReconcile", "AgentHypervisor", "AgentImages", "AgentDevices", "AgentNetwork", "AgentUsage",
+             "AgentUplink", arguments, lifecycle, logging, protobuf]),
+
+        tests("Protocol/Model", ["ProtocolModel"]),
+        tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
+        tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509]),
+        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
+        tests("Process/Settings", ["ProcessSettings"]),
+        tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
+        tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Identity", ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Manager/Fleet", ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/API", ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Command", ["ManagerCommand"]),
+        tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
+        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
+        tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
+        tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
+        tests("Agent/Uplink", ["AgentUplink", "ProtocolWire", "ProtocolModel", "ProtocolMessages"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+package.targets.removeAll { target in !FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + (target.path ?? "")) }
+let targetNames = Set(package.targets.map(\.name))
+for target in package.targets {
+    target.dependencies.removeAll {
+        if case .byNameItem(let name, _) = $0 { return !targetNames.contains(name) }
+        return false
+    }
+}
+if !targetNames.contains("AgentDaemon") { package.products.removeAll { $0.name == "roost-agent" } }
+if !targetNames.contains("ManagerDaemon") { package.products.removeAll { $0.name == "roost-manager" } }
+if !targetNames.contains("ManagerCommand") { package.products.removeAll { $0.name == "roost" } }

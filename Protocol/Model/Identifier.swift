@@ -1,0 +1,93 @@
+public import Foundation
+
+/// What an identifier names. Each kind is its own type, so that a node's ID never passes for an instance's.
+public protocol IdentifierKind: Sendable {
+    /// The noun as it stands in messages to people, such as `instance`.
+    static var noun: String { get }
+}
+
+/// A UUID that knows what it names.
+///
+/// New identifiers are UUID version 7 (RFC 9562 §5.7): they sort by creation time, which keeps index pages of the store
+/// together and lets a list be paged by identifier alone.
+public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomStringConvertible, Codable {
+    public let uuid: UUID
+
+    public init(_ uuid: UUID) {
+        self.uuid = uuid
+    }
+
+    /// Reads the canonical 36-character form, in either case; anything else is `nil`.
+    public init?(_ text: some StringProtocol) {
+        guard text.utf8.count == 36, let uuid = UUID(uuidString: String(text)) else { return nil }
+        self.uuid = uuid
+    }
+
+    /// A fresh version 7 identifier; `random` is passed in so that a simulation replays.
+    public static func generate(at now: Timestamp, using random: inout some RandomNumberGenerator) -> Self {
+        let milliseconds = UInt64(clamping: now.milliseconds)
+        let high = (milliseconds << 16) | 0x7000 | (random.next() & 0x0FFF)
+        let low = 0x8000_0000_0000_0000 | (random.next() >> 2)
+        func byte(_ word: UInt64, _ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: word >> (56 - 8 * index)) }
+        return Self(
+            UUID(
+                uuid: (
+                    byte(high, 0), byte(high, 1), byte(high, 2), byte(high, 3), byte(high, 4), byte(high, 5),
+                    byte(high, 6), byte(high, 7), byte(low, 0), byte(low, 1), byte(low, 2), byte(low, 3),
+                    byte(low, 4), byte(low, 5), byte(low, 6), byte(low, 7)
+                )))
+    }
+
+    /// A fresh identifier from the system's random source.
+    public static func generate(at now: Timestamp) -> Self {
+        var random = SystemRandomNumberGenerator()
+        return generate(at: now, using: &random)
+    }
+
+    /// Lower case, 36 characters.
+    public var description: String { uuid.uuidString.lowercased() }
+
+    public static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        let text = try container.decode(String.self)
+        guard let id = Self(text) else {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not an identifier of a \(Kind.noun)")
+        }
+        self = id
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+public enum InstanceKind: IdentifierKind { public static let noun = "instance" }
+public enum NodeKind: IdentifierKind { public static let noun = "node" }
+public enum ImageKind: IdentifierKind { public static let noun = "image" }
+public enum FlavorKind: IdentifierKind { public static let noun = "flavor" }
+public enum UserKind: IdentifierKind { public static let noun = "user" }
+public enum AccountKind: IdentifierKind { public static let noun = "account" }
+public enum KeyPairKind: IdentifierKind { public static let noun = "key pair" }
+public enum OperationKind: IdentifierKind { public static let noun = "operation" }
+public enum BootKind: IdentifierKind { public static let noun = "boot" }
+public enum SpoolKind: IdentifierKind { public static let noun = "usage spool" }
+public enum TokenKind: IdentifierKind { public static let noun = "token" }
+public enum SiteKind: IdentifierKind { public static let noun = "site" }
+
+public typealias InstanceID = ID<InstanceKind>
+public typealias NodeID = ID<NodeKind>
+public typealias ImageID = ID<ImageKind>
+public typealias FlavorID = ID<FlavorKind>
+public typealias UserID = ID<UserKind>
+public typealias AccountID = ID<AccountKind>
+public typealias KeyPairID = ID<KeyPairKind>
+public typealias OperationID = ID<OperationKind>
+/// One boot of a host's kernel, from `/proc/sys/kernel/random/boot_id`.
+public typealias BootID = ID<BootKind>
+/// One life of an agent's usage spool: a spool that was lost and begun anew has another identifier.
+public typealias SpoolID = ID<SpoolKind>
+public typealias TokenID = ID<TokenKind>
+public typealias SiteID = ID<SiteKind>

@@ -1,0 +1,19 @@
+/// Limits that both sides know. Each bounds what the other side can make this one hold (P10).
+public enum Limits {
+    /// A frame's payload. An inventory of a large host or a full assignment set page is well below.
+    public static let framePayloadBytes = 4 * 1024 * 1024
+    /// The first frame of a session comes from a peer that is not known yet.
+    public static let firstFramePayloadBytes = 64 * 1024
+    /// Data of one chunk of an image, before compression (DESIGN §6).
+    public static let chunkBytes = 4 * 1024 * 1024
+    /// Concurrent multiplexed streams in one session.
+    public static let streamsPerSession = 256
+    /// Frames that may wait for a slow peer before its session ends.
+    public static let queuedFrames = 1024
+    /// Samples in one usage batch.
+    public static let samplesPerBatch = 5000
+    /// User data of an instance, as cloud-init's sources allow it.
+    public static let userDataBytes = 64 * 1024
+    /// The largest image, raw: 16 TiB.
+    public static let imageBytes: Int64 = 16 << 40
+}
