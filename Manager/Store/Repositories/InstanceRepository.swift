@@ -70,6 +70,10 @@ public struct InstanceRepository {
                 .map { try $0.text("ip_address") })
     }
 
+    public func hasMACAddress(_ address: String) throws -> Bool {
+        try !sql.query("SELECT 1 FROM instances WHERE mac_address = ?", address).isEmpty
+    }
+
     /// Adds the instance, makes its claim and puts it into its node's assignment set.
     public func insert(_ instance: Instance) throws {
         let revision = try sql.nodes.nextAssignmentRevision(instance.node)
