@@ -120,6 +120,11 @@ public struct AgentSession: Sendable {
         }
     }
 
+    /// This side was busy with the peer's last message and read nothing meanwhile: that silence is not the peer's.
+    public mutating func resumed(at now: Uptime) {
+        if state == .established { heard(at: now) }
+    }
+
     /// Whether a message may be sent now. An agent that asks for a new certificate notes it here.
     public mutating func admits(_ message: Message) -> Bool {
         guard state == .established else { return false }

@@ -169,9 +169,13 @@ public struct ManagerSession: Sendable {
         }
     }
 
-    /// Whether a message may be sent now.
-    public func admits(_ message: Message) -> Bool {
-        guard state == .established else { return false }
+    /// This side was busy with the peer's last message and read nothing meanwhile: that silence is not the peer's.
+    public mutating func resumed(at now: Uptime) {
+        if state == .established { lastHeard = now }
+    }
+
+    /// Whether a message is one that the manager's work sends once a session stands.
+    public static func admits(_ message: Message) -> Bool {
         switch message {
         case .assignmentSet, .usageAcknowledgement: return true
         default: return false
