@@ -30,6 +30,8 @@ public struct TLSCredentials: Sendable {
 public final class TLSContext: Sendable {
     public enum Side: Sendable { case server, client }
 
+    /// `SSL_OP_IGNORE_UNEXPECTED_EOF`, a macro that Swift does not see.
+    private static let ignoreUnexpectedEnd: UInt64 = 1 << 7
     static let protocolName = Array("roost-chunks/1".utf8)
 
     // SAFETY: an SSL_CTX is reference-counted and safe to share between threads once it is set up; it is never changed
@@ -46,6 +48,9 @@ public final class TLSContext: Sendable {
         // connection.
         _ = SSL_CTX_ctrl(raw, SSL_CTRL_SET_SESS_CACHE_MODE, 0, nil)
         _ = SSL_CTX_set_num_tickets(raw, 0)
+        // A peer that ends without a TLS goodbye is an end like any other here: frames and data have lengths of their own,
+        // so that nothing can be cut off unnoticed.
+        _ = SSL_CTX_set_options(raw, Self.ignoreUnexpectedEnd)
         // OpenSSL only proves that the peer has the key of the certificate it shows; whom the certificate names and who
         // signed it is judged by the site's verifier right after the handshake, so that each reason has its own code.
         SSL_CTX_set_verify(raw, SSL_VERIFY_PEER) { _, _ in 1 }

@@ -48,7 +48,9 @@ final class CachedImage: @unchecked Sendable {
         guard let file = try? CacheFile(path: files.partial, flags: O_RDWR),
             (try? file.size()) == manifest.sizeBytes,
             let saved = CacheFile.contents(files.bitmap, limit: manifest.chunkCount / 8 + 1),
-            let bitmap = ChunkBitmap(count: manifest.chunkCount, bytes: saved)
+            let bitmap = ChunkBitmap(count: manifest.chunkCount, bytes: saved),
+            // Zero chunks are marked before anything is received; a bitmap without them is not one of ours.
+            (0..<manifest.chunkCount).allSatisfy({ !manifest.isZero($0) || bitmap.contains($0) })
         else { return }
         self.manifest = manifest
         self.file = file

@@ -19,19 +19,26 @@ struct Converter: Sendable {
     /// Seconds on the wall: a slow disk writes 20 MB/s.
     var timeLimit: Int64 { 300 + virtualSize / 20_000_000 }
 
-    /// The whole argument vector. `isRoot` says whether a namespace without network can be made.
-    func commandLine(isRoot: Bool) -> [String] {
+    /// Whether a namespace without network can be made: root can, outside of containers that forbid it.
+    static func canIsolate() async -> Bool {
+        guard geteuid() == 0, access(namespace, X_OK) == 0 else { return false }
+        guard case .succeeded? = try? await execute(namespace, ["--net", "--", "/bin/true"]) else { return false }
+        return true
+    }
+
+    /// The whole argument vector.
+    func commandLine(isolated: Bool) -> [String] {
         let limits = [
             Self.limiter, "--as=\(Self.addressSpaceBytes)", "--cpu=\(timeLimit)", "--core=0",
             // A little more than the raw image: a VHD may be rounded up to whole cylinders.
-            "--fsize=\(virtualSize + 64 << 20)", "--",
+            "--fsize=\(virtualSize + (64 << 20))", "--",
         ]
         let convert = [Self.program, "convert", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", source, target]
-        return (isRoot ? [Self.namespace, "--net", "--"] : []) + limits + convert
+        return (isolated ? [Self.namespace, "--net", "--"] : []) + limits + convert
     }
 
-    func run() async throws(ImageError) {
-        var command = commandLine(isRoot: geteuid() == 0)
+    func run(isolated: Bool) async throws(ImageError) {
+        var command = commandLine(isolated: isolated)
         for program in [Self.program, Self.limiter] where access(program, X_OK) != 0 {
             throw .converterMissing(program)
         }

@@ -143,7 +143,12 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         if let name = inspected.format.converterName {
             raw = staging(image, "raw")
             progress(ImportProgress(phase: .converting, percent: 0))
-            try await Converter(format: name, source: upload, target: raw, virtualSize: inspected.virtualSize).run()
+            let isolated = await Converter.canIsolate()
+            if !isolated {
+                logger.warning("converting without a network namespace; run as root where namespaces are allowed")
+            }
+            try await Converter(format: name, source: upload, target: raw, virtualSize: inspected.virtualSize)
+                .run(isolated: isolated)
         }
         progress(ImportProgress(phase: .packing, percent: 50))
         let cancellation = Cancellation()
