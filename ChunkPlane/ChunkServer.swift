@@ -1,7 +1,7 @@
-public import Logging
-public import ProtocolModel
 import Foundation
 import Glibc
+public import Logging
+public import ProtocolModel
 import Synchronization
 
 /// Judges a certificate (DER) that a peer proved to have the key of.

@@ -2,7 +2,10 @@ public import ProtocolModel
 
 /// A chunk as it travels.
 public struct EncodedChunk: Hashable, Sendable {
-    public enum Encoding: UInt8, Hashable, Sendable { case raw = 1, zstd = 2 }
+    public enum Encoding: UInt8, Hashable, Sendable {
+        case raw = 1
+        case zstd = 2
+    }
 
     public var encoding: Encoding
     public var bytes: [UInt8]

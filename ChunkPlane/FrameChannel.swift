@@ -43,7 +43,8 @@ struct FrameChannel {
     }
 
     /// Exactly `count` bytes that belong to no frame.
-    mutating func data(_ count: Int, deadline: ContinuousClock.Instant, doing: String) throws(TransferError) -> [UInt8] {
+    mutating func data(_ count: Int, deadline: ContinuousClock.Instant, doing: String) throws(TransferError) -> [UInt8]
+    {
         var bytes = decoder.takeRemainder()
         if bytes.count >= count {
             remainder = Array(bytes[count...])

@@ -83,7 +83,8 @@ enum Socket {
         while true {
             let left = deadline - .now
             guard left > .zero else { return false }
-            let milliseconds = Int32(clamping: left.components.seconds * 1000 + 1 + left.components.attoseconds / 1_000_000_000_000_000)
+            let milliseconds = Int32(
+                clamping: left.components.seconds * 1000 + 1 + left.components.attoseconds / 1_000_000_000_000_000)
             var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
             let answer = poll(&entry, 1, milliseconds)
             if answer > 0 { return true }

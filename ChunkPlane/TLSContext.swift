@@ -48,8 +48,8 @@ public final class TLSContext: Sendable {
         // connection.
         _ = SSL_CTX_ctrl(raw, SSL_CTRL_SET_SESS_CACHE_MODE, 0, nil)
         _ = SSL_CTX_set_num_tickets(raw, 0)
-        // A peer that ends without a TLS goodbye is an end like any other here: frames and data have lengths of their own,
-        // so that nothing can be cut off unnoticed.
+        // A peer that ends without a TLS goodbye is an end like any other here: frames and data have lengths of their
+        // own, so that nothing can be cut off unnoticed.
         _ = SSL_CTX_set_options(raw, Self.ignoreUnexpectedEnd)
         // OpenSSL only proves that the peer has the key of the certificate it shows; whom the certificate names and who
         // signed it is judged by the site's verifier right after the handshake, so that each reason has its own code.

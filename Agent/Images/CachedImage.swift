@@ -35,7 +35,9 @@ final class CachedImage: @unchecked Sendable {
     func open() {
         condition.lock()
         defer { condition.unlock() }
-        guard let bytes = CacheFile.contents(files.manifest, limit: Manifest.maximumSerialisedBytes(imageBytes: Limits.imageBytes)),
+        guard
+            let bytes = CacheFile.contents(
+                files.manifest, limit: Manifest.maximumSerialisedBytes(imageBytes: Limits.imageBytes)),
             let manifest = try? Manifest(serialised: bytes)
         else { return }
         if let file = try? CacheFile(path: files.raw, flags: O_RDONLY), (try? file.size()) == manifest.sizeBytes {
@@ -168,7 +170,9 @@ final class CachedImage: @unchecked Sendable {
         manifest = nil
         recent = RecentChunks()
         // The manifest last: without the others it makes the next life of the agent begin anew.
-        for path in [files.raw, files.partial, files.bitmap, files.bitmap + ".new", files.manifest, files.manifest + ".new"] {
+        for path in [
+            files.raw, files.partial, files.bitmap, files.bitmap + ".new", files.manifest, files.manifest + ".new",
+        ] {
             unlink(path)
         }
         condition.broadcast()
@@ -236,8 +240,8 @@ final class CachedImage: @unchecked Sendable {
     }
 }
 
-/// The chunks that came last, as they travelled: the next host of a chain is right behind, and gets them without another
-/// compression. Bounded; what is not here is served raw from the file.
+/// The chunks that came last, as they travelled: the next host of a chain is right behind, and gets them without
+/// another compression. Bounded; what is not here is served raw from the file.
 struct RecentChunks {
     private static let maximumBytes = 32 << 20
     private var chunks: [Int: EncodedChunk] = [:]

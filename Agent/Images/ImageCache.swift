@@ -76,8 +76,8 @@ public final class ImageCache: Sendable, ChunkSourceStore {
 
     // MARK: What should be
 
-    /// Takes the whole set of images that this host should hold. Starts what is missing, gives running fetches their new
-    /// sources, and stops fetches of images that are not in the set; what those held stays until `remove`.
+    /// Takes the whole set of images that this host should hold. Starts what is missing, gives running fetches their
+    /// new sources, and stops fetches of images that are not in the set; what those held stays until `remove`.
     public func apply(_ assignments: [ImageAssignmentValue]) {
         let stopping = state.withLock { state -> [ImageFetch] in
             state.assignments = Dictionary(assignments.map { ($0.image, $0) }, uniquingKeysWith: { $1 })

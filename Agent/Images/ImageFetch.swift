@@ -189,7 +189,9 @@ final class ImageFetch: @unchecked Sendable {
         guard duration > .zero else { return }
         condition.lock()
         defer { condition.unlock() }
-        if !stopped { _ = condition.wait(until: Date(timeIntervalSinceNow: Double(duration.milliseconds) / 1000 + 0.001)) }
+        if !stopped {
+            _ = condition.wait(until: Date(timeIntervalSinceNow: Double(duration.milliseconds) / 1000 + 0.001))
+        }
     }
 
     private func report(_ state: ImageStatusValue.State, reason: String = "", force: Bool = false) {

@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import Subprocess
 
-/// Runs `qemu-img` on a file that was inspected: format forced, no shell, no network, bounded in memory, processor time,
-/// file size and time on the wall.
+/// Runs `qemu-img` on a file that was inspected: format forced, no shell, no network, bounded in memory, processor
+/// time, file size and time on the wall.
 struct Converter: Sendable {
     static let program = "/usr/bin/qemu-img"
     private static let limiter = "/usr/bin/prlimit"
@@ -33,7 +33,9 @@ struct Converter: Sendable {
             // A little more than the raw image: a VHD may be rounded up to whole cylinders.
             "--fsize=\(virtualSize + (64 << 20))", "--",
         ]
-        let convert = [Self.program, "convert", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", source, target]
+        let convert = [
+            Self.program, "convert", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", source, target,
+        ]
         return (isolated ? [Self.namespace, "--net", "--"] : []) + limits + convert
     }
 

@@ -43,7 +43,8 @@ public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
         case .diskFull(let path): "the disk that holds \(path) is full; free space on the manager and try again"
         case .conversionFailed(let reason): "the image could not be converted to raw: \(reason)"
         case .conversionTimedOut(let seconds): "the conversion to raw was stopped after \(seconds) s"
-        case .converterMissing(let program): "\(program) is not installed on the manager; install qemu-utils and util-linux"
+        case .converterMissing(let program):
+            "\(program) is not installed on the manager; install qemu-utils and util-linux"
         case .cancelled: "the import was cancelled"
         case .busy: "too many images are being worked on; try again later"
         case .file(let path, let reason): "\(path): \(reason)"

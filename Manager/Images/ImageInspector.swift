@@ -127,7 +127,9 @@ enum FormatDetector {
                 .externalExtent,
                 "the file is a VMDK descriptor, which names other files; upload one monolithic VMDK")
         }
-        if first.slice(0, 512).count == 512, first.has("ustar", at: 257) { return unsupported("a tar archive; unpack it first") }
+        if first.slice(0, 512).count == 512, first.has("ustar", at: 257) {
+            return unsupported("a tar archive; unpack it first")
+        }
         return nil
     }
 

@@ -32,8 +32,8 @@ public struct ImportedImage: Hashable, Sendable {
 ///     <folder>/staging/<id>.image/      the image being packed
 ///     <folder>/<id>/                    published: chunks.pack, chunks.index, manifest
 ///
-/// Published by fsync and rename; all in `staging` is worthless after a restart. Names are made of identifiers alone, so
-/// that nothing a user writes becomes part of a path (SEC-03).
+/// Published by fsync and rename; all in `staging` is worthless after a restart. Names are made of identifiers alone,
+/// so that nothing a user writes becomes part of a path (SEC-03).
 public final class ImageStore: Sendable, ChunkSourceStore {
     private enum Work { case uploading, uploaded, importing }
 

@@ -37,8 +37,8 @@ public actor UploadHandle {
             throw .uploadTooLarge(limitBytes: limitBytes)
         }
         position += Int64(bytes.count)
-        // Appends that overlap would be hashed in another order than written; the offset above keeps the file right, and
-        // hashing before the first suspension keeps the digest right.
+        // Appends that overlap would be hashed in another order than written; the offset above keeps the file right,
+        // and hashing before the first suspension keeps the digest right.
         hasher.update(data: bytes)
         do {
             try await store.onThread { () throws(ImageError) in try file.write(bytes, at: offset) }

@@ -33,8 +33,8 @@ enum QcowHeader {
         guard incompatible & 0b100 == 0 else {
             throw ImageRefusal(
                 .externalDataFile,
-                "the qcow2 image keeps its data in another file, which could be any file of the manager's host; convert "
-                    + "it to one file first")
+                "the qcow2 image keeps its data in another file, which could be any file of the manager's host; "
+                    + "convert it to one file first")
         }
         guard incompatible & 0b10 == 0 else {
             throw .malformed("the image is marked as corrupt; repair it first ('qemu-img check -r all')")
@@ -76,7 +76,8 @@ enum QcowHeader {
             case 0: return
             case 0xE279_2ACA: throw .backingFile("qcow2")
             case 0x4441_5441:
-                throw ImageRefusal(.externalDataFile, "the qcow2 image names an external data file; convert it to one file first")
+                throw ImageRefusal(
+                    .externalDataFile, "the qcow2 image names an external data file; convert it to one file first")
             case 0x0537_BE77:
                 throw ImageRefusal(.encrypted, "the qcow2 image is encrypted; images must not be encrypted")
             default: break

@@ -20,7 +20,9 @@ enum VDIHeader {
         let size = bytes.little64(368)
         guard size <= UInt64(Limits.imageBytes) else { throw .tooLarge(size) }
         let block = UInt64(bytes.little32(376))
-        guard block == 1 << 20 else { throw ImageRefusal(.unsupportedFeature, "VDI blocks of \(block) bytes are not supported") }
+        guard block == 1 << 20 else {
+            throw ImageRefusal(.unsupportedFeature, "VDI blocks of \(block) bytes are not supported")
+        }
         let blocks = UInt64(bytes.little32(384))
         let allocated = UInt64(bytes.little32(388))
         guard blocks * block >= size, allocated <= blocks else {

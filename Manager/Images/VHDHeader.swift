@@ -13,7 +13,8 @@ enum VHDHeader {
         return size
     }
 
-    private static func checkDynamic(_ footer: HeaderBytes, _ header: inout HeaderReader) throws(ImageRefusal) -> UInt64 {
+    private static func checkDynamic(_ footer: HeaderBytes, _ header: inout HeaderReader) throws(ImageRefusal) -> UInt64
+    {
         let size = try checkFooter(footer)
         guard footer.big32(60) == 3 else { throw .malformed("a VHD of type \(footer.big32(60)) with a leading footer") }
         let details = try header.bytes(at: footer.big64(16), count: 1024, what: "the VHD's dynamic header")

@@ -90,7 +90,8 @@ enum VMDKHeader {
         guard type == "monolithicsparse" || type == "streamoptimized" else {
             throw ImageRefusal(
                 .externalExtent,
-                "a VMDK of type '\(type)' keeps its data in other files; upload a monolithicSparse or streamOptimized VMDK")
+                "a VMDK of type '\(type)' keeps its data in other files; upload one monolithic VMDK"
+            )
         }
         guard extents == 1 else {
             throw ImageRefusal(.externalExtent, "the VMDK names \(extents) extents; exactly one is accepted")
@@ -109,7 +110,8 @@ enum VMDKHeader {
         guard plain, !name.contains("/"), !name.contains("\\"), !name.contains(".."), !name.contains(":") else {
             throw ImageRefusal(
                 .externalExtent,
-                "the VMDK's extent names a path, which could be any file of the manager's host; upload one monolithic VMDK")
+                "the VMDK's extent names a path, which could be any file of the host; upload one monolithic VMDK"
+            )
         }
     }
 

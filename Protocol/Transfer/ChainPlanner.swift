@@ -36,8 +36,8 @@ public struct ChainPlan: Hashable, Sendable {
 /// deterministic: the same candidates in any order give the same plan.
 ///
 /// Nodes that hold the image head chains of their own, first for the nodes of their location; then the manager sends
-/// nothing unless a chain breaks. Each node's second source is its predecessor's predecessor, so that one dead host does
-/// not send its successor to the manager.
+/// nothing unless a chain breaks. Each node's second source is its predecessor's predecessor, so that one dead host
+/// does not send its successor to the manager.
 public enum ChainPlanner {
     public static func plan(receivers: [ReceiverCandidate], manager: ChunkSource) -> ChainPlan {
         let ordered = unique(receivers).sorted(by: precedes)

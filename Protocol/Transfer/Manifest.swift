@@ -1,7 +1,7 @@
 import Crypto
 public import Foundation
-public import ProtocolModel
 import ProtocolMessages
+public import ProtocolModel
 import SwiftProtobuf
 
 /// Why a manifest cannot be used.
@@ -22,15 +22,15 @@ public enum ManifestError: Error, Equatable, Sendable, CustomStringConvertible {
         case .size(let size): "the manifest's image size of \(size) bytes is not within 1 and \(Limits.imageBytes)"
         case .chunkSize(let size): "the manifest's chunk size is \(size) bytes; only \(Limits.chunkBytes) is supported"
         case .digestCount(let expected, let found):
-            "the manifest holds \(found) bytes of chunk digests where \(expected) chunks need \(expected * ContentDigest.byteCount)"
+            "the manifest holds \(found) bytes of chunk digests, which do not fit \(expected) chunks of 32 bytes each"
         }
     }
 }
 
 /// Describes a raw image: its size and the SHA-256 of each of its chunks. Always valid: made by checking decoders only.
 ///
-/// The SHA-256 of the serialised form is the image's identity in the fleet, so the serialised form is kept as it came and
-/// is never made anew from the fields.
+/// The SHA-256 of the serialised form is the image's identity in the fleet, so the serialised form is kept as it came
+/// and is never made anew from the fields.
 public struct Manifest: Hashable, Sendable {
     public static let version: UInt32 = 1
 
@@ -43,7 +43,8 @@ public struct Manifest: Hashable, Sendable {
     public let digest: ContentDigest
     private let chunkDigests: [UInt8]
 
-    /// Describes an image that was just cut into chunks. `chunkDigests` holds 32 bytes a chunk; zeros mean a zero chunk.
+    /// Describes an image that was just cut into chunks. `chunkDigests` holds 32 bytes a chunk; zeros mean a zero
+    /// chunk.
     public init(image: ImageID, sizeBytes: Int64, chunkDigests: [UInt8]) throws(ManifestError) {
         var message = Roost_V1_ImageManifest()
         message.version = Self.version

@@ -1,4 +1,3 @@
-@testable import ChunkPlane
 import Foundation
 import Glibc
 import Logging
@@ -7,6 +6,8 @@ import ProtocolModel
 import ProtocolTransfer
 import ProtocolWire
 import Testing
+
+@testable import ChunkPlane
 
 /// Server and client over loopback with real certificates. Serialised: each test has threads and sockets of its own.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct ChunkPlaneTests {
@@ -18,7 +19,9 @@ import Testing
     init() throws {
         site = try TestSite()
         var noise = [UInt8](repeating: 0, count: Limits.chunkBytes)
-        for index in stride(from: 0, to: noise.count, by: 1024) { noise[index] = UInt8(truncatingIfNeeded: index >> 10) }
+        for index in stride(from: 0, to: noise.count, by: 1024) {
+            noise[index] = UInt8(truncatingIfNeeded: index >> 10)
+        }
         let random = try #require(FileHandle(forReadingAtPath: "/dev/urandom"))
         let tail = Array(try #require(try random.read(upToCount: 300_000)))
         store = try MemoryStore(image: image, chunks: [noise, [UInt8](repeating: 9, count: Limits.chunkBytes), tail])
@@ -133,7 +136,9 @@ import Testing
     @Test("SEC-07 no certificate gets nothing") func refusesNoCertificate() async throws {
         let server = try self.start()
         defer { server.stop() }
-        let answer = try openssl(["s_client", "-connect", "127.0.0.1:\(server.port)", "-alpn", "roost-chunks/1", "-quiet"])
+        let answer = try openssl([
+            "s_client", "-connect", "127.0.0.1:\(server.port)", "-alpn", "roost-chunks/1", "-quiet",
+        ])
         #expect(answer.isEmpty)
         await refusal(server, .noCertificate)
         _ = try openssl(["s_client", "-connect", "127.0.0.1:\(server.port)", "-quiet"])

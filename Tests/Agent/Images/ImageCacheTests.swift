@@ -1,4 +1,3 @@
-@testable import AgentImages
 import ChunkPlane
 import Foundation
 import Glibc
@@ -8,6 +7,8 @@ import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 import Testing
+
+@testable import AgentImages
 
 /// The manager's store and agents' caches in one process, over loopback with real certificates.
 @Suite(.serialized, .timeLimit(.minutes(3))) struct ImageCacheTests {
@@ -290,7 +291,11 @@ private struct LyingStore: ChunkSourceStore {
     func chunk(_ index: Int, of image: ImageID, manifest: ContentDigest, waitingUpTo: Duration) -> ChunkReading {
         guard case .chunk(let chunk) = truth.chunk(index, of: image, manifest: manifest, waitingUpTo: waitingUpTo)
         else { return .notHeld }
-        return .chunk(EncodedChunk(encoding: .raw, bytes: [UInt8](repeating: 0xEE, count: min(Limits.chunkBytes, max(chunk.bytes.count, Limits.chunkBytes)))))
+        return .chunk(
+            EncodedChunk(
+                encoding: .raw,
+                bytes: [UInt8](
+                    repeating: 0xEE, count: min(Limits.chunkBytes, max(chunk.bytes.count, Limits.chunkBytes)))))
     }
 }
 

@@ -10,13 +10,25 @@ struct ImageFile {
 
     mutating func put(_ text: String, at offset: Int) { put(Array(text.utf8), at: offset) }
     mutating func put(_ new: [UInt8], at offset: Int) { bytes.replaceSubrange(offset..<offset + new.count, with: new) }
-    mutating func big32(_ value: UInt32, at offset: Int) { put((0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * $0)) }, at: offset) }
-    mutating func big64(_ value: UInt64, at offset: Int) { put((0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(56 - 8 * $0)) }, at: offset) }
-    mutating func little16(_ value: UInt16, at offset: Int) { put((0..<2).map { UInt8(truncatingIfNeeded: value >> UInt16(8 * $0)) }, at: offset) }
-    mutating func little32(_ value: UInt32, at offset: Int) { put((0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(8 * $0)) }, at: offset) }
-    mutating func little64(_ value: UInt64, at offset: Int) { put((0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }, at: offset) }
+    mutating func big32(_ value: UInt32, at offset: Int) {
+        put((0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * $0)) }, at: offset)
+    }
+    mutating func big64(_ value: UInt64, at offset: Int) {
+        put((0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(56 - 8 * $0)) }, at: offset)
+    }
+    mutating func little16(_ value: UInt16, at offset: Int) {
+        put((0..<2).map { UInt8(truncatingIfNeeded: value >> UInt16(8 * $0)) }, at: offset)
+    }
+    mutating func little32(_ value: UInt32, at offset: Int) {
+        put((0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(8 * $0)) }, at: offset)
+    }
+    mutating func little64(_ value: UInt64, at offset: Int) {
+        put((0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }, at: offset)
+    }
 
-    static func qcow2(version: UInt32 = 3, size: UInt64 = 1 << 20, _ change: (inout ImageFile) -> Void = { _ in }) -> ImageFile {
+    static func qcow2(version: UInt32 = 3, size: UInt64 = 1 << 20, _ change: (inout ImageFile) -> Void = { _ in })
+        -> ImageFile
+    {
         var file = ImageFile(count: 4 * 65_536)
         file.put([0x51, 0x46, 0x49, 0xFB], at: 0)
         file.big32(version, at: 4)
@@ -45,7 +57,8 @@ struct ImageFile {
         RW 2048 SPARSE "disk.vmdk"
         """
 
-    static func vmdk(descriptor: String = Self.descriptor, _ change: (inout ImageFile) -> Void = { _ in }) -> ImageFile {
+    static func vmdk(descriptor: String = Self.descriptor, _ change: (inout ImageFile) -> Void = { _ in }) -> ImageFile
+    {
         var file = ImageFile(count: 128 * 512)
         file.put("KDMV", at: 0)
         file.little32(1, at: 4)
@@ -63,7 +76,9 @@ struct ImageFile {
         return file
     }
 
-    static func vhd(type: UInt32 = 3, size: UInt64 = 4 << 20, _ change: (inout ImageFile) -> Void = { _ in }) -> ImageFile {
+    static func vhd(type: UInt32 = 3, size: UInt64 = 4 << 20, _ change: (inout ImageFile) -> Void = { _ in })
+        -> ImageFile
+    {
         let data = type == 2 ? Int(min(size, 8 << 20)) : 4096
         var file = ImageFile(count: data + 512)
         let footer = type == 2 ? data : 0
@@ -147,49 +162,65 @@ struct HostileImage: CustomTestStringConvertible {
     static let corpus: [HostileImage] = qcow + vmdk + others
 
     private static let qcow: [HostileImage] = [
-        HostileImage("qcow2 with backing file", .backingFile, .qcow2 {
-            $0.big64(112, at: 8)
-            $0.big32(11, at: 16)
-            $0.put("/etc/shadow", at: 112)
-        }),
-        HostileImage("qcow2 v2 with backing file", .backingFile, .qcow2(version: 2) {
-            $0.big64(80, at: 8)
-            $0.big32(11, at: 16)
-        }),
+        HostileImage(
+            "qcow2 with backing file", .backingFile,
+            .qcow2 {
+                $0.big64(112, at: 8)
+                $0.big32(11, at: 16)
+                $0.put("/etc/shadow", at: 112)
+            }),
+        HostileImage(
+            "qcow2 v2 with backing file", .backingFile,
+            .qcow2(version: 2) {
+                $0.big64(80, at: 8)
+                $0.big32(11, at: 16)
+            }),
         HostileImage("qcow2 with backing length alone", .backingFile, .qcow2 { $0.big32(11, at: 16) }),
-        HostileImage("qcow2 with backing format extension", .backingFile, .qcow2 {
-            $0.big32(0xE279_2ACA, at: 104)
-            $0.big32(3, at: 108)
-            $0.put("raw", at: 112)
-        }),
+        HostileImage(
+            "qcow2 with backing format extension", .backingFile,
+            .qcow2 {
+                $0.big32(0xE279_2ACA, at: 104)
+                $0.big32(3, at: 108)
+                $0.put("raw", at: 112)
+            }),
         HostileImage("qcow2 with external data bit", .externalDataFile, .qcow2 { $0.big64(0b100, at: 72) }),
-        HostileImage("qcow2 with data file name", .externalDataFile, .qcow2 {
-            $0.big32(0x4441_5441, at: 104)
-            $0.big32(11, at: 108)
-            $0.put("/etc/shadow", at: 112)
-        }),
-        HostileImage("qcow2 with data file name behind another extension", .externalDataFile, .qcow2 {
-            $0.big32(0x6803_F857, at: 104)
-            $0.big32(48, at: 108)
-            $0.big32(0x4441_5441, at: 160)
-            $0.big32(11, at: 164)
-        }),
+        HostileImage(
+            "qcow2 with data file name", .externalDataFile,
+            .qcow2 {
+                $0.big32(0x4441_5441, at: 104)
+                $0.big32(11, at: 108)
+                $0.put("/etc/shadow", at: 112)
+            }),
+        HostileImage(
+            "qcow2 with data file name behind another extension", .externalDataFile,
+            .qcow2 {
+                $0.big32(0x6803_F857, at: 104)
+                $0.big32(48, at: 108)
+                $0.big32(0x4441_5441, at: 160)
+                $0.big32(11, at: 164)
+            }),
         HostileImage("qcow2 encrypted with AES", .encrypted, .qcow2 { $0.big32(1, at: 32) }),
         HostileImage("qcow2 encrypted with LUKS", .encrypted, .qcow2 { $0.big32(2, at: 32) }),
-        HostileImage("qcow2 with a LUKS header extension", .encrypted, .qcow2 {
-            $0.big32(0x0537_BE77, at: 104)
-            $0.big32(16, at: 108)
-        }),
+        HostileImage(
+            "qcow2 with a LUKS header extension", .encrypted,
+            .qcow2 {
+                $0.big32(0x0537_BE77, at: 104)
+                $0.big32(16, at: 108)
+            }),
         HostileImage("qcow2 of 2^63 bytes", .tooLarge, .qcow2 { $0.big64(1 << 63, at: 24) }),
         HostileImage("qcow2 of 16 EiB less one", .tooLarge, .qcow2 { $0.big64(.max, at: 24) }),
-        HostileImage("qcow2 claiming 2^60 clusters", .tooLarge, .qcow2 {
-            $0.big32(9, at: 20)
-            $0.big64(.max - 511, at: 24)
-        }),
-        HostileImage("qcow2 whose table is too short for its size", .malformed, .qcow2 {
-            $0.big64(8 << 40, at: 24)
-            $0.big32(1, at: 36)
-        }),
+        HostileImage(
+            "qcow2 claiming 2^60 clusters", .tooLarge,
+            .qcow2 {
+                $0.big32(9, at: 20)
+                $0.big64(.max - 511, at: 24)
+            }),
+        HostileImage(
+            "qcow2 whose table is too short for its size", .malformed,
+            .qcow2 {
+                $0.big64(8 << 40, at: 24)
+                $0.big32(1, at: 36)
+            }),
         HostileImage("qcow2 whose table lies beyond the file", .truncated, .qcow2(size: 16 << 40)),
         HostileImage("qcow2 with a table of 2^32 entries", .malformed, .qcow2 { $0.big32(.max, at: 36) }),
         HostileImage("qcow2 with a table offset of 2^63", .truncated, .qcow2 { $0.big64(1 << 63, at: 40) }),
@@ -198,26 +229,35 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("qcow2 with 2^32 clusters of reference counts", .malformed, .qcow2 { $0.big32(.max, at: 56) }),
         HostileImage("qcow2 with clusters of 2^31", .malformed, .qcow2 { $0.big32(31, at: 20) }),
         HostileImage("qcow2 with clusters of 2^0", .malformed, .qcow2 { $0.big32(0, at: 20) }),
-        HostileImage("qcow2 with an unknown incompatible feature", .unsupportedFeature, .qcow2 { $0.big64(1 << 40, at: 72) }),
+        HostileImage(
+            "qcow2 with an unknown incompatible feature", .unsupportedFeature, .qcow2 { $0.big64(1 << 40, at: 72) }),
         HostileImage("qcow2 marked corrupt", .malformed, .qcow2 { $0.big64(0b10, at: 72) }),
         HostileImage("qcow2 with reference counts of 2^63 bits", .malformed, .qcow2 { $0.big32(63, at: 96) }),
         HostileImage("qcow2 with a header of 2^32 bytes", .malformed, .qcow2 { $0.big32(.max - 7, at: 100) }),
-        HostileImage("qcow2 with an unknown compression", .unsupportedFeature, .qcow2 {
-            $0.big32(112, at: 100)
-            $0.bytes[104] = 9
-        }),
-        HostileImage("qcow2 with an extension of 2^32 bytes", .malformed, .qcow2 {
-            $0.big32(1, at: 104)
-            $0.big32(.max, at: 108)
-        }),
-        HostileImage("qcow2 with endless extensions", .malformed, .qcow2 { file in
-            for entry in 0..<2000 { file.big32(1, at: 104 + 8 * entry) }
-        }),
+        HostileImage(
+            "qcow2 with an unknown compression", .unsupportedFeature,
+            .qcow2 {
+                $0.big32(112, at: 100)
+                $0.bytes[104] = 9
+            }),
+        HostileImage(
+            "qcow2 with an extension of 2^32 bytes", .malformed,
+            .qcow2 {
+                $0.big32(1, at: 104)
+                $0.big32(.max, at: 108)
+            }),
+        HostileImage(
+            "qcow2 with endless extensions", .malformed,
+            .qcow2 { file in
+                for entry in 0..<2000 { file.big32(1, at: 104 + 8 * entry) }
+            }),
         HostileImage("qcow2 with 2^32 snapshots", .malformed, .qcow2 { $0.big32(.max, at: 60) }),
-        HostileImage("qcow2 with snapshots beyond the file", .truncated, .qcow2 {
-            $0.big32(2, at: 60)
-            $0.big64(1 << 50, at: 64)
-        }),
+        HostileImage(
+            "qcow2 with snapshots beyond the file", .truncated,
+            .qcow2 {
+                $0.big32(2, at: 60)
+                $0.big64(1 << 50, at: 64)
+            }),
         HostileImage("qcow version 1", .unsupportedVersion, .qcow2(version: 1)),
         HostileImage("qcow version 4", .unsupportedVersion, .qcow2(version: 4)),
         HostileImage("qcow2 cut in its header", .truncated, ImageFile.qcow2().truncated(to: 60)),
@@ -232,20 +272,25 @@ struct HostileImage: CustomTestStringConvertible {
     }
 
     private static let vmdk: [HostileImage] = [
-        HostileImage("VMDK naming /etc/shadow as flat extent", .externalExtent,
+        HostileImage(
+            "VMDK naming /etc/shadow as flat extent", .externalExtent,
             described("RW 2048 SPARSE \"disk.vmdk\"", "RW 2048 FLAT \"/etc/shadow\" 0")),
-        HostileImage("VMDK naming /etc/shadow as sparse extent", .externalExtent, described("disk.vmdk", "/etc/shadow")),
+        HostileImage(
+            "VMDK naming /etc/shadow as sparse extent", .externalExtent, described("disk.vmdk", "/etc/shadow")),
         HostileImage("VMDK naming ../ as extent", .externalExtent, described("disk.vmdk", "..")),
         HostileImage("VMDK naming a protocol as extent", .externalExtent, described("disk.vmdk", "nbd:host")),
-        HostileImage("VMDK with two extents", .externalExtent,
+        HostileImage(
+            "VMDK with two extents", .externalExtent,
             described("RW 2048 SPARSE \"disk.vmdk\"", "RW 1024 SPARSE \"disk.vmdk\"\nRW 1024 SPARSE \"b.vmdk\"")),
         HostileImage("VMDK with no extent", .externalExtent, described("RW 2048 SPARSE \"disk.vmdk\"", "")),
         HostileImage("VMDK of type monolithicFlat", .externalExtent, described("monolithicSparse", "monolithicFlat")),
         HostileImage("VMDK of type vmfs", .externalExtent, described("monolithicSparse", "vmfs")),
         HostileImage("VMDK with a parent", .backingFile, described("parentCID=ffffffff", "parentCID=abcdef01")),
-        HostileImage("VMDK with a parent's name", .backingFile,
+        HostileImage(
+            "VMDK with a parent's name", .backingFile,
             described("CID=12345678", "CID=12345678\nparentFileNameHint=\"/etc/shadow\"")),
-        HostileImage("VMDK with capacity 0 that follows its descriptor", .externalExtent, .vmdk { $0.little64(0, at: 12) }),
+        HostileImage(
+            "VMDK with capacity 0 that follows its descriptor", .externalExtent, .vmdk { $0.little64(0, at: 12) }),
         HostileImage("VMDK without descriptor", .externalExtent, .vmdk { $0.little64(0, at: 28) }),
         HostileImage("VMDK with a descriptor of 2^60 sectors", .externalExtent, .vmdk { $0.little64(1 << 60, at: 36) }),
         HostileImage("VMDK with a descriptor at 2^60", .externalExtent, .vmdk { $0.little64(1 << 60, at: 28) }),
@@ -257,7 +302,9 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("VMDK without the footer it promises", .truncated, .vmdk { $0.little64(.max, at: 56) }),
         HostileImage("VMDK cut in its header", .truncated, ImageFile.vmdk().truncated(to: 100)),
         HostileImage("VMDK descriptor alone", .externalExtent, text(ImageFile.descriptor)),
-        HostileImage("VMDK descriptor behind blank lines", .externalExtent, declared: .raw, text("\n  \n# x\nversion=1\nRW 1 FLAT \"/etc/shadow\" 0\n")),
+        HostileImage(
+            "VMDK descriptor behind blank lines", .externalExtent, declared: .raw,
+            text("\n  \n# x\nversion=1\nRW 1 FLAT \"/etc/shadow\" 0\n")),
         HostileImage("raw that carries a VMDK magic", .formatMismatch, declared: .raw, .vmdk()),
         HostileImage("ESX sparse extent", .unsupportedFormat, text("COWD")),
     ]
@@ -276,16 +323,20 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("VHD whose table is too short", .malformed, .vhd(size: 1 << 40)),
         HostileImage("VHD with its table beyond the file", .truncated, .vhd { $0.big64(1 << 40, at: 528) }),
         HostileImage("VHD with its header beyond the file", .truncated, .vhd { $0.big64(1 << 60, at: 16) }),
-        HostileImage("VHD with a wrong checksum", .malformed, {
-            var file = ImageFile.vhd()
-            file.bytes[100] ^= 1
-            return file
-        }()),
-        HostileImage("fixed VHD that was cut", .truncated, {
-            var file = ImageFile.vhd(type: 2, size: 4 << 20)
-            file.bytes.removeFirst(1 << 20)
-            return file
-        }()),
+        HostileImage(
+            "VHD with a wrong checksum", .malformed,
+            {
+                var file = ImageFile.vhd()
+                file.bytes[100] ^= 1
+                return file
+            }()),
+        HostileImage(
+            "fixed VHD that was cut", .truncated,
+            {
+                var file = ImageFile.vhd(type: 2, size: 4 << 20)
+                file.bytes.removeFirst(1 << 20)
+                return file
+            }()),
         HostileImage("VDI with a parent", .backingFile, .vdi { $0.bytes[430] = 1 }),
         HostileImage("differencing VDI", .backingFile, .vdi { $0.little32(4, at: 76) }),
         HostileImage("VDI of 2^63 bytes", .tooLarge, .vdi { $0.little64(1 << 63, at: 368) }),
@@ -294,16 +345,20 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("VDI with blocks of 0", .unsupportedFeature, .vdi { $0.little32(0, at: 376) }),
         HostileImage("QED", .unsupportedFormat, text("QED\0")),
         HostileImage("VHDX", .unsupportedFormat, text("vhdxfile")),
-        HostileImage("LUKS", .encrypted, {
-            var file = ImageFile(count: 4096)
-            file.put(Array("LUKS".utf8) + [0xBA, 0xBE], at: 0)
-            return file
-        }()),
-        HostileImage("gzip", .unsupportedFormat, {
-            var file = ImageFile(count: 4096)
-            file.put([0x1F, 0x8B], at: 0)
-            return file
-        }()),
+        HostileImage(
+            "LUKS", .encrypted,
+            {
+                var file = ImageFile(count: 4096)
+                file.put(Array("LUKS".utf8) + [0xBA, 0xBE], at: 0)
+                return file
+            }()),
+        HostileImage(
+            "gzip", .unsupportedFormat,
+            {
+                var file = ImageFile(count: 4096)
+                file.put([0x1F, 0x8B], at: 0)
+                return file
+            }()),
         HostileImage("nothing", .empty, ImageFile(count: 0)),
         HostileImage("zeros without a declared format", .formatUnknown, ImageFile(count: 4096)),
         HostileImage("zeros declared as qcow2", .formatMismatch, declared: .qcow2, ImageFile(count: 4096)),

@@ -43,7 +43,8 @@ import Testing
         #expect(try inspect(ImageFile(count: 1000), declared: .raw).virtualSize == 1024)
     }
 
-    /// Whatever a file holds, the inspector answers; the reader above fails the test where it reads outside of the file.
+    /// Whatever a file holds, the inspector answers; the reader above fails the test where it reads outside of the
+    /// file.
     @Test func survivesDamage() throws {
         var random = SystemRandomNumberGenerator()
         for file in [ImageFile.qcow2(), .vmdk(), .vhd(), .vhd(type: 2, size: 1 << 16), .vdi()] {

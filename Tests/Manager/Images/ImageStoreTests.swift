@@ -1,10 +1,11 @@
 import ChunkPlane
 import Foundation
 import Logging
-@testable import ManagerImages
 import ProtocolModel
 import ProtocolTransfer
 import Testing
+
+@testable import ManagerImages
 
 @Suite struct ImageStoreTests {
     private let folder = NSTemporaryDirectory() + "roost-images-\(UUID().uuidString)"
@@ -73,7 +74,8 @@ import Testing
         let summary = try await upload(bytes, to: store)
         #expect(summary.byteCount == Int64(bytes.count))
         #expect(summary.sha256 == Manifest.digest(of: bytes))
-        let mode = try FileManager.default.attributesOfItem(atPath: "\(folder)/staging/\(image).upload")[.posixPermissions]
+        let mode = try FileManager.default.attributesOfItem(atPath: "\(folder)/staging/\(image).upload")[
+            .posixPermissions]
         #expect(mode as? Int == 0o600)
         let imported = try await store.importUploaded(image, declaredFormat: nil)
         #expect(imported.format == .raw)
@@ -83,7 +85,8 @@ import Testing
         #expect(imported.storedBytes > Int64(Limits.chunkBytes))
         #expect(imported.storedBytes < Int64(Limits.chunkBytes) * 3 / 2)
         #expect(try assemble(store) == bytes)
-        #expect(files() == ["\(image)", "\(image)/chunks.index", "\(image)/chunks.pack", "\(image)/manifest", "staging"])
+        #expect(
+            files() == ["\(image)", "\(image)/chunks.index", "\(image)/chunks.pack", "\(image)/manifest", "staging"])
         // Another life of the manager finds it.
         let again = try self.store()
         again.recover(keeping: [image])
@@ -124,8 +127,12 @@ import Testing
     }
 
     /// SEC-01: refused before conversion, and nothing is left on disk.
-    @Test("SEC-01 nothing is left of a hostile image", arguments: ["qcow2 with backing file", "qcow2 claiming 2^60 clusters",
-        "qcow2 with data file name", "VMDK naming /etc/shadow as flat extent"])
+    @Test(
+        "SEC-01 nothing is left of a hostile image",
+        arguments: [
+            "qcow2 with backing file", "qcow2 claiming 2^60 clusters",
+            "qcow2 with data file name", "VMDK naming /etc/shadow as flat extent",
+        ])
     func leavesNothing(name: String) async throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let hostile = try #require(HostileImage.corpus.first { $0.name == name })
@@ -196,7 +203,8 @@ import Testing
     /// SEC-03: one vector of arguments, the format forced, limits set; nothing in it comes from a user.
     @Test("SEC-03 the converter's argument vector") func commandLine() {
         let path = folder + "/staging/\(image)"
-        let converter = Converter(format: "qcow2", source: path + ".upload", target: path + ".raw", virtualSize: 1 << 20)
+        let converter = Converter(
+            format: "qcow2", source: path + ".upload", target: path + ".raw", virtualSize: 1 << 20)
         let command = converter.commandLine(isolated: true)
         #expect(command.prefix(3) == ["/usr/bin/unshare", "--net", "--"])
         #expect(command.suffix(2) == [path + ".upload", path + ".raw"])

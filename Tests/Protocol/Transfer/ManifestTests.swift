@@ -10,7 +10,8 @@ import Testing
 
     @Test func describesSizesAndZeroChunks() throws {
         let size = Int64(Limits.chunkBytes) * 2 + 512
-        let digests = [UInt8](repeating: 7, count: 32) + [UInt8](repeating: 0, count: 32) + [UInt8](repeating: 9, count: 32)
+        let digests =
+            [UInt8](repeating: 7, count: 32) + [UInt8](repeating: 0, count: 32) + [UInt8](repeating: 9, count: 32)
         let manifest = try Manifest(image: image, sizeBytes: size, chunkDigests: digests)
         #expect(manifest.chunkCount == 3)
         #expect((0..<3).map(manifest.chunkSize) == [Limits.chunkBytes, Limits.chunkBytes, 512])
