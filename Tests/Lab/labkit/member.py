@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from . import network
-from .record import LabError, children, end, identify, is_running
+from .record import LabError, Record, children, end, identify, is_running
 
 LAB = Path(__file__).resolve().parent.parent / "lab"
 # Folders that libvirt fixes at build time; each host gets its own.
@@ -136,6 +136,14 @@ def hold(folder, name):
     boot = folder / "boot-id"
     boot.write_text(str(uuid.uuid4()) + "\n")
     mount("--bind", str(boot), "/proc/sys/kernel/random/boot_id")
+    # libvirtd resolves its own host's name at each start of a domain; without an answer it waits for ten seconds.
+    names = folder / "hosts"
+    members = Record(folder.parent).load()["members"]
+    names.write_text("127.0.0.1 localhost\n" + "".join(f"{each['address']} {key}\n" for key, each in members.items()))
+    mount("--bind", str(names), "/etc/hosts")
+    servers = folder / "resolv.conf"
+    servers.write_text("# The lab has no name servers: /etc/hosts knows every member.\n")
+    mount("--bind", str(servers), "/etc/resolv.conf")
     if name != "manager":
         hold_libvirt(folder, mount)
     (folder / "ready").touch()
