@@ -46,6 +46,7 @@ let x509: Target.Dependency = .product(name: "X509", package: "swift-certificate
 let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let jwt: Target.Dependency = .product(name: "JWTKit", package: "jwt-kit")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTesting: Target.Dependency = .product(name: "HummingbirdTesting", package: "hummingbird")
 let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -108,7 +109,7 @@ var package = Package(
         // Manager: the authoritative record.
         room("Manager/Model", ["ProtocolModel"]),
         room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
-        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt]),
+        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room("Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
@@ -153,16 +154,22 @@ var package = Package(
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
         tests("Process/Settings", ["ProcessSettings"]),
+        tests("Process/Log", ["ProcessLog", logging]),
         tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
         tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Identity", ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Identity",
+            ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
         tests("Manager/Fleet", ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/API", ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/API",
+            ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", hummingbird,
+             hummingbirdTesting]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
