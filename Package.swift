@@ -39,6 +39,7 @@ let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metri
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
@@ -47,7 +48,9 @@ let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let jwt: Target.Dependency = .product(name: "JWTKit", package: "jwt-kit")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTesting: Target.Dependency = .product(name: "HummingbirdTesting", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -68,6 +71,7 @@ var package = Package(
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.5.1"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -119,12 +123,13 @@ var package = Package(
         room(
             "Manager/Fleet",
             ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "ManagerModel",
-             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioSSL, logging,
-             lifecycle, protobuf]),
+             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioTLS, nioSSL,
+             logging, lifecycle, protobuf]),
         room(
             "Manager/API",
             ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerPlacement", "ManagerLifecycle",
-             "ManagerFleet", "ManagerAccounting", "ManagerImages", hummingbird, hummingbirdTLS, logging, nio, nioSSL]),
+             "ManagerFleet", "ManagerAccounting", "ManagerImages", hummingbird, hummingbirdCore, hummingbirdTLS, httpTypes,
+             crypto, lifecycle, logging, nio, nioSSL]),
         program(
             "Manager/Daemon",
             ["ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel", "ManagerStore",
@@ -141,8 +146,8 @@ var package = Package(
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
         room(
             "Agent/Uplink",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioSSL,
-             logging, protobuf]),
+            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
+             nioSSL, logging, protobuf]),
         program(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
@@ -151,7 +156,7 @@ var package = Package(
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
-        tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509]),
+        tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("Process/Log", ["ProcessLog", logging]),
@@ -165,18 +170,24 @@ var package = Package(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
-        tests("Manager/Fleet", ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Fleet",
+            ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
+             "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509]),
         tests(
             "Manager/API",
-            ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", hummingbird,
-             hummingbirdTesting]),
+            ["ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", crypto,
+             hummingbird, hummingbirdTesting, httpTypes, logging, nio]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
         tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
         tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
-        tests("Agent/Uplink", ["AgentUplink", "ProtocolWire", "ProtocolModel", "ProtocolMessages"]),
+        tests(
+            "Agent/Uplink",
+            ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
+             protobuf]),
     ],
     swiftLanguageModes: [.v6]
 )
