@@ -127,9 +127,8 @@ var package = Package(
              logging, lifecycle, protobuf]),
         room(
             "Manager/API",
-            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerPlacement", "ManagerLifecycle",
-             "ManagerFleet", "ManagerAccounting", "ManagerImages", hummingbird, hummingbirdCore, hummingbirdTLS, httpTypes,
-             crypto, lifecycle, logging, nio, nioSSL]),
+            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", hummingbird,
+             hummingbirdCore, hummingbirdTLS, httpTypes, crypto, lifecycle, logging, nio, nioSSL]),
         program(
             "Manager/Daemon",
             ["ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel", "ManagerStore",
