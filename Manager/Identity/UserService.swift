@@ -49,8 +49,10 @@ public struct UserService: Sendable {
             throw Refusal(.forbidden, "only a superuser may create users")
         }
         // A name that reads as an ID would make references ambiguous.
-        guard UserID(new.name) == nil else {
-            throw Refusal(.invalidRequest, "a user's name must not look like an ID")
+        guard UserID(new.name) == nil, new.name != "me" else {
+            throw Refusal(
+                .invalidRequest, "a user's name must not look like an ID, and not be 'me'",
+                fields: [.init(pointer: "/name", detail: "must not look like an ID, and not be 'me'")])
         }
         guard try transaction.users.find(name: new.name) == nil else {
             throw Refusal(.nameTaken, "there is a user '\(new.name)' already")
