@@ -39,6 +39,7 @@ let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metri
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
@@ -118,8 +119,8 @@ var package = Package(
         room(
             "Manager/Fleet",
             ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "ManagerModel",
-             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioSSL, logging,
-             lifecycle, protobuf]),
+             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioTLS, nioSSL,
+             logging, lifecycle, protobuf]),
         room(
             "Manager/API",
             ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerPlacement", "ManagerLifecycle",
@@ -140,8 +141,8 @@ var package = Package(
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
         room(
             "Agent/Uplink",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioSSL,
-             logging, protobuf]),
+            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
+             nioSSL, logging, protobuf]),
         program(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
@@ -150,7 +151,7 @@ var package = Package(
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
-        tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509]),
+        tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
@@ -161,7 +162,10 @@ var package = Package(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
-        tests("Manager/Fleet", ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Fleet",
+            ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
+             "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509]),
         tests("Manager/API", ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
@@ -169,7 +173,10 @@ var package = Package(
         tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
         tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
-        tests("Agent/Uplink", ["AgentUplink", "ProtocolWire", "ProtocolModel", "ProtocolMessages"]),
+        tests(
+            "Agent/Uplink",
+            ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
+             protobuf]),
     ],
     swiftLanguageModes: [.v6]
 )

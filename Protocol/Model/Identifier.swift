@@ -23,6 +23,20 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         self.uuid = uuid
     }
 
+    /// Reads the 16 bytes that stand in messages; any other count is `nil`.
+    public init?(bytes: some Sequence<UInt8>) {
+        let bytes = Array(bytes)
+        guard bytes.count == 16 else { return nil }
+        self.uuid = UUID(
+            uuid: (
+                bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
+                bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]
+            ))
+    }
+
+    /// The 16 bytes that stand in messages.
+    public var bytes: Data { withUnsafeBytes(of: uuid.uuid) { Data($0) } }
+
     /// A fresh version 7 identifier; `random` is passed in so that a simulation replays.
     public static func generate(at now: Timestamp, using random: inout some RandomNumberGenerator) -> Self {
         let milliseconds = UInt64(clamping: now.milliseconds)
