@@ -134,11 +134,12 @@ var package = Package(
 
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
+        room("Agent/Durability", ["ProtocolModel"]),
         room("Agent/Hypervisor", ["ProtocolModel", "CLibvirt", subprocess, logging]),
         room("Agent/Images", ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, logging]),
         room("Agent/Devices", ["ProtocolModel"]),
         room("Agent/Network", ["ProtocolModel", "AgentHypervisor", logging]),
-        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
+        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
             "Agent/Uplink",
             ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
@@ -146,8 +147,8 @@ var package = Package(
         program(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
-             "ChunkPlane", "AgentReconcile", "AgentHypervisor", "AgentImages", "AgentDevices", "AgentNetwork", "AgentUsage",
-             "AgentUplink", arguments, lifecycle, logging, protobuf]),
+             "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
+             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, logging, protobuf]),
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
@@ -172,11 +173,16 @@ var package = Package(
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
         tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
-        tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
+        tests("Agent/Durability", ["AgentDurability"]),
+        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
              protobuf]),
+        tests(
+            "Agent/Daemon",
+            ["AgentDaemon", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentNetwork",
+             "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )
