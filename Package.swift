@@ -173,15 +173,16 @@ var package = Package(
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
         tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
-        tests("Agent/Durability", ["AgentDurability"]),
-        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "ProtocolModel", "ProtocolMessages", protobuf]),
+        room("Tests/Support/Files", ["AgentDurability"]),
+        tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
+        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
              protobuf]),
         tests(
             "Agent/Daemon",
-            ["AgentDaemon", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentNetwork",
+            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages", "AgentNetwork",
              "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
