@@ -153,16 +153,19 @@ var package = Package(
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
-        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
+        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
-        tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
+        tests(
+            "ChunkPlane",
+            ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
+             logging]),
         tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Identity", ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
         tests(
             "Manager/Fleet",
             ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
@@ -171,7 +174,9 @@ var package = Package(
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
-        tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests(
+            "Agent/Images",
+            ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
