@@ -138,11 +138,12 @@ var package = Package(
 
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
+        room("Agent/Durability", ["ProtocolModel"]),
         room("Agent/Hypervisor", ["ProtocolModel", "CLibvirt", subprocess, logging]),
         room("Agent/Images", ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, logging]),
         room("Agent/Devices", ["ProtocolModel"]),
         room("Agent/Network", ["ProtocolModel", "AgentHypervisor", logging]),
-        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
+        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
             "Agent/Uplink",
             ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
@@ -150,8 +151,8 @@ var package = Package(
         program(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
-             "ChunkPlane", "AgentReconcile", "AgentHypervisor", "AgentImages", "AgentDevices", "AgentNetwork", "AgentUsage",
-             "AgentUplink", arguments, lifecycle, logging, protobuf]),
+             "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
+             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, logging, protobuf]),
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
@@ -187,11 +188,17 @@ var package = Package(
             "Agent/Images",
             ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
-        tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
+        room("Tests/Support/Files", ["AgentDurability"]),
+        tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
+        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
              protobuf]),
+        tests(
+            "Agent/Daemon",
+            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages", "AgentNetwork",
+             "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )
