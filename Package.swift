@@ -156,10 +156,13 @@ var package = Package(
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
-        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
+        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("Process/Log", ["ProcessLog", logging]),
-        tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
+        tests(
+            "ChunkPlane",
+            ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
+             logging]),
         tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
@@ -168,7 +171,7 @@ var package = Package(
         tests(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
         tests(
             "Manager/Fleet",
             ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
@@ -180,7 +183,9 @@ var package = Package(
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
-        tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests(
+            "Agent/Images",
+            ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
         tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
         tests(
