@@ -182,7 +182,7 @@ var package = Package(
         tests(
             "Manager/API",
             ["ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", crypto,
-             hummingbird, hummingbirdTesting, httpTypes, logging, nio]),
+             hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),

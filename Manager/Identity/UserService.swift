@@ -90,7 +90,8 @@ public struct UserService: Sendable {
         }
         try transaction.users.update(changed)
         try transaction.events.append(
-            "user.changed", actor: actor, owner: user.id, resource: user.reference, data: Self.summary(user, changed, change),
+            "user.changed", actor: actor, owner: user.id, resource: user.reference,
+            data: Self.summary(user, changed, change),
             at: now)
         return changed
     }
@@ -107,7 +108,8 @@ public struct UserService: Sendable {
         }
         let images = try transaction.images.list(visibleTo: user.id).filter { $0.owner == user.id }
         guard images.isEmpty else {
-            throw Refusal(.inUse, "user '\(user.name)' still owns images, such as '\(images[0].name)'; delete them first")
+            throw Refusal(
+                .inUse, "user '\(user.name)' still owns images, such as '\(images[0].name)'; delete them first")
         }
         try transaction.users.remove(user.id)
         try transaction.events.append(

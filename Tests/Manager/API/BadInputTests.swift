@@ -106,7 +106,8 @@ struct BadInputTests {
         let site = try await TestSite()
         _ = try await Fixtures.make(in: site)
         let references = [
-            "nosuch", "00000000-0000-7000-8000-000000000000", "..%2F..%2Fetc%2Fpasswd", "%27%20OR%201%3D1%20--", "%24%28id%29",
+            "nosuch", "00000000-0000-7000-8000-000000000000", "..%2F..%2Fetc%2Fpasswd", "%27%20OR%201%3D1%20--",
+            "%24%28id%29",
             "a%0Ab", "%00", "%ff", "%", String(repeating: "a", count: 3000), "null", "*", "%25", "%F0%9F%92%A9",
         ]
         try await site.test { client async throws in
@@ -130,7 +131,8 @@ struct BadInputTests {
             for route in APIRoutes.all {
                 let path = route.pattern.replacing("{ref}", with: "x").replacing("{id}", with: "x")
                 let allowed = APIRoutes.all.filter { $0.pattern == route.pattern }.map(\.method)
-                for method in [HTTPRequest.Method.put, .patch, .delete, .post, .init("BREW")!] where !allowed.contains(method) {
+                for method in [HTTPRequest.Method.put, .patch, .delete, .post, .init("BREW")!]
+                where !allowed.contains(method) {
                     let reply = try await client.send(method, path, as: "root")
                     Self.expect(reply, [405], "\(method) \(path)")
                     #expect(reply.header("Allow")?.contains(route.method.rawValue) == true)
@@ -139,7 +141,10 @@ struct BadInputTests {
                 #expect(options.status == 204)
                 #expect(options.header("Allow")?.contains("OPTIONS") == true)
             }
-            for path in ["/", "/v1", "/v1/", "/nothing", "/v1/instances/", "//v1/instances", "/v1/instances/a/b/c", "/V1/instances"] {
+            for path in [
+                "/", "/v1", "/v1/", "/nothing", "/v1/instances/", "//v1/instances", "/v1/instances/a/b/c",
+                "/V1/instances",
+            ] {
                 Self.expect(try await client.get(path, as: "root"), [404], path)
             }
         }

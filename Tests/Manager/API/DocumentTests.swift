@@ -34,7 +34,8 @@ struct DocumentTests {
     func operations() {
         var names: Set<String> = []
         for path in document["paths"]?.members ?? [] {
-            let inPath = Set(path.name.split(separator: "/").filter { $0.hasPrefix("{") }.map { $0.dropFirst().dropLast() })
+            let inPath = Set(
+                path.name.split(separator: "/").filter { $0.hasPrefix("{") }.map { $0.dropFirst().dropLast() })
             for (method, operation) in (path.value.members ?? []).map({ ($0.name, $0.value) }) {
                 let name = operation["operationId"]?.string ?? ""
                 #expect(!names.contains(name))
@@ -43,7 +44,8 @@ struct DocumentTests {
                 #expect(operation["responses"]?["default"] != nil)
                 #expect(operation["security"]?.array != nil)
                 let parameters = operation["parameters"]?.array ?? []
-                let named = Set(parameters.filter { $0["in"] == "path" }.compactMap { $0["name"]?.string }.map { $0[...] })
+                let named = Set(
+                    parameters.filter { $0["in"] == "path" }.compactMap { $0["name"]?.string }.map { $0[...] })
                 #expect(named == inPath, "\(method) \(path.name)")
                 #expect(parameters.allSatisfy { $0["schema"] != nil && $0["name"] != nil })
             }

@@ -64,7 +64,8 @@ struct Fixtures: Sendable {
             var instance = Instance(
                 id: .generate(at: now), name: "web", owner: owner.id, account: "default", flavor: flavor,
                 image: images[0].id, keyName: "laptop", sshKeys: [], userData: [], metadata: ["role": "web"],
-                hostName: "web", node: node.id, macAddress: "52:54:00:00:00:01", ipAddress: "192.168.177.12", createdAt: now)
+                hostName: "web", node: node.id, macAddress: "52:54:00:00:00:01", ipAddress: "192.168.177.12",
+                createdAt: now)
             instance.operation = operation.id
             try transaction.instances.insert(instance)
             let pair = KeyPair(

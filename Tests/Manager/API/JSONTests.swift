@@ -10,7 +10,8 @@ struct JSONTests {
     @Test("what is written reads back the same")
     func roundTrip() {
         let value: JSONValue = [
-            "a": 1, "b": [true, false, nil], "c": "é \u{1F600} \" \\ \n \u{0} \u{7F}", "d": .number(1.5), "e": [:], "f": [],
+            "a": 1, "b": [true, false, nil], "c": "é \u{1F600} \" \\ \n \u{0} \u{7F}", "d": .number(1.5), "e": [:],
+            "f": [],
             "g": .integer(.min), "h": .integer(.max),
         ]
         #expect((try? JSONParser.parse(value.bytes)) == value)
@@ -31,9 +32,11 @@ struct JSONTests {
     @Test(
         "everything else is refused",
         arguments: [
-            "", " ", "{", "}", "[", "]", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "01", "1.", ".5", "+1", "-", "1e", "1e+",
+            "", " ", "{", "}", "[", "]", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "01", "1.", ".5", "+1", "-", "1e",
+            "1e+",
             "tru", "True", "NaN", "Infinity", "nul", "\"", "\"a", "\"\n\"", #""\x""#, #""\u12""#, #""\ud800""#,
-            #""\ud800\u0041""#, #""\udc00""#, "1 2", "[1]]", "{\"a\":1,\"a\":2}", "1e999", "[1 2]", "{\"a\" 1}", "{\"a\"}",
+            #""\ud800\u0041""#, #""\udc00""#, "1 2", "[1]]", "{\"a\":1,\"a\":2}", "1e999", "[1 2]", "{\"a\" 1}",
+            "{\"a\"}",
             "//c\n1", "\u{FEFF}1", "{\"a\":1,\"\\u0061\":2}", "\"\u{1}\"",
         ])
     func refused(text: String) {
@@ -78,7 +81,8 @@ struct SchemaCheckTests {
             "Sample",
             [
                 .init("name", .name(), required: true), .init("count", .integer(1...10)),
-                .init("ratio", .number(0.5...2)), .init("tags", .properties), .init("list", .array(.boolean, maximum: 2)),
+                .init("ratio", .number(0.5...2)), .init("tags", .properties),
+                .init("list", .array(.boolean, maximum: 2)),
                 .init("kind", .choice(["a", "b"])), .init("note", .nullable(.line(0...5))),
             ]))
 
@@ -89,7 +93,8 @@ struct SchemaCheckTests {
     @Test("all faults are told at once, each with its place")
     func all() {
         let found = faults([
-            "nmae": "x", "count": 11, "ratio": "1", "tags": ["a/b": 1, "~": "ok"], "list": [true, 1, false], "kind": "c",
+            "nmae": "x", "count": 11, "ratio": "1", "tags": ["a/b": 1, "~": "ok"], "list": [true, 1, false],
+            "kind": "c",
             "note": "too long", "zzz": nil,
         ])
         #expect(
@@ -103,7 +108,8 @@ struct SchemaCheckTests {
 
     @Test("good values have no faults")
     func good() {
-        #expect(faults(["name": "web-1.x", "count": 10, "ratio": 1, "tags": ["k": "v"], "kind": "a", "note": nil]).isEmpty)
+        #expect(
+            faults(["name": "web-1.x", "count": 10, "ratio": 1, "tags": ["k": "v"], "kind": "a", "note": nil]).isEmpty)
         #expect(faults(["name": "a", "count": .number(2)]).isEmpty)
     }
 

@@ -88,14 +88,19 @@ struct LiveTests {
             let token = site.token("ann")
             let connection = try Connection(port: port)
             connection.write(
-                "GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer \(token)\r\n\r\n")
+                "GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+                    + "Authorization: Bearer \(token)\r\n\r\n"
+            )
             let first = try await blocking { connection.read(until: "instance.created") }
             #expect(first.contains("200 OK"))
-            #expect(first.contains("content-type: text/event-stream") || first.contains("Content-Type: text/event-stream"))
+            #expect(
+                first.contains("content-type: text/event-stream") || first.contains("Content-Type: text/event-stream"))
             #expect(first.contains("event: user.created"))
             #expect(!first.contains("\"name\":\"bob\""))
-            _ = try await client.post("/v1/keypairs", ["name": "of-bob", "public_key": .string(Fixtures.ed25519)], as: "bob")
-            _ = try await client.post("/v1/keypairs", ["name": "of-ann", "public_key": .string(Fixtures.ed25519)], as: "ann")
+            _ = try await client.post(
+                "/v1/keypairs", ["name": "of-bob", "public_key": .string(Fixtures.ed25519)], as: "bob")
+            _ = try await client.post(
+                "/v1/keypairs", ["name": "of-ann", "public_key": .string(Fixtures.ed25519)], as: "ann")
             let next = try await blocking { connection.read(until: "of-ann") }
             #expect(next.contains("event: keypair.created"))
             #expect(!next.contains("of-bob"))
@@ -120,7 +125,9 @@ struct LiveTests {
         try await live(site) { client, port in
             let connection = try Connection(port: port)
             connection.write(
-                "GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer \(site.token("ann"))\r\n\r\n")
+                "GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+                    + "Authorization: Bearer \(site.token("ann"))\r\n\r\n"
+            )
             _ = try await blocking { connection.read(until: "roost events") }
             #expect(try await client.patch("/v1/users/ann", ["enabled": false], as: "root").status == 200)
             let rest = try await blocking { connection.read(until: "0\r\n\r\n") }

@@ -5,7 +5,8 @@ import Testing
 
 @testable import ManagerAPI
 
-/// Every route × who asks × whose it is (P9, SEC-13), made from the route table, so that a new route is covered at once.
+/// Every route × who asks × whose it is (P9, SEC-13), made from the route table, so that a new route is covered at
+/// once.
 @Suite("Access matrix")
 struct MatrixTests {
     private static let closed = APIRoutes.all.filter { !Access.isOpen($0.permission) }
@@ -19,7 +20,9 @@ struct MatrixTests {
         }
     }
 
-    private static func send(_ route: Route, _ client: Client, _ path: String, as user: String?, _ headers: [String: String] = [:])
+    private static func send(
+        _ route: Route, _ client: Client, _ path: String, as user: String?, _ headers: [String: String] = [:]
+    )
         async throws -> Reply
     {
         let (bytes, type) = body(route)
@@ -33,7 +36,9 @@ struct MatrixTests {
         try await site.test { client async throws in
             for route in Self.closed {
                 let path = fixtures.path(route.pattern, owner: site.users["ann"]!)
-                for header in ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic cm9vdDp4", "bearer \(site.token("ann"))x"] {
+                for header in [
+                    "", "Bearer", "Bearer x", "Bearer a.b.c", "Basic cm9vdDp4", "bearer \(site.token("ann"))x",
+                ] {
                     let headers = header.isEmpty ? [:] : ["Authorization": header]
                     let reply = try await Self.send(route, client, path, as: nil, headers)
                     #expect(reply.status == 401, "\(route.method) \(route.pattern) \(header)")
@@ -62,7 +67,9 @@ struct MatrixTests {
                     // Nothing of the resource may be told.
                     #expect(!reply.text.contains("secret-image") && !reply.text.contains("laptop"), "\(context)")
                 } else {
-                    #expect(reply.status != 401 && reply.status != 403 && reply.status < 500 || route.replies.isEmpty, "\(context)")
+                    #expect(
+                        reply.status != 401 && reply.status != 403 && reply.status < 500 || route.replies.isEmpty,
+                        "\(context)")
                 }
             }
         }

@@ -10,7 +10,9 @@ struct CursorTests {
         let cursor = Cursor(list: "instances", place: "0190a1b2-0000-7000-8000-000000000001")
         #expect(try Cursor(cursor.text, list: "instances") == cursor)
         #expect(throws: Refusal.self) { try Cursor(cursor.text, list: "images") }
-        for text in ["", "x", "!!!", "AAAA", cursor.text + "A", String(cursor.text.dropLast()), cursor.text.uppercased()] {
+        for text in [
+            "", "x", "!!!", "AAAA", cursor.text + "A", String(cursor.text.dropLast()), cursor.text.uppercased(),
+        ] {
             #expect(throws: Refusal.self, "\(text)") { try Cursor(text, list: "instances") }
         }
         for index in cursor.text.indices {
@@ -41,7 +43,8 @@ struct QueryTests {
         "what cannot be accepted is refused by name",
         arguments: [
             ("limit=0", "?limit"), ("limit=1001", "?limit"), ("limit=x", "?limit"), ("limit=", "?limit"),
-            ("limit=99999999999999999999", "?limit"), ("limit=1&limit=2", "?limit"), ("all=yes", "?all"), ("lmit=1", "?lmit"),
+            ("limit=99999999999999999999", "?limit"), ("limit=1&limit=2", "?limit"), ("all=yes", "?all"),
+            ("lmit=1", "?lmit"),
             ("%6Cmit=1", "?lmit"), ("after=%00", "?after"), ("=1", "?"),
         ])
     func bad(text: String, pointer: String) {
@@ -49,7 +52,9 @@ struct QueryTests {
         #expect(refusal?.fields.first?.pointer == pointer)
     }
 
-    @Test("broken escapes, bad UTF-8 and floods are refused", arguments: ["after=%", "after=%4", "after=%zz", "after=%ff"])
+    @Test(
+        "broken escapes, bad UTF-8 and floods are refused",
+        arguments: ["after=%", "after=%4", "after=%zz", "after=%ff"])
     func malformed(text: String) {
         #expect(throws: Refusal.self) { try read(text) }
         #expect(throws: Refusal.self) { try read(String(repeating: "a=1&", count: 1000)) }

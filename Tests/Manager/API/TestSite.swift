@@ -4,6 +4,8 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import Logging
+import ManagerModel
+import ManagerStore
 import NIOCore
 import ProtocolModel
 import Synchronization
@@ -11,8 +13,6 @@ import Testing
 
 @testable import ManagerAPI
 @testable import ManagerIdentity
-import ManagerModel
-import ManagerStore
 
 /// A manager's API over a real store in a folder of its own, with users `root` (superuser), `ann` and `bob`.
 final class TestSite: Sendable {

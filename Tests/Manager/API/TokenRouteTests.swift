@@ -46,10 +46,13 @@ struct TokenRouteTests {
         arguments: [
             ("grant_type=password&username=ann&password=wrong", "invalid_grant"),
             ("grant_type=password&username=nobody&password=wrong", "invalid_grant"),
-            ("grant_type=password&username=ann", "invalid_request"), ("grant_type=password&password=x", "invalid_request"),
+            ("grant_type=password&username=ann", "invalid_request"),
+            ("grant_type=password&password=x", "invalid_request"),
             ("grant_type=client_credentials", "unsupported_grant_type"), ("username=ann", "invalid_request"),
-            ("grant_type=refresh_token", "invalid_request"), ("grant_type=refresh_token&refresh_token=x", "invalid_grant"),
-            ("grant_type=password&username=ann&username=bob&password=x", "invalid_request"), ("%ff=%ff", "invalid_request"),
+            ("grant_type=refresh_token", "invalid_request"),
+            ("grant_type=refresh_token&refresh_token=x", "invalid_grant"),
+            ("grant_type=password&username=ann&username=bob&password=x", "invalid_request"),
+            ("%ff=%ff", "invalid_request"),
             ("grant_type=password&username=%00&password=x", "invalid_request"), ("x=1", "invalid_request"),
             ("grant_type=password&username=%27%20OR%201=1&password=x", "invalid_grant"),
         ])
@@ -84,10 +87,12 @@ struct TokenRouteTests {
             _ = try await client.form("/oauth/token", "grant_type=password&username=ann&password=\(canary)")
             _ = try await client.get("/v1/users?after=\(canary)", as: "root")
             _ = try await client.post(
-                "/v1/users", ["name": "eve", "password": .string(canary)], as: "root", headers: ["Idempotency-Key": "k-eve"])
+                "/v1/users", ["name": "eve", "password": .string(canary)], as: "root",
+                headers: ["Idempotency-Key": "k-eve"])
             _ = try await client.patch(
                 "/v1/users/ann", ["password": .string(canary), "current_password": "wrong"], as: "ann")
-            let token = try await client.post("/v1/nodes/tokens", [:], as: "root", headers: ["Idempotency-Key": "k-join"])
+            let token = try await client.post(
+                "/v1/nodes/tokens", [:], as: "root", headers: ["Idempotency-Key": "k-join"])
             let secret = try #require(token.json["token"]?.string)
             let events = try await client.get("/v1/events?limit=1000", as: "root")
             let lines = site.lines.all.joined(separator: "\n")
@@ -102,7 +107,8 @@ struct TokenRouteTests {
                 #expect(!text.contains(canary) && !text.contains(secret))
             }
             // The secret was shown once; a repetition does not show it, and makes no second token in silence.
-            let again = try await client.post("/v1/nodes/tokens", [:], as: "root", headers: ["Idempotency-Key": "k-join"])
+            let again = try await client.post(
+                "/v1/nodes/tokens", [:], as: "root", headers: ["Idempotency-Key": "k-join"])
             #expect(again.status == 409)
         }
     }
