@@ -3,13 +3,13 @@ import Foundation
 import PackageDescription
 
 /// One setting for every target of ours (STYLE: the compiler guards what it can).
-var strict: [SwiftSetting] = [
+let strict: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("InternalImportsByDefault"),
 ]
-// CI refuses warnings; a newer compiler's new ones must not stop a user's build.
-if Context.environment["ROOST_STRICT"] != nil { strict.append(.treatAllWarnings(as: .error)) }
+    // CI refuses warnings; a newer compiler's new ones must not stop a user's build.
+    + (Context.environment["ROOST_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 /// A room of the tree: module name = folder path, so an import line says where to look.
 func room(_ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil)

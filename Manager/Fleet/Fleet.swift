@@ -309,3 +309,15 @@ extension NodeLoad {
         appliedRevision = Revision(heartbeat.appliedRevision)
     }
 }
+
+extension Fleet {
+    /// Whether a peer may pull an image from the manager: a node of this site to which the image is assigned. Blocks for
+    /// one read of the store, so it is for threads of their own.
+    public func mayPull(_ peer: PeerIdentity, _ image: ImageID) -> Bool {
+        guard case .node(let node) = peer else { return false }
+        let placement = try? store.readBlocking { sql in
+            try sql.nodes.find(node) == nil ? nil : try sql.images.placement(of: image, on: node)
+        }
+        return placement.flatMap { $0 }.map { $0.state != .removing } ?? false
+    }
+}
