@@ -202,7 +202,7 @@ var package = Package(
         tests(
             "Agent/Daemon",
             ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages",
-             "AgentNetwork", "AgentUplink", "ManagerFleet", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
+             "AgentNetwork", "AgentUplink", "ManagerFleet", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", lifecycle, protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )

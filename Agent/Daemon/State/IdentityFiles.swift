@@ -59,7 +59,7 @@ struct IdentityFiles: Sendable {
 
     /// Key and certificate are two files, so both are in one first: after a crash between the two, `load` finishes.
     private func savePair(_ identity: EnrolledIdentity) throws(FileProblem) {
-        let pair = identity.keyPEM + "\n" + identity.certificatePEM
+        let pair = identity.keyPEM + identity.certificatePEM
         try files.replace(pairPath, with: Array(pair.utf8), mode: 0o600)
         try putPair(identity.keyPEM, identity.certificatePEM)
     }

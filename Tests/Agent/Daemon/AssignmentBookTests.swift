@@ -4,6 +4,7 @@ import AgentReconcile
 import Foundation
 import ProtocolMessages
 import ProtocolModel
+import ProtocolTransfer
 import SwiftProtobuf
 import Testing
 import TestsSupportFiles

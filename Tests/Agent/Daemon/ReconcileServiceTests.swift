@@ -2,6 +2,7 @@
 import AgentReconcile
 import Foundation
 import Logging
+import ProtocolMessages
 import ProtocolModel
 import Synchronization
 import Testing
