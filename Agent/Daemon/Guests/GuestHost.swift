@@ -15,6 +15,8 @@ protocol GuestHost: Sendable {
     /// Everything of ours on this host.
     func survey() async throws(ActionFailure) -> Survey
     func perform(_ action: Action) async -> Outcome
+    /// What is wanted from now on, before anything is done about it.
+    func learn(_ change: AssignmentChange)
     /// A look at every running domain.
     func readings() async throws(ActionFailure) -> [UsageReading]
     /// Gives events to `handler` until its task is cancelled.

@@ -53,6 +53,7 @@ final class ReconcileService: Service {
             group.addTask { await self.host.watch { self.happened($0) } }
             while !Task.isCancelled {
                 for event in mailbox.takeAll() {
+                    if case .assigned(let change) = event { host.learn(change) }
                     for effect in reconciler.handle(event, at: Moment(of: time)) { carryOut(effect, in: &group) }
                 }
                 let figures = Figures(

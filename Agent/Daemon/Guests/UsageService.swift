@@ -17,6 +17,7 @@ final class UsageService: Service {
     private let logger: Logger
     private let kept: @Sendable () -> Void
     private let ends = Mailbox<InstanceID>()
+    private let intervalChanged = Bell()
 
     /// - Parameter kept: is told when there is a new batch to send.
     init(
@@ -31,7 +32,14 @@ final class UsageService: Service {
         self.kept = kept
     }
 
-    func setInterval(_ new: Duration) { interval.withLock { $0 = new } }
+    /// Takes effect at once, also where a longer wait is under way.
+    func setInterval(_ new: Duration) {
+        let isOther = interval.withLock { interval in
+            defer { interval = new }
+            return interval != new
+        }
+        if isOther { intervalChanged.ring() }
+    }
 
     /// A domain's run ended just now.
     func stopped(_ id: InstanceID) {
@@ -53,7 +61,7 @@ final class UsageService: Service {
     private func sampleRegularly() async {
         while !Task.isCancelled {
             await sample()
-            try? await Task.sleep(for: interval.withLock { $0 })
+            await intervalChanged.heard(within: interval.withLock { $0 })
         }
     }
 

@@ -9,4 +9,10 @@ final class Bell: Sendable {
         await mailbox.wait()
         _ = mailbox.takeAll()
     }
+
+    /// The same, but not longer than this.
+    func heard(within limit: Duration) async {
+        await mailbox.wait(atMost: limit)
+        _ = mailbox.takeAll()
+    }
 }

@@ -72,10 +72,10 @@ final class InventoryKeeper: Sendable {
         let disk = HostFacts.disk(cacheFolder)
         return .with {
             $0.hostName = facts.hostName
-            $0.cpuModel = facts.cpuModel
-            $0.architecture = facts.architecture
+            $0.cpuModel = engine.cpuModel.isEmpty ? facts.cpuModel : engine.cpuModel
+            $0.architecture = engine.architecture.isEmpty ? facts.architecture : engine.architecture
             $0.cpuCount = engine.cpuCount
-            $0.memoryBytes = facts.memoryBytes
+            $0.memoryBytes = engine.memoryBytes > 0 ? engine.memoryBytes : facts.memoryBytes
             $0.diskBytes = disk.total
             $0.diskAvailableBytes = disk.available
             $0.libvirtVersion = engine.libvirtVersion
@@ -94,6 +94,9 @@ final class InventoryKeeper: Sendable {
 
 /// What the hypervisor says of itself; empty where it does not answer.
 struct EngineDescription: Sendable, Equatable {
+    var cpuModel = ""
+    var architecture = ""
+    var memoryBytes: UInt64 = 0
     var cpuCount = UInt32(clamping: ProcessInfo.processInfo.activeProcessorCount)
     var libvirtVersion = ""
     var hypervisorVersion = ""

@@ -51,6 +51,8 @@ final class FakeGuestHost: GuestHost {
         return outcome
     }
 
+    func learn(_ change: AssignmentChange) {}
+
     func readings() async throws(ActionFailure) -> [UsageReading] {
         let (uptime, domains) = (time.uptime, state.withLock { $0.domains })
         return domains.filter(\.value.isRunning).map { id, domain in
