@@ -103,7 +103,8 @@ public enum Enrolment {
         let answer: Result<Roost_V1_EnrolmentAnswer, JoinError>
         do {
             answer = try await channel.executeThenClose { inbound, outbound in
-                try await outbound.write(ByteBuffer(bytes: try request.encoded()))
+                // Where this fails the manager has closed already, and its goodbye is there to read.
+                try? await outbound.write(ByteBuffer(bytes: try request.encoded()))
                 var decoder = FrameDecoder(maximumPayloadBytes: Limits.firstFramePayloadBytes)
                 for try await buffer in inbound {
                     buffer.withUnsafeReadableBytes { decoder.append($0) }

@@ -54,6 +54,8 @@ public struct APIService: Service {
                 certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
             configuration.minimumTLSVersion = .tlsv12
             configuration.applicationProtocols = ["http/1.1"]
+            // How long a peer may take to say good-bye; the default would hold up a stop for five seconds.
+            configuration.shutdownTimeout = .seconds(1)
             return configuration
         }
     }
@@ -80,7 +82,8 @@ public struct APIService: Service {
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.address, port: configuration.port), serverName: nil,
                 backlog: 1024, reuseAddress: true,
-                availableConnectionsDelegate: MaximumAvailableConnections(configuration.maximumConnections, logger: logger)),
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    configuration.maximumConnections, logger: logger)),
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
             logger: logger)
     }

@@ -1,8 +1,8 @@
 public import ManagerModel
 public import NIOCore
 
-/// Where an uploaded image file goes. The record says already that the image is being saved (`Commands.beginUpload`), and is
-/// told by the caller where the upload fails; what comes after `finish` the sink records itself.
+/// Where an uploaded image file goes. The record says already that the image is being saved (`Commands.beginUpload`),
+/// and is told by the caller where the upload fails; what comes after `finish` the sink records itself.
 public protocol ImageUploadSink: Sendable {
     /// Opens a file for the image.
     ///

@@ -19,11 +19,13 @@ public struct Services: Sendable {
     let users = UserService()
     let keyPairs = KeyPairService()
     let signals: ChangeSignals
+    /// The OpenAPI document, made once: anybody may ask for it.
+    let document: [UInt8]
     let streams = StreamLimiter()
     private let digestKey: SymmetricKey
 
     /// - Parameters:
-    ///   - idempotencySecret: at least 16 secret bytes that stay the same between starts. Kept hashes of requests are keyed with
+    ///   - idempotencySecret: at least 16 secret bytes, the same at each start. Kept hashes of requests are keyed with
     ///     it, since a request may hold a password that a bare hash would help to guess.
     public init(
         store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
@@ -39,6 +41,7 @@ public struct Services: Sendable {
         self.site = site
         self.lifecycle = lifecycle
         digestKey = SymmetricKey(data: idempotencySecret)
+        document = OpenAPIDocument.make(APIRoutes.all, version: site.version).bytes
         signals = ChangeSignals()
         let signals = signals
         store.observe { changes in signals.publish(changes) }

@@ -6,8 +6,8 @@ public protocol CredentialStore: Sendable {
     func user(named name: String) async throws -> User?
     func user(_ id: UserID) async throws -> User?
     func insert(_ token: RefreshToken) async throws
-    /// Finds the token with its user, lets `decide` say what follows and carries that out, all in one transaction: two who
-    /// present the same token at once must not both get a new one.
+    /// Finds the token with its user, lets `decide` say what follows and carries that out, all in one transaction:
+    /// two who present the same token at once must not both get a new one.
     func exchange(
         _ hash: ContentDigest, at now: Timestamp, decide: @escaping @Sendable (RefreshToken?, User?) -> RefreshDecision
     ) async throws -> RefreshDecision

@@ -19,7 +19,8 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .wrongCredentials: "the name or the password is wrong"
         case .tooManyAttempts(let seconds): "too many failed attempts; try again in \(seconds) s"
-        case .invalidToken(.expired): "the access token has expired; ask for a new one with the refresh token or sign in again"
+        case .invalidToken(.expired):
+            "the access token has expired; ask for a new one with the refresh token or sign in again"
         case .invalidToken: "the access token is not valid; sign in again"
         case .invalidRefreshToken: "the refresh token is not valid any more; sign in again"
         case .busy: "too many people sign in just now; try again in a few seconds"

@@ -20,7 +20,8 @@ public struct KeyPairService: Sendable {
         guard try transaction.keyPairs.list(owner: owner, name: name, Page(limit: 1)).isEmpty else {
             throw Refusal(.nameTaken, "you have a key pair '\(name)' already")
         }
-        guard try transaction.keyPairs.list(owner: owner, Page(limit: Self.maximumPerUser)).count < Self.maximumPerUser else {
+        guard try transaction.keyPairs.list(owner: owner, Page(limit: Self.maximumPerUser)).count < Self.maximumPerUser
+        else {
             throw Refusal(.conflict, "you have \(Self.maximumPerUser) key pairs, which is the most; delete some first")
         }
         let pair = KeyPair(

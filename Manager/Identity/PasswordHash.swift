@@ -35,7 +35,8 @@ struct PasswordHash: Equatable {
 
     init(encoded: String) throws(IdentityError) {
         let parts = encoded.split(separator: "$", omittingEmptySubsequences: false)
-        guard parts.count == 5, parts[0].isEmpty, parts[1] == "scrypt", let cost = Self.cost(parts[2]), cost.isAcceptable,
+        guard parts.count == 5, parts[0].isEmpty, parts[1] == "scrypt", let cost = Self.cost(parts[2]),
+            cost.isAcceptable,
             let salt = Self.decode(parts[3]), salt.count >= 8, salt.count <= 64,
             let key = Self.decode(parts[4]), key.count == Self.keyBytes
         else { throw .malformedPasswordHash }

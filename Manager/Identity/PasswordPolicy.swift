@@ -1,6 +1,7 @@
 import Foundation
 
-/// Which passwords are good enough. Length is what counts (NIST SP 800-63B §5.1.1.2); composition rules are not imposed.
+/// Which passwords are good enough. Length is what counts (NIST SP 800-63B §5.1.1.2); composition rules are not
+/// imposed.
 public enum PasswordPolicy {
     public static let minimumCharacters = 10
     /// A password is hashed; a longer one would only make the server work.
@@ -20,7 +21,10 @@ public enum PasswordPolicy {
         if password.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) {
             return "the password must not hold control characters"
         }
-        if !userName.isEmpty, password.lowercased() == String(repeating: userName.lowercased(), count: max(1, password.count / userName.count)) {
+        if !userName.isEmpty,
+            password.lowercased()
+                == String(repeating: userName.lowercased(), count: max(1, password.count / userName.count))
+        {
             return "the password must not be made of the user's name"
         }
         return nil

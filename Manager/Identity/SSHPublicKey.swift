@@ -3,8 +3,8 @@ import Foundation
 
 /// An OpenSSH public key, checked to its last byte (RFC 4253 §6.6, RFC 5656, RFC 8709, OpenSSH PROTOCOL.u2f).
 ///
-/// What is accepted goes into guests' `authorized_keys`, so nothing is stripped or repaired in silence: the line is exactly
-/// type, base64 and an optional comment, or it is refused with a sentence.
+/// What is accepted goes into guests' `authorized_keys`, so nothing is stripped or repaired in silence: the line is
+/// exactly type, base64 and an optional comment, or it is refused with a sentence.
 public struct SSHPublicKey: Sendable, Equatable {
     /// Such as `ssh-ed25519`.
     public let type: String
@@ -32,7 +32,8 @@ public struct SSHPublicKey: Sendable, Equatable {
         guard parts.count >= 2, !parts[1].isEmpty else {
             throw Refused("the key is cut short: after '\(type)' there must be one space and the key in base64")
         }
-        guard let blob = Data(base64Encoded: String(parts[1])).map(Array.init), Data(blob).base64EncodedString() == parts[1]
+        guard let blob = Data(base64Encoded: String(parts[1])).map(Array.init),
+            Data(blob).base64EncodedString() == parts[1]
         else { throw Refused("the key after '\(type)' is not base64; was it broken over several lines or cut off?") }
         var reader = WireReader(blob)
         guard let inner = reader.string(), inner == Array(type.utf8) else {
@@ -50,7 +51,8 @@ public struct SSHPublicKey: Sendable, Equatable {
     private static func checkShape(_ line: String) throws(Refused) {
         guard line.utf8.count <= maximumBytes else { throw Refused("the key is longer than \(maximumBytes) bytes") }
         if line.contains("PRIVATE KEY") {
-            throw Refused("this is a private key; keep it to yourself, and send the matching public key (the .pub file)")
+            throw Refused(
+                "this is a private key; keep it to yourself, and send the matching public key (the .pub file)")
         }
         if line.hasPrefix("---- BEGIN SSH2") || line.hasPrefix("-----BEGIN") || line.hasPrefix("PuTTY-User-Key-File") {
             throw Refused("the key is not in OpenSSH's one-line form; convert it with 'ssh-keygen -i -f FILE'")
@@ -65,13 +67,15 @@ public struct SSHPublicKey: Sendable, Equatable {
 
     private static func unknownType(_ type: String) -> Refused {
         if type == "ssh-dss" {
-            return Refused("DSA keys are not accepted by today's OpenSSH; make an ed25519 key with 'ssh-keygen -t ed25519'")
+            return Refused(
+                "DSA keys are not accepted by today's OpenSSH; make an ed25519 key with 'ssh-keygen -t ed25519'")
         }
         if type.contains("-cert-v01@openssh.com") {
             return Refused("this is a certificate, not a public key; send the key that it was made for")
         }
         if type.contains("=") || type.contains(",") || ["no-pty", "restrict", "cert-authority"].contains(type) {
-            return Refused("options before the key are not accepted; the key must begin with its type, such as 'ssh-ed25519'")
+            return Refused(
+                "options before the key are not accepted; the key must begin with its type, such as 'ssh-ed25519'")
         }
         let known = formats.keys.sorted().joined(separator: ", ")
         return Refused("'\(type.prefix(40))' is no key type that guests accept; the types are \(known)")
@@ -120,7 +124,8 @@ extension SSHPublicKey {
     }
 
     @Sendable private static func rsa(_ reader: inout WireReader) -> String? {
-        guard let exponent = reader.positiveInteger(), let modulus = reader.positiveInteger(), let first = modulus.first,
+        guard let exponent = reader.positiveInteger(), let modulus = reader.positiveInteger(),
+            let first = modulus.first,
             let last = exponent.last, last & 1 == 1, exponent.count <= 8, exponent != [1]
         else { return damaged }
         let bits = modulus.count * 8 - first.leadingZeroBitCount

@@ -48,14 +48,17 @@ public struct TokenKey: Sendable {
         guard stat(path, &status) == 0 else {
             throw IdentityError.keyFile(
                 path: path,
-                reason: errno == ENOENT ? "there is no such file; run 'roost-manager init'" : String(cString: strerror(errno)))
+                reason: errno == ENOENT
+                    ? "there is no such file; run 'roost-manager init'" : String(cString: strerror(errno)))
         }
         guard status.st_mode & 0o077 == 0 else {
             throw IdentityError.keyFile(path: path, reason: "others can read it; run 'chmod 600 \(path)'")
         }
         guard status.st_size < 16_384, let data = FileManager.default.contents(atPath: path),
             let key = try? P256.Signing.PrivateKey(pemRepresentation: String(decoding: data, as: UTF8.self))
-        else { throw IdentityError.keyFile(path: path, reason: "it does not hold a private key on the curve P-256 in PEM") }
+        else {
+            throw IdentityError.keyFile(path: path, reason: "it does not hold a private key on the curve P-256 in PEM")
+        }
         return TokenKey(privateKey: key)
     }
 }

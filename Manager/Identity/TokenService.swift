@@ -78,7 +78,9 @@ public struct TokenService: Sendable {
         if let wait = limiter.take(user.name, address, time.uptime) {
             throw IdentityError.tooManyAttempts(retryAfterSeconds: max(1, Int((wait.milliseconds + 999) / 1000)))
         }
-        guard try await hasher.verify(password, against: user.passwordHash) else { throw IdentityError.wrongCredentials }
+        guard try await hasher.verify(password, against: user.passwordHash) else {
+            throw IdentityError.wrongCredentials
+        }
         limiter.giveBack(user.name, address, time.uptime)
     }
 

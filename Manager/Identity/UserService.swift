@@ -49,8 +49,10 @@ public struct UserService: Sendable {
             throw Refusal(.forbidden, "only a superuser may create users")
         }
         // A name that reads as an ID would make references ambiguous.
-        guard UserID(new.name) == nil else {
-            throw Refusal(.invalidRequest, "a user's name must not look like an ID")
+        guard UserID(new.name) == nil, new.name != "me" else {
+            throw Refusal(
+                .invalidRequest, "a user's name must not look like an ID, and not be 'me'",
+                fields: [.init(pointer: "/name", detail: "must not look like an ID, and not be 'me'")])
         }
         guard try transaction.users.find(name: new.name) == nil else {
             throw Refusal(.nameTaken, "there is a user '\(new.name)' already")
@@ -88,7 +90,8 @@ public struct UserService: Sendable {
         }
         try transaction.users.update(changed)
         try transaction.events.append(
-            "user.changed", actor: actor, owner: user.id, resource: user.reference, data: Self.summary(user, changed, change),
+            "user.changed", actor: actor, owner: user.id, resource: user.reference,
+            data: Self.summary(user, changed, change),
             at: now)
         return changed
     }
@@ -105,7 +108,8 @@ public struct UserService: Sendable {
         }
         let images = try transaction.images.list(visibleTo: user.id).filter { $0.owner == user.id }
         guard images.isEmpty else {
-            throw Refusal(.inUse, "user '\(user.name)' still owns images, such as '\(images[0].name)'; delete them first")
+            throw Refusal(
+                .inUse, "user '\(user.name)' still owns images, such as '\(images[0].name)'; delete them first")
         }
         try transaction.users.remove(user.id)
         try transaction.events.append(

@@ -1,3 +1,4 @@
+import Dispatch
 public import ProtocolModel
 import Synchronization
 
@@ -74,6 +75,26 @@ public final class Store: Sendable {
                 continuation.resume(throwing: error)
             }
         }
+    }
+
+    /// `read` for threads that may block; never to be called on a cooperative one.
+    public func readBlocking<Result: Sendable>(
+        _ body: @escaping @Sendable (Transaction) throws -> Result
+    ) throws -> Result {
+        let done = DispatchSemaphore(value: 0)
+        let answer = Mutex<Swift.Result<Result, any Error>?>(nil)
+        try readers.submit { connection in
+            let result = Swift.Result {
+                try connection.run("BEGIN")
+                defer { try? connection.run("COMMIT") }
+                return try body(Transaction(connection))
+            }
+            answer.withLock { $0 = result }
+            done.signal()
+        }
+        done.wait()
+        guard let result = answer.withLock({ $0 }) else { throw StoreError.closed }
+        return try result.get()
     }
 
     /// Runs `body` in a transaction and returns once it is durable. An error thrown by `body` undoes all that it did.

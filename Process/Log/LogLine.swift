@@ -66,7 +66,8 @@ public struct LogLine: Sendable {
             bytes.append(Self.isPlain(byte) ? byte : UInt8(ascii: "_"))
         }
         bytes.append(UInt8(ascii: "="))
-        let isPlain = !value.isEmpty && value.utf8.count <= Self.maximumValueBytes && value.utf8.allSatisfy(Self.isPlain)
+        let isPlain =
+            !value.isEmpty && value.utf8.count <= Self.maximumValueBytes && value.utf8.allSatisfy(Self.isPlain)
         if isPlain {
             bytes += value.utf8
         } else {

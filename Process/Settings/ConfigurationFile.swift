@@ -51,14 +51,16 @@ struct ConfigurationFile: Sendable {
         }
         guard let root, root.scalar?.string.isEmpty != true else { return }
         guard case .mapping(let mapping) = root else {
-            throw .malformedFile(path: path, line: 1, reason: "the file must hold settings such as 'api:' and below it '  port: 7400'")
+            throw .malformedFile(
+                path: path, line: 1, reason: "the file must hold settings such as 'api:' and below it '  port: 7400'")
         }
         try flatten(mapping, prefix: "", depth: 1)
     }
 
     private mutating func flatten(_ mapping: Node.Mapping, prefix: String, depth: Int) throws(SettingsError) {
         guard depth <= Self.maximumDepth else {
-            throw .malformedFile(path: path, line: nil, reason: "settings are nested more than \(Self.maximumDepth) deep")
+            throw .malformedFile(
+                path: path, line: nil, reason: "settings are nested more than \(Self.maximumDepth) deep")
         }
         for (keyNode, value) in mapping {
             let line = keyNode.mark?.line ?? 0
@@ -83,7 +85,8 @@ struct ConfigurationFile: Sendable {
                 }
                 try add(key, Entry(text: parts.joined(separator: ","), line: line))
             case .alias:
-                throw .malformedFile(path: path, line: line, reason: "aliases are not supported; write the value of \(key) out")
+                throw .malformedFile(
+                    path: path, line: line, reason: "aliases are not supported; write the value of \(key) out")
             }
         }
     }
@@ -104,7 +107,8 @@ struct ConfigurationFile: Sendable {
             return .malformedFile(path: path, line: nil, reason: "the file is not YAML")
         }
         switch error {
-        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
             return .malformedFile(path: path, line: mark.line, reason: "the file is not YAML: \(problem)")
         case .duplicatedKeysInMapping(let duplicates, _):
             let keys = duplicates.map { "\($0)" }.sorted().joined(separator: ", ")

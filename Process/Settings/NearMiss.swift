@@ -4,7 +4,9 @@ enum NearMiss {
     static func nearest(to word: String, among candidates: [String]) -> String? {
         let ranked = candidates.map { (candidate: $0, distance: distance(word.lowercased(), $0.lowercased())) }
             .min { $0.distance < $1.distance }
-        if let ranked, ranked.distance <= max(1, min(word.count, ranked.candidate.count) / 3) { return ranked.candidate }
+        if let ranked, ranked.distance <= max(1, min(word.count, ranked.candidate.count) / 3) {
+            return ranked.candidate
+        }
         let last = word.split(separator: ".").last
         let sameEnd = candidates.filter { $0.split(separator: ".").last == last }
         return sameEnd.count == 1 ? sameEnd[0] : nil

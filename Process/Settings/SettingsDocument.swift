@@ -3,9 +3,10 @@ extension SettingsSchema {
     /// An example file: every setting with its sentence, commented out at its default.
     public var exampleFile: String {
         var lines = [
-            "## Configuration of \(program). Every setting is shown with its default; remove the single '#' to change it.",
+            "## Configuration of \(program). Each setting is shown with its default; remove the single '#' to change it.",
             "## A flag (--set key=value) wins over the environment (ROOST_…), the environment over this file.",
-            "", "## Where the daemon keeps what it must not lose (also: --data, ROOST_DATA).", "#data: \(defaultDataPath)",
+            "", "## Where the daemon keeps what it must not lose (also: --data, ROOST_DATA).",
+            "#data: \(defaultDataPath)",
         ]
         for (section, settings) in sections {
             lines += ["", "#\(section):"]
@@ -24,8 +25,8 @@ extension SettingsSchema {
         for setting in settings {
             let fallback = setting.isSecret ? "" : setting.defaultText.isEmpty ? "(none)" : "`\(setting.defaultText)`"
             let what = "\(setting.summary) Accepted: \(setting.accepted).".replacing("|", with: "\\|")
-            lines.append(
-                "| `\(setting.key)` | `\(Self.environmentName(of: setting.key))` | \(setting.typeName) | \(fallback) | \(what) |")
+            let variable = Self.environmentName(of: setting.key)
+            lines.append("| `\(setting.key)` | `\(variable)` | \(setting.typeName) | \(fallback) | \(what) |")
         }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -29,7 +29,8 @@ public enum SettingsError: Error, Equatable, CustomStringConvertible {
             "\(origin): there is no setting \(quoted(key))"
                 + (suggestion.map { "; did you mean '\($0)'?" } ?? "; see the example configuration for all settings")
         case .badValue(let key, let origin, let found, let accepted, let suggestion):
-            "\(origin): \(key) is \(found), but must be \(accepted)" + (suggestion.map { "; did you mean '\($0)'?" } ?? "")
+            "\(origin): \(key) is \(found), but must be \(accepted)"
+                + (suggestion.map { "; did you mean '\($0)'?" } ?? "")
         case .repeatedKey(let key, let origin):
             "\(origin): \(key) is set a second time; remove one of the two"
         case .malformedFlag(let text):

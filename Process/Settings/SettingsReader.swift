@@ -16,9 +16,9 @@ public struct SettingsFlags: Sendable, Equatable {
     }
 }
 
-/// Resolves the settings of a daemon: a flag wins over the environment, the environment over the file, the file over the
-/// default. Everything is checked when the reader is made, so that a daemon starts with a sound configuration or not at
-/// all.
+/// Resolves the settings of a daemon: a flag wins over the environment, the environment over the file, the file over
+/// the default. Everything is checked when the reader is made, so that a daemon starts with a sound configuration or
+/// not at all.
 public struct SettingsReader: Sendable {
     public let schema: SettingsSchema
     /// The configuration file that was named or is the default; it may not exist where it is the default.
@@ -98,7 +98,8 @@ extension SettingsReader {
     private static func key(_ key: String) -> AbsoluteConfigKey { AbsoluteConfigKey(ConfigKey(key)) }
 
     private static func dataSetting(_ schema: SettingsSchema) -> DeclaredSetting {
-        Setting("data", .path, default: schema.defaultDataPath, "Where the daemon keeps what it must not lose.").declared
+        Setting("data", .path, default: schema.defaultDataPath, "Where the daemon keeps what it must not lose.")
+            .declared
     }
 
     private static func declared(

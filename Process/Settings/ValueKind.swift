@@ -86,7 +86,8 @@ extension ValueKind where Value == Duration {
     public static func duration(_ range: ClosedRange<Duration>) -> Self {
         Self(
             name: "duration",
-            accepted: "a time from \(DurationText.render(range.lowerBound)) to \(DurationText.render(range.upperBound)), "
+            accepted:
+                "a time from \(DurationText.render(range.lowerBound)) to \(DurationText.render(range.upperBound)), "
                 + "written with its unit, such as 250ms, 5s, 10m, 24h or 30d",
             parse: { text in DurationText.parse(text).flatMap { range.contains($0) ? $0 : nil } },
             render: DurationText.render)

@@ -55,7 +55,9 @@ enum OpenAPIDocument {
                         ObjectSchema(
                             "FieldError",
                             [
-                                .init("pointer", .text, required: true, "JSON pointer into the body, or ? and a query parameter"),
+                                .init(
+                                    "pointer", .text, required: true,
+                                    "JSON pointer into the body, or ? and a query parameter"),
                                 .init("detail", .text, required: true),
                             ])), maximum: SchemaCheck.maximumFaults)),
             .init("removed_by", .freeObject, "hosts that each placement filter removed"),

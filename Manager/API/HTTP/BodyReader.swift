@@ -7,7 +7,8 @@ import NIOCore
 enum BodyReader {
     /// Of any body but an upload.
     static let maximumBytes = 1024 * 1024
-    /// How much of a refused body is read and dropped, so that a client in the middle of sending it still reads the answer.
+    /// How much of a refused body is read and dropped, so that a client in the middle of sending it still reads the
+    /// answer.
     static let maximumDropped = 8 * 1024 * 1024
     static let timeout = Duration.seconds(30)
 
@@ -82,7 +83,8 @@ enum BodyReader {
         if type == nil, isEmpty { return }
         guard type == wanted else {
             throw Problem(
-                .unsupportedMediaType, "This request takes a body of type \(wanted); set the header Content-Type to that.")
+                .unsupportedMediaType,
+                "This request takes a body of type \(wanted); set the header Content-Type to that.")
         }
     }
 
@@ -104,7 +106,8 @@ enum BodyReader {
     private static func gather(_ request: Request) async throws -> [UInt8] {
         var bytes: [UInt8] = []
         var count = 0
-        for try await buffer in request.body {
+        var iterator = request.body.makeAsyncIterator()
+        while let buffer = try await next(&iterator) {
             count += buffer.readableBytes
             if count <= maximumBytes {
                 bytes += buffer.readableBytesView
@@ -119,5 +122,19 @@ enum BodyReader {
                 headers: isUnread ? [("Connection", "close")] : [])
         }
         return bytes
+    }
+
+    /// The next part of a body. That it does not come, or is not well-formed, is the sender's fault and not ours.
+    static func next(_ iterator: inout RequestBody.AsyncIterator) async throws -> ByteBuffer? {
+        do {
+            return try await iterator.next()
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            var problem = Problem(
+                Refusal(.invalidRequest, "the body broke off or is not well-formed; send the request again"))
+            problem.headers.append(("Connection", "close"))
+            throw problem
+        }
     }
 }

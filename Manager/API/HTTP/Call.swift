@@ -8,8 +8,8 @@ import ManagerModel
 import ManagerStore
 import ProtocolModel
 
-/// One request, after the door has checked who sends it and whether it is well-formed. Handlers read it, call a service and
-/// encode the answer; they hold no rules of their own.
+/// One request, after the door has checked who sends it and whether it is well-formed. Handlers read it, call a
+/// service and encode the answer; they hold no rules of their own.
 struct Call: Sendable {
     let route: Route
     let method: HTTPRequest.Method
@@ -54,8 +54,8 @@ struct Call: Sendable {
         try await services.store.read(body)
     }
 
-    /// Changes the record. Where the request carries an `Idempotency-Key`, its answer is kept in the same transaction, and a
-    /// repetition gets that answer instead of another change.
+    /// Changes the record. Where the request carries an `Idempotency-Key`, its answer is kept in the same
+    /// transaction, and a repetition gets that answer instead of another change.
     func write(_ body: @escaping @Sendable (Transaction) throws -> Answer) async throws -> Answer {
         guard let key = try idempotencyKey() else { return try await services.store.write(body) }
         let user = try actor.user
@@ -78,7 +78,8 @@ struct Call: Sendable {
     func checkMatch(_ current: @autoclosure () throws -> JSONValue) throws {
         guard let wanted = headers[.ifMatch] else { return }
         guard EntityTag(of: try current()).isNamed(in: wanted) else {
-            throw Refusal(.preconditionFailed, "the resource has changed since you read it; read it again and repeat the change")
+            throw Refusal(
+                .preconditionFailed, "the resource has changed since you read it; read it again and repeat the change")
         }
     }
 
@@ -92,7 +93,9 @@ struct Call: Sendable {
     }
 
     private func idempotencyKey() throws(Refusal) -> String? {
-        guard route.isIdempotent, let name = HTTPField.Name("Idempotency-Key"), let key = headers[name] else { return nil }
+        guard route.isIdempotent, let name = HTTPField.Name("Idempotency-Key"), let key = headers[name] else {
+            return nil
+        }
         guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
             throw Refusal(.invalidRequest, "the header Idempotency-Key must have 1 to 255 visible ASCII characters")
         }
@@ -110,7 +113,8 @@ struct Call: Sendable {
         guard !isSecret else {
             throw Refusal(
                 .conflict,
-                "this request was answered already, and what it answered is shown only once; ask again with a new Idempotency-Key")
+                "this request was answered, and the answer is shown only once; ask again with a new Idempotency-Key"
+            )
         }
         var headers = kept.headers.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
         headers.append(("Idempotent-Replay", "true"))
@@ -145,7 +149,8 @@ struct PageRequest: Sendable {
     var page: Page { Page(limit: limit + 1, after: after) }
 
     /// The document of a page.
-    func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer {
+    func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer
+    {
         let shown = items.prefix(limit)
         let next = items.count > limit ? shown.last.map { Cursor(list: list, place: place($0)).text } : nil
         return .document(["items": .array(try shown.map(encode)), "next": .text(next)])

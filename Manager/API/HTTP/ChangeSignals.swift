@@ -2,8 +2,8 @@ import ManagerStore
 import ProtocolModel
 import Synchronization
 
-/// Wakes those who wait for changes of the record. A signal says only that it is worth reading again, so one that is merged
-/// with another loses nothing, and nobody's queue grows.
+/// Wakes those who wait for changes of the record. A signal says only that it is worth reading again, so one that is
+/// merged with another loses nothing, and nobody's queue grows.
 final class ChangeSignals: Sendable {
     enum Interest: Sendable {
         case events

@@ -2,8 +2,8 @@ import Foundation
 import ManagerModel
 import ManagerStore
 
-/// Where a page of a list ended. Clients hand it back and need not know what is in it; what was tampered with, or comes from
-/// another list, is refused.
+/// Where a page of a list ended. Clients hand it back and need not know what is in it; what was tampered with, or
+/// comes from another list, is refused.
 struct Cursor: Equatable {
     /// The list, such as `instances`.
     var list: String
@@ -21,7 +21,9 @@ struct Cursor: Equatable {
     }
 
     init(_ text: String, list: String) throws(Refusal) {
-        guard let bytes = Self.decode(text), let decoded = String(validating: bytes, as: UTF8.self) else { throw Self.refusal }
+        guard let bytes = Self.decode(text), let decoded = String(validating: bytes, as: UTF8.self) else {
+            throw Self.refusal
+        }
         let parts = decoded.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
         guard parts.count == 4, parts[0] == "1", parts[1] == list,
             parts[3] == Self.check(parts[0] + "|" + parts[1] + "|" + parts[2])

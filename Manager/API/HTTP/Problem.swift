@@ -101,7 +101,8 @@ struct Problem: Sendable, Error {
         switch error {
         case .invalidToken:
             Problem(
-                .invalidToken, sentence(error.description), headers: [("WWW-Authenticate", #"Bearer error="invalid_token""#)])
+                .invalidToken, sentence(error.description),
+                headers: [("WWW-Authenticate", #"Bearer error="invalid_token""#)])
         case .tooManyAttempts(let seconds):
             Problem(.tooManyAttempts, sentence(error.description), headers: [("Retry-After", String(seconds))])
         case .busy: Problem(Refusal(.busy, error.description))

@@ -72,7 +72,8 @@ struct Query: Sendable {
     init(_ text: String?, parameters: [QueryParameter]) throws(Refusal) {
         guard let text, !text.isEmpty else { return }
         guard let pairs = FormText.pairs(text.utf8) else {
-            throw Refusal(.invalidRequest, "the query is not well-formed: check its %-escapes and how many parameters it has")
+            throw Refusal(
+                .invalidRequest, "the query is not well-formed: check its %-escapes and how many parameters it has")
         }
         var faults: [Refusal.Field] = []
         for (name, value) in pairs {

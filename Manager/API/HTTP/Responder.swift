@@ -7,8 +7,8 @@ import ManagerModel
 import NIOCore
 import ProtocolModel
 
-/// The door: finds the route of a request, checks who sends it and what it holds, runs the handler, and turns whatever comes
-/// of it, errors included, into an answer.
+/// The door: finds the route of a request, checks who sends it and what it holds, runs the handler, and turns
+/// whatever comes of it, errors included, into an answer.
 public struct Responder: HTTPResponder {
     public typealias Context = RequestScope
 
@@ -50,7 +50,9 @@ public struct Responder: HTTPResponder {
         }
     }
 
-    private func serve(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async throws -> Answer {
+    private func serve(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async throws
+        -> Answer
+    {
         guard let path = Self.segments(of: request.uri.path), let match = table.match(path) else {
             throw Refusal(.notFound, "there is nothing at this path; GET /v1/openapi.json lists what there is")
         }
@@ -72,7 +74,8 @@ public struct Responder: HTTPResponder {
         let query = try Query(request.uri.query, parameters: route.query)
         let body = try await BodyReader.read(request, as: route.body)
         let call = Call(
-            route: route, method: method, path: request.uri.path, headers: request.headers, parameters: match.parameters,
+            route: route, method: method, path: request.uri.path, headers: request.headers,
+            parameters: match.parameters,
             query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
             address: context.address, requestID: record.id, logger: context.logger, services: services)
         return try await route.handler(call)
@@ -132,14 +135,16 @@ extension Responder {
         let closes = answer.header("Connection") == "close"
         switch answer.body {
         case .none:
-            return Response(status: status, headers: fields, body: closes ? closing(ByteBuffer(), context) : ResponseBody())
+            return Response(
+                status: status, headers: fields, body: closes ? closing(ByteBuffer(), context) : ResponseBody())
         case .bytes(let bytes, let type):
             fields[.contentType] = type
             fields[.contentLength] = String(bytes.count)
             if isHead { return Response(status: status, headers: fields) }
             let buffer = ByteBuffer(bytes: bytes)
             return Response(
-                status: status, headers: fields, body: closes ? closing(buffer, context) : ResponseBody(byteBuffer: buffer))
+                status: status, headers: fields,
+                body: closes ? closing(buffer, context) : ResponseBody(byteBuffer: buffer))
         case .stream(let type, let write):
             fields[.contentType] = type
             if isHead { return Response(status: status, headers: fields) }
@@ -162,9 +167,11 @@ extension Responder {
         }
     }
 
-    /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets (SEC-14).
+    /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets
+    /// (SEC-14).
     private func log(_ record: RequestRecord, status: Int, seconds: Double, _ logger: Logger) {
-        let isRoutine = status < 500 && (record.method == "GET" || record.method == "HEAD" || record.method == "OPTIONS")
+        let isRoutine =
+            status < 500 && (record.method == "GET" || record.method == "HEAD" || record.method == "OPTIONS")
         logger.log(
             level: isRoutine ? .debug : .info, "request",
             metadata: [

@@ -1,7 +1,7 @@
 import NIOCore
 
-/// Closes a connection whose client does not read what it asked for: an answer that waits for such a client holds memory
-/// and a place among the connections.
+/// Closes a connection whose client does not read what it asked for: an answer that waits for such a client holds
+/// memory and a place among the connections.
 final class StallGuard: ChannelOutboundHandler, RemovableChannelHandler {
     typealias OutboundIn = Never
 

@@ -27,7 +27,9 @@ public struct JSONParser {
         parser.skipSpace()
         let value = try parser.value(depth: 1)
         parser.skipSpace()
-        guard parser.position == bytes.count else { throw parser.fault("there is something after the end of the document") }
+        guard parser.position == bytes.count else {
+            throw parser.fault("there is something after the end of the document")
+        }
         return value
     }
 
@@ -46,9 +48,13 @@ public struct JSONParser {
     }
 
     private mutating func value(depth: Int) throws(Fault) -> JSONValue {
-        guard depth <= Self.maximumDepth else { throw fault("the document is nested more than \(Self.maximumDepth) deep") }
+        guard depth <= Self.maximumDepth else {
+            throw fault("the document is nested more than \(Self.maximumDepth) deep")
+        }
         values += 1
-        guard values <= Self.maximumValues else { throw fault("the document has more than \(Self.maximumValues) values") }
+        guard values <= Self.maximumValues else {
+            throw fault("the document has more than \(Self.maximumValues) values")
+        }
         switch current {
         case UInt8(ascii: "{"): return try object(depth: depth)
         case UInt8(ascii: "["): return try array(depth: depth)

@@ -160,6 +160,8 @@ extension JSONValue {
 
     func texts(_ name: String) -> [String: String]? {
         guard let members = self[name]?.members else { return nil }
-        return Dictionary(members.compactMap { member in member.value.string.map { (member.name, $0) } }) { first, _ in first }
+        return Dictionary(members.compactMap { member in member.value.string.map { (member.name, $0) } }) { first, _ in
+            first
+        }
     }
 }

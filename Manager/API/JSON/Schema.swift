@@ -1,5 +1,5 @@
-/// The shape of a value in a request or an answer. Requests are checked against it, the OpenAPI document is written from it,
-/// and tests check answers against it: one declaration for all three.
+/// The shape of a value in a request or an answer. Requests are checked against it, the OpenAPI document is written
+/// from it, and tests check answers against it: one declaration for all three.
 indirect enum Schema: Sendable {
     case boolean
     case integer(ClosedRange<Int64>)

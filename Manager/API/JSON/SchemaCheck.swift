@@ -1,7 +1,7 @@
 import ManagerModel
 
-/// Checks a value against a schema and collects everything that is wrong with it, each by its JSON pointer (RFC 6901), so
-/// that the sender needs one round to set it all right.
+/// Checks a value against a schema and collects everything that is wrong with it, each by its JSON pointer (RFC
+/// 6901), so that the sender needs one round to set it all right.
 struct SchemaCheck {
     /// More would not be read.
     static let maximumFaults = 50
@@ -108,7 +108,8 @@ struct SchemaCheck {
 
     /// Escapes a name for a pointer, and keeps what outsiders wrote short and on one line.
     private static func escaped(_ name: String) -> String {
-        let plain = name.unicodeScalars.prefix(64).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : String($0) }.joined()
+        let plain = name.unicodeScalars.prefix(64).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : String($0) }
+            .joined()
         return plain.replacing("~", with: "~0").replacing("/", with: "~1")
     }
 
@@ -141,7 +142,9 @@ enum Suggestion {
             var row = [i + 1]
             for j in right.indices {
                 var best = min(rows[i][j] + (left[i] == right[j] ? 0 : 1), rows[i][j + 1] + 1, row[j] + 1)
-                if i > 0, j > 0, left[i] == right[j - 1], left[i - 1] == right[j] { best = min(best, rows[i - 1][j - 1] + 1) }
+                if i > 0, j > 0, left[i] == right[j - 1], left[i - 1] == right[j] {
+                    best = min(best, rows[i - 1][j - 1] + 1)
+                }
                 row.append(best)
             }
             rows.append(row)

@@ -39,24 +39,30 @@ final class RequestMetrics: Sendable {
 
     var families: [MetricFamily] {
         let state = state.withLock { $0 }
-        let requests = state.requests.sorted { ($0.key.pattern, $0.key.method, $0.key.status) < ($1.key.pattern, $1.key.method, $1.key.status) }
-            .map { key, count in
-                MetricFamily.Sample(
-                    Double(count),
-                    labels: [("method", key.method), ("route", key.pattern), ("status", String(key.status))])
-            }
+        let requests = state.requests.sorted {
+            ($0.key.pattern, $0.key.method, $0.key.status) < ($1.key.pattern, $1.key.method, $1.key.status)
+        }
+        .map { key, count in
+            MetricFamily.Sample(
+                Double(count),
+                labels: [("method", key.method), ("route", key.pattern), ("status", String(key.status))])
+        }
         let times = state.times.sorted { $0.key < $1.key }.flatMap { pattern, times in
             let buckets = zip(Self.bounds, times.buckets).map { bound, count in
-                MetricFamily.Sample(Double(count), labels: [("route", pattern), ("le", String(bound))], suffix: "_bucket")
+                MetricFamily.Sample(
+                    Double(count), labels: [("route", pattern), ("le", String(bound))], suffix: "_bucket")
             }
             return buckets + [
-                MetricFamily.Sample(Double(times.count), labels: [("route", pattern), ("le", "+Inf")], suffix: "_bucket"),
+                MetricFamily.Sample(
+                    Double(times.count), labels: [("route", pattern), ("le", "+Inf")], suffix: "_bucket"),
                 MetricFamily.Sample(times.sum, labels: [("route", pattern)], suffix: "_sum"),
                 MetricFamily.Sample(Double(times.count), labels: [("route", pattern)], suffix: "_count"),
             ]
         }
         return [
-            MetricFamily("roost_api_requests_total", .counter, help: "Requests answered, by route and status.", samples: requests),
+            MetricFamily(
+                "roost_api_requests_total", .counter, help: "Requests answered, by route and status.", samples: requests
+            ),
             MetricFamily("roost_api_request_seconds", .histogram, help: "Time to answer, by route.", samples: times),
             .gauge("roost_api_requests_running", help: "Requests being answered now.", Double(state.running)),
         ]

@@ -7,7 +7,8 @@ enum ImageResource {
         "ImageNode",
         [
             ("node", .text), ("state", .choice(["fetching", "held", "failed"])), ("progress", .integer(0...100)),
-            ("chunks_held", .count), ("chunks_total", .count), ("source", .text), ("updated_at", .time), ("reason", .text),
+            ("chunks_held", .count), ("chunks_total", .count), ("source", .text), ("updated_at", .time),
+            ("reason", .text),
         ])
 
     static let schema = ObjectSchema.answer(
@@ -17,7 +18,8 @@ enum ImageResource {
             ("status_reason", .text), ("progress", .integer(0...100)), ("format", .nullable(.text)),
             ("size_bytes", .nullable(.count)), ("upload_bytes", .nullable(.count)), ("checksum", .nullable(.text)),
             ("manifest_digest", .nullable(.text)), ("min_disk_gib", .count), ("min_ram_mib", .count),
-            ("properties", .map(.text, maximum: 1000)), ("visibility", .choice(Image.Visibility.allCases.map(\.rawValue))),
+            ("properties", .map(.text, maximum: 1000)),
+            ("visibility", .choice(Image.Visibility.allCases.map(\.rawValue))),
             ("owner", .text), ("created_at", .time), ("operation_id", .nullable(.identifier)),
             ("nodes", .array(.object(placement), maximum: 100_000)),
         ])
@@ -25,7 +27,8 @@ enum ImageResource {
     static func encode(_ image: Image, _ names: Names, in transaction: Transaction) throws -> JSONValue {
         [
             "id": .text(image.id), "name": .string(image.name), "status": .string(image.status.rawValue),
-            "status_reason": .string(image.statusReason), "progress": .count(image.progress), "format": .text(image.format),
+            "status_reason": .string(image.statusReason), "progress": .count(image.progress),
+            "format": .text(image.format),
             "size_bytes": .count(image.sizeBytes), "upload_bytes": .count(image.uploadBytes),
             "checksum": .text(image.checksum.map { "sha256:\($0)" }), "manifest_digest": .text(image.manifestDigest),
             "min_disk_gib": .count(image.minDiskGiB), "min_ram_mib": .count(image.minRAMMiB),
@@ -33,7 +36,9 @@ enum ImageResource {
             "owner": .string(try names.user(image.owner)), "created_at": .text(image.createdAt),
             "operation_id": .text(image.operation),
             "nodes": .array(
-                try transaction.images.placements(of: image.id).filter { $0.state != .removing }.map { try encode($0, names) }),
+                try transaction.images.placements(of: image.id).filter { $0.state != .removing }.map {
+                    try encode($0, names)
+                }),
         ]
     }
 

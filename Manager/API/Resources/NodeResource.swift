@@ -17,13 +17,18 @@ enum NodeResource {
 
     private static let common: [(String, Schema)] = [
         ("id", .identifier), ("name", .text), ("enabled", .boolean),
-        ("alive", .choice(Node.Liveness.allCases.map(\.rawValue))), ("last_seen_at", .nullable(.time)), ("reason", .text),
+        ("alive", .choice(Node.Liveness.allCases.map(\.rawValue))), ("last_seen_at", .nullable(.time)),
+        ("reason", .text),
         ("address", .text), ("software_version", .text), ("instances", .count),
-        ("addresses", .array(.text, maximum: 100_000)), ("cpu_model", .text), ("architecture", .text), ("vcpus", .count),
-        ("vcpus_used", .count), ("ram_mib", .count), ("ram_used_mib", .count), ("disk_gib", .count), ("disk_used_gib", .count),
+        ("addresses", .array(.text, maximum: 100_000)), ("cpu_model", .text), ("architecture", .text),
+        ("vcpus", .count),
+        ("vcpus_used", .count), ("ram_mib", .count), ("ram_used_mib", .count), ("disk_gib", .count),
+        ("disk_used_gib", .count),
         ("cpu_allocation_ratio", .amount), ("ram_allocation_ratio", .amount), ("disk_allocation_ratio", .amount),
-        ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text), ("hypervisor_version", .text),
-        ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text), ("joined_at", .time),
+        ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text),
+        ("hypervisor_version", .text),
+        ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
+        ("joined_at", .time),
         ("drain", .object(drain)),
     ]
 
@@ -32,7 +37,8 @@ enum NodeResource {
     static let schema = ObjectSchema.answer(
         "Node",
         common + [
-            ("pci_devices", .array(.object(device), maximum: 10_000)), ("images", .array(.object(image), maximum: 100_000)),
+            ("pci_devices", .array(.object(device), maximum: 10_000)),
+            ("images", .array(.object(image), maximum: 100_000)),
         ])
 
     static func item(_ node: Node, in transaction: Transaction) throws -> JSONValue {
@@ -65,7 +71,8 @@ enum NodeResource {
             "vcpus": .count(inventory.cpuCount), "vcpus_used": .count(node.claimedVCPUs),
             "ram_mib": .count(inventory.memoryBytes >> 20), "ram_used_mib": .count(node.claimedRAMMiB),
             "disk_gib": .count(inventory.diskBytes / gibibyte), "disk_used_gib": .count(node.claimedDiskGiB),
-            "cpu_allocation_ratio": .decimal(node.cpuAllocationRatio), "ram_allocation_ratio": .decimal(node.ramAllocationRatio),
+            "cpu_allocation_ratio": .decimal(node.cpuAllocationRatio),
+            "ram_allocation_ratio": .decimal(node.ramAllocationRatio),
             "disk_allocation_ratio": .decimal(node.diskAllocationRatio), "accelerator": .string(inventory.accelerator),
             "accelerator_reason": .string(inventory.acceleratorReason),
             "libvirt_version": .string(inventory.libvirtVersion),

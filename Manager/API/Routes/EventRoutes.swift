@@ -86,7 +86,8 @@ enum EventRoutes {
     }
 
     private static func pump(
-        _ call: Call, _ scope: UserID?, after: Int64, _ signals: AsyncStream<Void>, to writer: inout any ResponseBodyWriter
+        _ call: Call, _ scope: UserID?, after: Int64, _ signals: AsyncStream<Void>,
+        to writer: inout any ResponseBodyWriter
     ) async throws {
         var last = after
         var isFirst = true

@@ -22,7 +22,8 @@ enum FlavorRoutes {
             let request = try PageRequest(call.query, list: "flavors")
             return try await call.read { transaction in
                 request.document(
-                    try transaction.flavors.list(request.page), place: { $0.id.description }, encode: FlavorResource.encode)
+                    try transaction.flavors.list(request.page), place: { $0.id.description },
+                    encode: FlavorResource.encode)
             }
         },
         Route(
@@ -45,7 +46,8 @@ enum FlavorRoutes {
             }
         },
         Route(
-            .delete, "/v1/flavors/{ref}", "Delete a flavor that no instance has", .flavorDelete, replies: [(204, .empty)],
+            .delete, "/v1/flavors/{ref}", "Delete a flavor that no instance has", .flavorDelete,
+            replies: [(204, .empty)],
             isConditional: true
         ) { call in
             try await call.write { transaction in

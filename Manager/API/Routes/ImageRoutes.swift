@@ -13,7 +13,9 @@ enum ImageRoutes {
         "ImageCreation",
         [
             .init("name", .name(maximum: 128), required: true),
-            .init("format", .nullable(.choice(["raw", "qcow2", "vmdk", "vhd", "iso"])), "found out from the file if not given"),
+            .init(
+                "format", .nullable(.choice(["raw", "qcow2", "vmdk", "vhd", "iso"])),
+                "found out from the file if not given"),
             .init("size_bytes", .nullable(.integer(1...Limits.imageBytes)), "of the file to come, if known"),
             .init("min_disk_gib", .integer(0...1_048_576)), .init("min_ram_mib", .integer(0...67_108_864)),
             .init("properties", .properties),
@@ -25,7 +27,8 @@ enum ImageRoutes {
             .init("name", .name(maximum: 128)), .init("properties", .properties), .init("visibility", visibility),
             .init("min_disk_gib", .integer(0...1_048_576)), .init("min_ram_mib", .integer(0...67_108_864)),
         ])
-    static let prefill = ObjectSchema("PrefillRequest", [.init("nodes", .array(.reference, maximum: 10_000), required: true)])
+    static let prefill = ObjectSchema(
+        "PrefillRequest", [.init("nodes", .array(.reference, maximum: 10_000), required: true)])
 
     static let routes: [Route] = [
         Route(
@@ -45,7 +48,8 @@ enum ImageRoutes {
         Route(
             .post, "/v1/images", "Announce an image, whose file is then sent", .imageCreate, body: .json(creation),
             replies: [(201, .one(ImageResource.schema))], handler: create),
-        Route(.get, "/v1/images/{ref}", "Show an image", .imageRead, replies: [(200, .one(ImageResource.schema))]) { call in
+        Route(.get, "/v1/images/{ref}", "Show an image", .imageRead, replies: [(200, .one(ImageResource.schema))]) {
+            call in
             try await call.read { transaction in
                 let image = try call.commands(in: transaction).image(call.parameter("ref"))
                 return call.resource(try ImageResource.encode(image, Names(transaction), in: transaction))
@@ -70,7 +74,8 @@ enum ImageRoutes {
             }
         },
         Route(
-            .post, "/v1/images/{ref}/prefill", "Cache an image on nodes, in one chain", .imagePrefill, body: .json(prefill),
+            .post, "/v1/images/{ref}/prefill", "Cache an image on nodes, in one chain", .imagePrefill,
+            body: .json(prefill),
             replies: [(202, .one(OperationResource.schema))]
         ) { call in
             try await call.write { transaction in
@@ -120,7 +125,8 @@ enum ImageRoutes {
         guard let wanted = call.body["visibility"]?.string.flatMap(Image.Visibility.init(rawValue:)) else { return nil }
         if wanted == .public, !Access.mayEver(try call.actor.role, .imagePublish) {
             throw Refusal(
-                .forbidden, "only a superuser may offer an image to everybody; leave 'visibility' out, or make it private",
+                .forbidden,
+                "only a superuser may offer an image to everybody; leave 'visibility' out, or make it private",
                 fields: [.init(pointer: "/visibility", detail: "must be private")])
         }
         return wanted

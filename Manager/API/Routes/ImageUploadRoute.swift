@@ -6,7 +6,8 @@ import ManagerStore
 import NIOCore
 import ProtocolModel
 
-/// Receives an image's file as it comes: one buffer at a time, so that neither size nor speed of the sender costs memory.
+/// Receives an image's file as it comes: one buffer at a time, so that neither size nor speed of the sender costs
+/// memory.
 enum ImageUploadRoute {
     @Sendable static func upload(_ call: Call) async throws -> Answer {
         let type = call.headers[.contentType]?.split(separator: ";").first?.trimmed.lowercased()
@@ -52,7 +53,8 @@ enum ImageUploadRoute {
 
     private static func receive(_ body: RequestBody, expected: Int64?, into upload: any ImageUpload) async throws {
         var received: Int64 = 0
-        for try await buffer in body {
+        var iterator = body.makeAsyncIterator()
+        while let buffer = try await BodyReader.next(&iterator) {
             received += Int64(buffer.readableBytes)
             guard received <= Limits.imageBytes else {
                 throw Problem(
@@ -66,7 +68,8 @@ enum ImageUploadRoute {
         guard received > 0 else { throw Refusal(.invalidRequest, "the file is empty; send the image as the body") }
         if let expected, received != expected {
             throw Refusal(
-                .invalidRequest, "the file was cut short: \(received) of \(expected) bytes came; send it again from the start")
+                .invalidRequest,
+                "the file was cut short: \(received) of \(expected) bytes came; send it again from the start")
         }
     }
 

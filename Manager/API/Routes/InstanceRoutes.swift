@@ -12,9 +12,13 @@ enum InstanceRoutes {
         [
             .init("name", .name(maximum: 128), required: true), .init("flavor", .reference, required: true),
             .init("image", .reference, required: true), .init("key_name", .nullable(.reference), "an ssh key of yours"),
-            .init("user_data", .nullable(.string(TextRule(lengths: 0...userDataCharacters))), "base64, at most 64 KiB decoded"),
-            .init("metadata", .properties), .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
-            .init("node", .nullable(.reference), "a host of the operator's choice"), .init("host_name", .nullable(.hostName)),
+            .init(
+                "user_data", .nullable(.string(TextRule(lengths: 0...userDataCharacters))),
+                "base64, at most 64 KiB decoded"),
+            .init("metadata", .properties),
+            .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
+            .init("node", .nullable(.reference), "a host of the operator's choice"),
+            .init("host_name", .nullable(.hostName)),
         ])
     static let change = ObjectSchema(
         "InstanceChange", [.init("name", .name(maximum: 128)), .init("metadata", .properties)])
@@ -42,7 +46,8 @@ enum InstanceRoutes {
             .post, "/v1/instances", "Create instances", .instanceCreate, body: .json(creation),
             replies: [(202, .one(InstanceResource.schema))], handler: create),
         Route(
-            .get, "/v1/instances/{ref}", "Show an instance", .instanceRead, replies: [(200, .one(InstanceResource.schema))]
+            .get, "/v1/instances/{ref}", "Show an instance", .instanceRead,
+            replies: [(200, .one(InstanceResource.schema))]
         ) { call in
             try await call.read { transaction in
                 let instance = try call.commands(in: transaction).instance(call.parameter("ref"))
@@ -50,7 +55,8 @@ enum InstanceRoutes {
             }
         },
         Route(
-            .patch, "/v1/instances/{ref}", "Rename an instance or change its metadata", .instanceChange, body: .json(change),
+            .patch, "/v1/instances/{ref}", "Rename an instance or change its metadata", .instanceChange,
+            body: .json(change),
             replies: [(200, .one(InstanceResource.schema))], isConditional: true
         ) { call in
             try await call.write { transaction in
@@ -68,7 +74,8 @@ enum InstanceRoutes {
             replies: [(202, .one(InstanceResource.schema))], isConditional: true
         ) { call in try await act(call) { try $0.deleteInstance($1) } },
         Route(
-            .post, "/v1/instances/{ref}/start", "Start a stopped instance", .instancePower, body: .optionalJSON(nothing),
+            .post, "/v1/instances/{ref}/start", "Start a stopped instance", .instancePower,
+            body: .optionalJSON(nothing),
             replies: [(202, .one(InstanceResource.schema))], isConditional: true
         ) { call in try await act(call) { try $0.startInstance($1) } },
         Route(
@@ -134,7 +141,9 @@ enum InstanceRoutes {
             let created = try call.commands(in: transaction).createInstances(creation)
             let names = Names(transaction)
             let documents = try created.map { try InstanceResource.encode($0, names) }
-            if creation.count == 1, let instance = created.first { return .accepted(documents[0], operation: instance.operation) }
+            if creation.count == 1, let instance = created.first {
+                return .accepted(documents[0], operation: instance.operation)
+            }
             return .document(["items": .array(documents)], status: 202)
         }
     }

@@ -25,7 +25,9 @@ enum KeyPairRoutes {
             return try await call.read { transaction in
                 let names = Names(transaction)
                 let pairs = try transaction.keyPairs.list(owner: scope, request.page)
-                return try request.document(pairs, place: { $0.id.description }) { try KeyPairResource.encode($0, names) }
+                return try request.document(pairs, place: { $0.id.description }) {
+                    try KeyPairResource.encode($0, names)
+                }
             }
         },
         Route(
@@ -50,7 +52,8 @@ enum KeyPairRoutes {
             }
         },
         Route(
-            .delete, "/v1/keypairs/{ref}", "Remove an ssh key; guests keep the keys they were made with", .keyPairDelete,
+            .delete, "/v1/keypairs/{ref}", "Remove an ssh key; guests keep the keys they were made with",
+            .keyPairDelete,
             replies: [(204, .empty)], isConditional: true
         ) { call in
             let actor = try call.actor

@@ -19,8 +19,10 @@ enum NodeRoutes {
     static let disabling = ObjectSchema(
         "NodeDisabling",
         [
-            .init("nodes", references, required: true), .init("dry_run", .boolean, "true if not given: changes nothing"),
-            .init("vm_timeout_seconds", .integer(0...86_400), "how long guests may take to shut down; 300 if not given"),
+            .init("nodes", references, required: true),
+            .init("dry_run", .boolean, "true if not given: changes nothing"),
+            .init(
+                "vm_timeout_seconds", .integer(0...86_400), "how long guests may take to shut down; 300 if not given"),
             .init("force_shutoff", .boolean, "force off what still runs then"), .init("reason", .line(0...500)),
         ])
     static let tokenRequest = ObjectSchema(
@@ -32,7 +34,8 @@ enum NodeRoutes {
     static let action = ObjectSchema.answer(
         "NodeAction", [("node", .text), ("ok", .boolean), ("action", .text), ("detail", .text)])
     static let plan = ObjectSchema.answer(
-        "NodePlan", [("node", .text), ("ok", .boolean), ("detail", .text), ("actions", .array(.text, maximum: 100_000))])
+        "NodePlan",
+        [("node", .text), ("ok", .boolean), ("detail", .text), ("actions", .array(.text, maximum: 100_000))])
     static let actions = ObjectSchema.answer("NodeActions", [("items", .array(.object(action), maximum: 10_000))])
     static let plans = ObjectSchema.answer(
         "NodePlans", [("dry_run", .boolean), ("items", .array(.object(plan), maximum: 10_000))])
@@ -94,10 +97,12 @@ enum NodeRoutes {
         },
         Route(
             .post, "/v1/nodes/disable", "Take nodes out of service, or show what that would do", .nodeChange,
-            body: .json(disabling), replies: [(200, .one(plans)), (202, .one(OperationResource.schema))], handler: disable),
+            body: .json(disabling), replies: [(200, .one(plans)), (202, .one(OperationResource.schema))],
+            handler: disable),
         Route(
             .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,
-            body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true, handler: createToken),
+            body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true,
+            handler: createToken),
     ]
 
     @Sendable private static func update(_ call: Call) async throws -> Answer {
@@ -134,7 +139,8 @@ enum NodeRoutes {
             }
         }
         let order = DrainOrder(
-            vmTimeoutSeconds: body.count("vm_timeout_seconds") ?? 300, forceShutoff: body["force_shutoff"]?.boolean ?? false,
+            vmTimeoutSeconds: body.count("vm_timeout_seconds") ?? 300,
+            forceShutoff: body["force_shutoff"]?.boolean ?? false,
             reason: body["reason"]?.string ?? "")
         return try await call.write { transaction in
             let operation = try call.commands(in: transaction).disableNodes(references, order)

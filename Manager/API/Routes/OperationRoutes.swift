@@ -41,7 +41,8 @@ enum OperationRoutes {
             }
             defer { group.cancelAll() }
             var found = try await current(call)
-            for await _ in stream where found.isRunning { found = try await current(call) }
+            var changes = stream.makeAsyncIterator()
+            while found.isRunning, await changes.next() != nil { found = try await current(call) }
             if found.isRunning { found = try await current(call) }
             return found.answer
         }

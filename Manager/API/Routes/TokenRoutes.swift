@@ -24,7 +24,8 @@ enum TokenRoutes {
     static let issued = ObjectSchema.answer(
         "Token",
         [
-            ("access_token", .text), ("token_type", .choice(["Bearer"])), ("expires_in", .count), ("refresh_token", .text),
+            ("access_token", .text), ("token_type", .choice(["Bearer"])), ("expires_in", .count),
+            ("refresh_token", .text),
             ("scope", .text),
         ])
 
@@ -33,7 +34,8 @@ enum TokenRoutes {
             .post, "/oauth/token", "Sign in, or renew a token", .tokenRequest, body: .form(request),
             replies: [(200, .one(issued))], isIdempotent: false, handler: token),
         Route(
-            .post, "/oauth/revoke", "Sign out: end the session of a refresh token", .tokenRequest, body: .form(revocation),
+            .post, "/oauth/revoke", "Sign out: end the session of a refresh token", .tokenRequest,
+            body: .form(revocation),
             replies: [(200, .empty)], isIdempotent: false
         ) { call in
             try await call.services.tokens.revoke(call.body["token"]?.string ?? "")
@@ -48,7 +50,8 @@ enum TokenRoutes {
                 guard let name = call.body["username"]?.string, let password = call.body["password"]?.string else {
                     return refuse("invalid_request", "The password grant needs username and password.")
                 }
-                return answer(try await call.services.tokens.signIn(name: name, password: password, address: call.address))
+                return answer(
+                    try await call.services.tokens.signIn(name: name, password: password, address: call.address))
             case "refresh_token":
                 guard let token = call.body["refresh_token"]?.string else {
                     return refuse("invalid_request", "The refresh_token grant needs refresh_token.")

@@ -26,7 +26,9 @@ enum UsageRoutes {
         let to = try day(call, "to") ?? today
         let from = try day(call, "from") ?? firstOfMonth(min(today, to))
         guard from <= to else {
-            throw Refusal(.invalidRequest, "'from' is after 'to'", fields: [.init(pointer: "?from", detail: "must not be after 'to'")])
+            throw Refusal(
+                .invalidRequest, "'from' is after 'to'",
+                fields: [.init(pointer: "?from", detail: "must not be after 'to'")])
         }
         guard to.daysSince1970 - from.daysSince1970 < maximumDays else {
             throw Refusal(.invalidRequest, "a report covers at most \(maximumDays) days; ask for it in parts")

@@ -10,7 +10,8 @@ enum UserRoutes {
     static let creation = ObjectSchema(
         "UserCreation",
         [
-            .init("name", .name(), required: true), .init("password", .password, required: true, "at least 10 characters"),
+            .init("name", .name(), required: true),
+            .init("password", .password, required: true, "at least 10 characters"),
             .init("role", roles, "user if not given"), .init("email", .nullable(.email)),
         ])
     static let change = ObjectSchema(
@@ -93,7 +94,8 @@ enum UserRoutes {
             if user.id == actor.user {
                 guard let current = call.body["current_password"]?.string else {
                     throw Refusal(
-                        .invalidRequest, "current_password is missing: to change your own password, give the current one, too",
+                        .invalidRequest,
+                        "current_password is missing: to change your own password, give the current one, too",
                         fields: [Refusal.Field(pointer: "/current_password", detail: "is missing")])
                 }
                 try await call.services.tokens.confirm(password: current, of: user, address: call.address)

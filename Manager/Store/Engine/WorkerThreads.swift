@@ -12,7 +12,7 @@ final class WorkerThreads<Job: Sendable>: Sendable {
     }
 
     // SAFETY: NSCondition is a lock that many threads may use; `queue` is only touched while it is held.
-    private nonisolated(unsafe) let condition = NSCondition()
+    private let condition = NSCondition()
     private nonisolated(unsafe) var queue = Queue()
     private let limit: Int
 

@@ -47,9 +47,11 @@ struct PasswordTests {
     @Test(
         "a stored text that is no hash is refused, however large its parameters",
         arguments: [
-            "", "secret", "$scrypt$", "$scrypt$ln=15,r=8,p=1$$", "$scrypt$ln=60,r=8,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
+            "", "secret", "$scrypt$", "$scrypt$ln=15,r=8,p=1$$",
+            "$scrypt$ln=60,r=8,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
             "$scrypt$ln=15,r=99999,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
-            "$scrypt$ln=15,r=8,p=0$AAAAAAAAAAAAAAAAAAAAAA$" + zeros, "$scrypt$ln=15,r=8$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
+            "$scrypt$ln=15,r=8,p=0$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
+            "$scrypt$ln=15,r=8$AAAAAAAAAAAAAAAAAAAAAA$" + zeros,
             "$scrypt$ln=-1,r=8,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + zeros, "$md5$ln=15,r=8,p=1$AAAA$" + zeros,
             "$scrypt$ln=15,ln=15,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + zeros, "$scrypt$ln=15,r=8,p=1$!!$" + zeros,
         ])
@@ -59,7 +61,8 @@ struct PasswordTests {
 
     @Test("more than the bound waiting is refused at once, and all that were admitted finish")
     func bounded() async throws {
-        let hasher = PasswordHasher(threads: 1, limit: 3, cost: PasswordHash.Cost(exponent: 12, blockSize: 8, parallelism: 1))
+        let hasher = PasswordHasher(
+            threads: 1, limit: 3, cost: PasswordHash.Cost(exponent: 12, blockSize: 8, parallelism: 1))
         let outcomes = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<64 {
                 group.addTask { (try? await hasher.hash("correct horse", userName: "ann")) != nil }

@@ -40,7 +40,8 @@ struct PermissionTests {
             #expect(Access.coversAll(.superuser, permission))
             #expect(
                 Access.coversAll(.user, permission)
-                    == [.siteStatusRead, .apiDocumentRead, .tokenRequest, .flavorRead, .notYetServed].contains(permission))
+                    == [.siteStatusRead, .apiDocumentRead, .tokenRequest, .flavorRead, .notYetServed].contains(
+                        permission))
         }
     }
 }

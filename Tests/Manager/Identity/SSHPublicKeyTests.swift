@@ -48,7 +48,8 @@ struct SSHPublicKeyTests {
         let body = parts[1]
         let cases: [(String, String)] = [
             ("", "must begin with its type"), (" " + good, "no space around"), (good + " ", "no space around"),
-            ("-----BEGIN OPENSSH PRIVATE KEY-----", "private key"), ("-----BEGIN RSA PRIVATE KEY-----\nabc", "private key"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----", "private key"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nabc", "private key"),
             ("---- BEGIN SSH2 PUBLIC KEY ----", "one-line form"), ("-----BEGIN PUBLIC KEY-----", "one-line form"),
             (good + "\n" + good, "one line"), (good + "\r\n", "one line"), (good + "\t", "one line"),
             ("command=\"/bin/sh\" " + good, "options"), ("no-pty " + good, "options"), ("a=b " + good, "options"),

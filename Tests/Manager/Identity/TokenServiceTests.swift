@@ -25,7 +25,8 @@ private struct Site {
             for (name, role) in [("ann", Role.superuser), ("bob", .user)] {
                 state.users.append(
                     User(
-                        id: .generate(at: now), name: name, role: role, account: "default", email: nil, passwordHash: hash,
+                        id: .generate(at: now), name: name, role: role, account: "default", email: nil,
+                        passwordHash: hash,
                         tokensValidAfter: now, createdAt: now))
             }
         }
@@ -168,7 +169,8 @@ struct TokenServiceTests {
 @Suite("Forged tokens")
 struct ForgedTokenTests {
     private static func encode(_ text: String) -> String {
-        Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+        Data(text.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing(
+            "=", with: "")
     }
 
     @Test("garbage, other algorithms and altered tokens are refused")
@@ -183,10 +185,13 @@ struct ForgedTokenTests {
         let hmac = HMAC<SHA256>.authenticationCode(
             for: Data((hmacHeader + "." + parts[1]).utf8),
             using: SymmetricKey(data: Data(site.key.privateKey.publicKey.pemRepresentation.utf8)))
-        let mac = Data(hmac).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-        let otherPayload = Self.encode(#"{"iss":"https://site.test","sub":"x","name":"ann","role":"superuser","iat":0,"exp":9e9,"jti":"x"}"#)
+        let mac = Data(hmac).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing(
+            "=", with: "")
+        let otherPayload = Self.encode(
+            #"{"iss":"https://site.test","sub":"x","name":"ann","role":"superuser","iat":0,"exp":9e9,"jti":"x"}"#)
         let forged = [
-            "", ".", "..", "a.b", "a.b.c", "a.b.c.d", good + "x", good + ".", "." + good, parts[0] + "." + parts[1] + ".",
+            "", ".", "..", "a.b", "a.b.c", "a.b.c.d", good + "x", good + ".", "." + good,
+            parts[0] + "." + parts[1] + ".",
             "\(none).\(parts[1]).", "\(none).\(parts[1]).\(parts[2])", "\(hmacHeader).\(parts[1]).\(mac)",
             "\(parts[0]).\(otherPayload).\(parts[2])", "\(parts[0]).\(parts[1]).\(String(parts[2].reversed()))",
             String(repeating: "a", count: 100_000), "\(parts[0]).\(Self.encode("{}")).\(parts[2])", "\0\0.\0.\0",

@@ -121,7 +121,8 @@ struct SettingsReaderTests {
         arguments: [
             ("api.port=0", "a whole number from 1 to 65535"), ("api.port=70000", "from 1 to 65535"),
             ("api.port=seven", "'seven'"), ("api.open=yes", "true or false"),
-            ("hypervisor.accelerator=kwm", "did you mean 'kvm'"), ("hypervisor.accelerator=xen", "one of auto, kvm, tcg"),
+            ("hypervisor.accelerator=kwm", "did you mean 'kvm'"),
+            ("hypervisor.accelerator=xen", "one of auto, kvm, tcg"),
             ("fleet.heartbeat_interval=5", "with its unit"), ("fleet.heartbeat_interval=2h", "5s, 10m"),
             ("placement.cpu_ratio=nan", "from 0.1 to 64"), ("placement.cpu_ratio=inf", "from 0.1 to 64"),
             ("api.names=a,b,c,d", "at most 3"), ("api.address=", "a text"), ("api.address=a\nb", "a text"),
@@ -151,8 +152,10 @@ struct SettingsReaderTests {
     @Test(
         "what is not a configuration is refused, never guessed at",
         arguments: [
-            "- a\n- b\n", "api: [\n", "api:\n\tport: 1", "api:\n  port: 1\n  port: 2\n", "{{{{", "api:\n  names: [[a]]\n",
-            "api:\n  port:\n    deep: 1\n", "api.port: 1\napi:\n  port: 2\n", "a: {b: {c: {d: {e: {f: {g: {h: {i: 1}}}}}}}}",
+            "- a\n- b\n", "api: [\n", "api:\n\tport: 1", "api:\n  port: 1\n  port: 2\n", "{{{{",
+            "api:\n  names: [[a]]\n",
+            "api:\n  port:\n    deep: 1\n", "api.port: 1\napi:\n  port: 2\n",
+            "a: {b: {c: {d: {e: {f: {g: {h: {i: 1}}}}}}}}",
             "? [a]\n: b\n", "api: 5",
         ])
     func malformed(text: String) {
