@@ -204,7 +204,8 @@ var package = Package(
         tests(
             "Agent/Daemon",
             ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages",
-             "AgentNetwork", "AgentUplink", "ManagerFleet", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", lifecycle, protobuf, logging]),
+             "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings", "ProtocolModel",
+             "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )

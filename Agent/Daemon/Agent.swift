@@ -32,8 +32,8 @@ struct Agent: Sendable {
     /// Opens everything that can fail before a service runs, so that it fails with a sentence and not half-way.
     init(
         settings: AgentSettings, logger: Logger, time: any TimeSource = SystemTime(),
-        makeParts: @Sendable (_ imagePath: @escaping @Sendable (ImageID) -> String?) async throws -> HostParts
-    ) async throws {
+        makeParts: (_ boot: BootID, _ imagePath: @escaping @Sendable (ImageID) -> String?) throws -> HostParts
+    ) throws {
         lock = try DataFolder.open(settings.data)
         let boot = try HostBoot.read(data: settings.data)
         let files = BlockingThread(name: "roost-files", threads: 2)
@@ -44,7 +44,7 @@ struct Agent: Sendable {
         let (book, isKnown) = try Self.book(journal, logger)
 
         let cache = try Self.cache(settings, keeper, time, logger)
-        let parts = try await makeParts { cache.path(of: $0) }
+        let parts = try makeParts(boot.id) { cache.path(of: $0) }
         let router = Router()
         var policy = ReconcilePolicy()
         policy.parallelStarts = settings.parallelStarts
@@ -181,7 +181,7 @@ enum AgentProblem: Error, CustomStringConvertible {
     case badManagerAddress(String)
     case noManagerAddress
     case alreadyJoined(folder: String)
-    case hypervisor(String)
+    case badSubnet(String)
 
     var description: String {
         switch self {
@@ -192,7 +192,8 @@ enum AgentProblem: Error, CustomStringConvertible {
             "nobody has said where the manager is; set manager.address or join again"
         case .alreadyJoined(let folder):
             "this host has joined a site already (\(folder)); give --force to join anew under a new identity"
-        case .hypervisor(let sentence): sentence
+        case .badSubnet(let text):
+            "network.subnet is '\(text)', but must be an IPv4 network with 8 to 29 bits, such as 192.168.177.0/24"
         }
     }
 }

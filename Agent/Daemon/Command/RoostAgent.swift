@@ -9,7 +9,7 @@ import ProcessSettings
 struct RoostAgent: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "roost-agent", abstract: "Runs the guests of one host as a Roost manager wants them.",
-        subcommands: [JoinCommand.self, RunCommand.self, VersionCommand.self])
+        subcommands: [JoinCommand.self, RunCommand.self, DevicesCommand.self, VersionCommand.self])
 
     /// Exit status: 0 done, 1 failed, 2 wrong usage.
     static func main() async {

@@ -1,4 +1,3 @@
-import AgentHypervisor
 import AgentReconcile
 import ProtocolModel
 import Synchronization
@@ -7,9 +6,7 @@ import Synchronization
 final class MemoryStorage: InstanceStorage {
     private let disks = Mutex<Set<InstanceID>>([])
 
-    func parts(of assignment: Assignment) -> (disk: BootDisk, seed: String?, consoleLog: String?) {
-        (BootDisk(path: "/nonexistent/\(assignment.instance)", format: .qcow2), nil, nil)
-    }
+    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) { ("", "", "") }
 
     func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure) {
         disks.withLock { _ = $0.insert(assignment.instance) }
@@ -24,9 +21,10 @@ final class MemoryStorage: InstanceStorage {
     func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID> { disks.withLock { $0 } }
 }
 
-/// Guests without a network card.
-struct NoAddresses: GuestAddresses {
-    var network: String? { nil }
+/// Addresses of guests that only pretend.
+struct MemoryAddresses: GuestAddresses {
+    let network: String
+    func learn(_ change: AssignmentChange) {}
     func reserve(_ assignment: Assignment) async throws(ActionFailure) {}
     func release(_ instance: InstanceID) async throws(ActionFailure) {}
 }

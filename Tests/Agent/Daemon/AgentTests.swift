@@ -31,11 +31,11 @@ struct AgentTests {
                 manager: ManagerAddress(host: "127.0.0.1", port: manager.state.withLock { $0.agentPort }))
         }
 
-        func agent() async throws -> Agent {
+        func agent() throws -> Agent {
             let settings = try AgentSettings(
                 flags: SettingsFlags(
                     data: folder.path, assignments: ["chunks.port=0", "chunks.host=127.0.0.1"]), environment: [:])
-            return try await Agent(settings: settings, logger: silent) { _ in
+            return try Agent(settings: settings, logger: silent) { _, _ in
                 HostParts(
                     guests: host, describe: { EngineDescription(accelerator: "tcg") }, ask: { _ in true },
                     devices: { [] })
@@ -44,7 +44,7 @@ struct AgentTests {
 
         /// Runs an agent while `body` does.
         func withAgent(_ body: (Agent) async throws -> Void) async throws {
-            let agent = try await agent()
+            let agent = try agent()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for service in agent.services { group.addTask { try await service.run() } }
                 do {
@@ -167,13 +167,11 @@ struct AgentTests {
     }
 
     @Test("a second agent on the same folder, and one that has not joined, are refused with a sentence")
-    func refusals() async throws {
+    func refusals() throws {
         let site = try Site()
-        await #expect(throws: IdentityFiles.Problem.notJoined(folder: site.folder.path + "/identity")) {
-            try await site.agent()
-        }
+        #expect(throws: IdentityFiles.Problem.notJoined(folder: site.folder.path + "/identity")) { try site.agent() }
         let lock = try DataFolder.open(site.folder.path)
-        await #expect(throws: FolderLock.Failure.held(folder: site.folder.path)) { try await site.agent() }
+        #expect(throws: FolderLock.Failure.held(folder: site.folder.path)) { try site.agent() }
         withExtendedLifetime(lock) {}
     }
 }
