@@ -56,6 +56,7 @@ let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-h
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
@@ -154,7 +155,8 @@ var package = Package(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
              "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
-             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, logging, protobuf]),
+             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
+             protobuf]),
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
@@ -192,15 +194,18 @@ var package = Package(
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
-        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
+        tests(
+            "Agent/Usage",
+            ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
              protobuf]),
         tests(
             "Agent/Daemon",
-            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages", "AgentNetwork",
-             "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
+            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages",
+             "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings", "ProtocolModel",
+             "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )
