@@ -8,6 +8,8 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("InternalImportsByDefault"),
 ]
+    // CI refuses warnings; a newer compiler's new ones must not stop a user's build.
+    + (Context.environment["ROOST_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 /// A room of the tree: module name = folder path, so an import line says where to look.
 func room(_ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil)
@@ -47,7 +49,10 @@ let x509: Target.Dependency = .product(name: "X509", package: "swift-certificate
 let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let jwt: Target.Dependency = .product(name: "JWTKit", package: "jwt-kit")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTesting: Target.Dependency = .product(name: "HummingbirdTesting", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -68,6 +73,7 @@ var package = Package(
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.5.1"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -109,7 +115,7 @@ var package = Package(
         // Manager: the authoritative record.
         room("Manager/Model", ["ProtocolModel"]),
         room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
-        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt]),
+        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room("Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
@@ -123,8 +129,8 @@ var package = Package(
              logging, lifecycle, protobuf]),
         room(
             "Manager/API",
-            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerPlacement", "ManagerLifecycle",
-             "ManagerFleet", "ManagerAccounting", "ManagerImages", hummingbird, hummingbirdTLS, logging, nio, nioSSL]),
+            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", hummingbird,
+             hummingbirdCore, hummingbirdTLS, httpTypes, crypto, lifecycle, logging, nio, nioSSL]),
         program(
             "Manager/Daemon",
             ["ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel", "ManagerStore",
@@ -134,11 +140,12 @@ var package = Package(
 
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
-        room("Agent/Hypervisor", ["ProtocolModel", "CLibvirt", subprocess, logging]),
+        room("Agent/Durability", ["ProtocolModel"]),
+        room("Agent/Hypervisor", ["ProtocolModel", "AgentDurability", "CLibvirt", subprocess]),
         room("Agent/Images", ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, logging]),
-        room("Agent/Devices", ["ProtocolModel"]),
-        room("Agent/Network", ["ProtocolModel", "AgentHypervisor", logging]),
-        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentHypervisor", logging, protobuf]),
+        room("Agent/Devices", []),
+        room("Agent/Network", ["AgentDurability", httpClient, nio, nioSSL]),
+        room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
             "Agent/Uplink",
             ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
@@ -146,37 +153,54 @@ var package = Package(
         program(
             "Agent/Daemon",
             ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
-             "ChunkPlane", "AgentReconcile", "AgentHypervisor", "AgentImages", "AgentDevices", "AgentNetwork", "AgentUsage",
-             "AgentUplink", arguments, lifecycle, logging, protobuf]),
+             "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
+             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, logging, protobuf]),
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
-        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages"]),
+        tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
-        tests("ChunkPlane", ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", "ProtocolMessages"]),
+        tests("Process/Log", ["ProcessLog", logging]),
+        tests(
+            "ChunkPlane",
+            ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
+             logging]),
         tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Identity", ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Identity",
+            ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
         tests(
             "Manager/Fleet",
             ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
              "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509]),
-        tests("Manager/API", ["ManagerAPI", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/API",
+            ["ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", crypto,
+             hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
-        tests("Agent/Images", ["AgentImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel"]),
+        tests(
+            "Agent/Images",
+            ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
         tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
-        tests("Agent/Usage", ["AgentUsage", "AgentHypervisor", "ProtocolModel", "ProtocolMessages"]),
+        room("Tests/Support/Files", ["AgentDurability"]),
+        tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
+        tests("Agent/Usage", ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
              protobuf]),
+        tests(
+            "Agent/Daemon",
+            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages", "AgentNetwork",
+             "AgentUsage", "ProcessSettings", "ProtocolModel", "ProtocolMessages", protobuf, logging]),
     ],
     swiftLanguageModes: [.v6]
 )

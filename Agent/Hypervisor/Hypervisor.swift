@@ -1,0 +1,174 @@
+public import ProtocolModel
+
+/// What runs guests on this host: libvirt, or one in memory for load tests. It knows Roost's own domains alone and
+/// touches no other.
+public protocol Hypervisor: Sendable {
+    func describe() async throws(HypervisorError) -> HypervisorDescription
+    /// Roost's domains, running or not.
+    func domains() async throws(HypervisorError) -> [ObservedDomain]
+    /// Defines the domain, replacing a definition that does not run, and starts it. A domain that runs is an error.
+    func start(_ domain: DomainSpecification) async throws(HypervisorError)
+    /// Presses the guest's power button.
+    func requestShutdown(_ instance: InstanceID) async throws(HypervisorError)
+    /// Cuts the power; the definition stays, and with it the reason why it stopped. No error where nothing runs.
+    func powerOff(_ instance: InstanceID) async throws(HypervisorError)
+    /// Cuts the power and removes the definition. No error where there is none.
+    func remove(_ instance: InstanceID) async throws(HypervisorError)
+    /// One look at all running domains.
+    func statistics() async throws(HypervisorError) -> [DomainStatistics]
+    /// What the hypervisor tells by itself. One consumer; events that nobody fetches are dropped in favour of
+    /// `connectionRestored`, upon which everything must be looked at again.
+    var events: AsyncStream<DomainEvent> { get }
+}
+
+/// Why the hypervisor could not do something.
+public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// libvirt does not answer.
+    case unreachable(String)
+    case domainRuns(InstanceID)
+    case noSuchDomain(InstanceID)
+    /// libvirt's own words.
+    case refused(code: Int, message: String)
+    /// A call did not come back in time, or too many are waiting.
+    case overloaded
+    case badConfiguration(String)
+
+    public var description: String {
+        switch self {
+        case .unreachable(let message): "libvirt does not answer: \(message); check that libvirtd runs"
+        case .domainRuns(let id): "the domain of instance \(id) runs already"
+        case .noSuchDomain(let id): "there is no domain of instance \(id)"
+        case .refused(let code, let message): "libvirt error \(code): \(message)"
+        case .overloaded: "too many calls wait for libvirt"
+        case .badConfiguration(let message): message
+        }
+    }
+}
+
+public struct HypervisorDescription: Sendable, Equatable {
+    public var cpuModel: String
+    public var architecture: String
+    public var cpuCount: Int
+    public var memoryBytes: Int64
+    public var libvirtVersion: String
+    public var hypervisorVersion: String
+
+    public init(
+        cpuModel: String, architecture: String, cpuCount: Int, memoryBytes: Int64, libvirtVersion: String,
+        hypervisorVersion: String
+    ) {
+        self.cpuModel = cpuModel
+        self.architecture = architecture
+        self.cpuCount = cpuCount
+        self.memoryBytes = memoryBytes
+        self.libvirtVersion = libvirtVersion
+        self.hypervisorVersion = hypervisorVersion
+    }
+}
+
+public enum DomainState: Sendable, Equatable {
+    public enum Reason: String, Sendable, CaseIterable {
+        case guestShutdown, crashed, destroyed, failed, unknown
+    }
+
+    case running
+    case paused
+    case shutOff(Reason)
+}
+
+/// A domain as the hypervisor shows it. Epoch, power cycle and start are what was recorded in it when it was defined.
+public struct ObservedDomain: Sendable, Equatable {
+    public var instance: InstanceID
+    public var epoch: Epoch
+    public var powerCycle: PowerCycle
+    public var state: DomainState
+    public var startedAt: Timestamp?
+
+    public init(
+        instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, state: DomainState, startedAt: Timestamp?
+    ) {
+        self.instance = instance
+        self.epoch = epoch
+        self.powerCycle = powerCycle
+        self.state = state
+        self.startedAt = startedAt
+    }
+}
+
+/// Everything that a domain is made of; `DomainXML` is the only way from here to libvirt (SEC-06).
+public struct DomainSpecification: Sendable, Equatable {
+    public enum Accelerator: String, Sendable {
+        case kvm, tcg
+    }
+
+    public var instance: InstanceID
+    public var epoch: Epoch
+    public var powerCycle: PowerCycle
+    public var startedAt: Timestamp
+    /// The instance's name, for people who look at the host.
+    public var title: String
+    public var vcpus: Int
+    public var memoryBytes: UInt64
+    /// A qcow2 file.
+    public var diskPath: String
+    /// A read-only ISO 9660 file, label `cidata`.
+    public var seedPath: String
+    public var consoleLogPath: String
+    public var macAddress: String
+    public var network: String
+    public var accelerator: Accelerator
+    /// `nil`: the one that libvirt knows.
+    public var emulator: String?
+
+    public init(
+        instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,
+        memoryBytes: UInt64, diskPath: String, seedPath: String, consoleLogPath: String, macAddress: String,
+        network: String, accelerator: Accelerator, emulator: String?
+    ) {
+        self.instance = instance
+        self.epoch = epoch
+        self.powerCycle = powerCycle
+        self.startedAt = startedAt
+        self.title = title
+        self.vcpus = vcpus
+        self.memoryBytes = memoryBytes
+        self.diskPath = diskPath
+        self.seedPath = seedPath
+        self.consoleLogPath = consoleLogPath
+        self.macAddress = macAddress
+        self.network = network
+        self.accelerator = accelerator
+        self.emulator = emulator
+    }
+}
+
+/// Counters of a running domain since its start.
+public struct DomainStatistics: Sendable, Equatable {
+    public var instance: InstanceID
+    public var powerCycle: PowerCycle
+    public var startedAt: Timestamp?
+    public var vcpus: Int
+    public var memoryBytes: UInt64
+    public var memoryResidentBytes: UInt64 = 0
+    public var cpuTimeNanoseconds: UInt64 = 0
+    public var diskReadBytes: UInt64 = 0
+    public var diskWriteBytes: UInt64 = 0
+    public var diskAllocatedBytes: UInt64 = 0
+    public var networkReceiveBytes: UInt64 = 0
+    public var networkTransmitBytes: UInt64 = 0
+
+    public init(instance: InstanceID, powerCycle: PowerCycle, startedAt: Timestamp?, vcpus: Int, memoryBytes: UInt64) {
+        self.instance = instance
+        self.powerCycle = powerCycle
+        self.startedAt = startedAt
+        self.vcpus = vcpus
+        self.memoryBytes = memoryBytes
+    }
+}
+
+public enum DomainEvent: Sendable, Equatable {
+    case started(InstanceID)
+    case stopped(InstanceID, DomainState.Reason)
+    case connectionLost
+    case connectionRestored
+}

@@ -1,0 +1,155 @@
+import AgentDurability
+import CLibvirt
+import Foundation
+import Synchronization
+
+/// One connection to libvirt, made when needed and made again when it broke. Calls run on threads of their own, since any
+/// of them may block.
+final class LibvirtConnection: Sendable {
+    private let uri: String
+    private let threads = BlockingThread(name: "roost-libvirt", threads: 4, limit: 1024)
+    private let held = Mutex<Held>(Held())
+    private let observer: @Sendable (OpaquePointer) -> Void
+
+    private struct Held {
+        // SAFETY: libvirt connections may be used from any thread; the pointer is replaced under the lock alone.
+        nonisolated(unsafe) var pointer: OpaquePointer?
+    }
+
+    /// - Parameter observer: told of each new connection, on the thread that made it.
+    init(uri: String, observer: @escaping @Sendable (OpaquePointer) -> Void) {
+        self.uri = uri
+        self.observer = observer
+        LibvirtEventLoop.start()
+    }
+
+    deinit {
+        held.withLock { held in
+            if let pointer = held.pointer { virConnectClose(pointer) }
+        }
+    }
+
+    /// Runs `body` with a live connection.
+    func call<Answer: Sendable>(
+        _ body: @escaping @Sendable (OpaquePointer) throws -> Answer
+    ) async throws(HypervisorError) -> Answer {
+        do {
+            return try await threads.run {
+                // Errors are kept per thread by libvirt: what is left of an earlier call must not be taken for this one's.
+                virResetLastError()
+                return try body(try self.live())
+            }
+        } catch let error as HypervisorError {
+            throw error
+        } catch {
+            throw .overloaded
+        }
+    }
+
+    private func live() throws -> OpaquePointer {
+        let (pointer, isNew) = try held.withLock { held -> (OpaquePointer, Bool) in
+            if let pointer = held.pointer {
+                if virConnectIsAlive(pointer) == 1 { return (pointer, false) }
+                virConnectClose(pointer)
+                held.pointer = nil
+            }
+            guard let pointer = virConnectOpen(uri) else { throw HypervisorError.unreachable(Self.lastMessage) }
+            _ = virConnectSetKeepAlive(pointer, 5, 3)
+            held.pointer = pointer
+            return (pointer, true)
+        }
+        if isNew { observer(pointer) }
+        return pointer
+    }
+
+    static var lastMessage: String {
+        virGetLastError().flatMap { $0.pointee.message }.map { String(cString: $0) } ?? "no reason given"
+    }
+
+    static var lastError: HypervisorError {
+        guard let error = virGetLastError() else { return .refused(code: 0, message: "no reason given") }
+        let code = Int(error.pointee.code)
+        let message = lastMessage
+        switch UInt32(bitPattern: error.pointee.code) {
+        case VIR_ERR_RPC.rawValue, VIR_ERR_SYSTEM_ERROR.rawValue where error.pointee.domain == Int32(VIR_FROM_RPC.rawValue),
+            VIR_ERR_NO_CONNECT.rawValue:
+            return .unreachable(message)
+        default: return .refused(code: code, message: message)
+        }
+    }
+
+    static func isLastError(_ code: virErrorNumber) -> Bool {
+        virGetLastError().map { UInt32(bitPattern: $0.pointee.code) == code.rawValue } ?? false
+    }
+}
+
+/// libvirt's event loop, one for the process, on a thread of its own.
+enum LibvirtEventLoop {
+    private static let started: Void = {
+        // libvirt prints every error to stderr by default; ours are logged where they are handled.
+        virSetErrorFunc(nil) { _, _ in }
+        virEventRegisterDefaultImpl()
+        // The loop sleeps until something happens; a timer sees to it that it never sleeps for ever.
+        virEventAddTimeout(1000, { _, _ in }, nil, nil)
+        let thread = Thread {
+            while true { if virEventRunDefaultImpl() < 0 { Thread.sleep(forTimeInterval: 0.1) } }
+        }
+        thread.name = "roost-libvirt-ev"
+        thread.start()
+    }()
+
+    static func start() { _ = started }
+}
+
+/// Owns one libvirt domain reference; freed exactly once.
+struct DomainHandle: ~Copyable {
+    let raw: OpaquePointer
+
+    /// Takes over a reference.
+    init(owning raw: OpaquePointer) { self.raw = raw }
+
+    /// Looks a domain up; `nil` where there is none.
+    init?(_ uuid: String, on connection: OpaquePointer) throws(HypervisorError) {
+        guard let raw = virDomainLookupByUUIDString(connection, uuid) else {
+            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return nil }
+            throw LibvirtConnection.lastError
+        }
+        self.raw = raw
+    }
+
+    deinit { virDomainFree(raw) }
+
+    /// What Roost recorded in the domain; `nil` for a domain that is not Roost's.
+    var marks: DomainXML.Marks? {
+        guard
+            let text = virDomainGetMetadata(
+                raw, Int32(VIR_DOMAIN_METADATA_ELEMENT.rawValue), DomainXML.namespace, 0)
+        else { return nil }
+        defer { free(text) }
+        guard let marks = DomainXML.Marks(String(cString: text)), let name = virDomainGetName(raw),
+            String(cString: name) == DomainXML.name(of: marks.instance)
+        else { return nil }
+        return marks
+    }
+
+    func state() throws(HypervisorError) -> DomainState {
+        var state: Int32 = 0
+        var reason: Int32 = 0
+        guard virDomainGetState(raw, &state, &reason, 0) == 0 else { throw LibvirtConnection.lastError }
+        switch UInt32(bitPattern: state) {
+        case VIR_DOMAIN_SHUTOFF.rawValue, VIR_DOMAIN_CRASHED.rawValue: return .shutOff(Self.reason(reason))
+        case VIR_DOMAIN_PAUSED.rawValue: return .paused
+        default: return .running
+        }
+    }
+
+    private static func reason(_ reason: Int32) -> DomainState.Reason {
+        switch UInt32(bitPattern: reason) {
+        case VIR_DOMAIN_SHUTOFF_SHUTDOWN.rawValue: .guestShutdown
+        case VIR_DOMAIN_SHUTOFF_CRASHED.rawValue: .crashed
+        case VIR_DOMAIN_SHUTOFF_DESTROYED.rawValue: .destroyed
+        case VIR_DOMAIN_SHUTOFF_FAILED.rawValue: .failed
+        default: .unknown
+        }
+    }
+}

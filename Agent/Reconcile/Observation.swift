@@ -1,0 +1,65 @@
+public import ProtocolModel
+
+/// Why a domain does not run.
+public enum StopCause: String, Sendable, Hashable, CaseIterable {
+    /// The guest shut itself down.
+    case guestShutdown
+    /// The guest or its QEMU died.
+    case crashed
+    /// The hypervisor could not start it.
+    case failed
+    /// Somebody powered it off from outside the guest.
+    case destroyed
+    /// Nobody can tell, such as after a boot of the host.
+    case unknown
+}
+
+/// A domain as the hypervisor shows it. A domain that does not exist has no observation.
+public struct DomainObservation: Sendable, Hashable {
+    public enum State: Sendable, Hashable {
+        case running
+        case stopped(StopCause)
+    }
+
+    /// As recorded in the domain when it was started.
+    public var epoch: Epoch
+    /// As recorded in the domain when it was started.
+    public var powerCycle: PowerCycle
+    public var state: State
+    public var startedAt: Timestamp?
+
+    public init(epoch: Epoch, powerCycle: PowerCycle, state: State, startedAt: Timestamp? = nil) {
+        self.epoch = epoch
+        self.powerCycle = powerCycle
+        self.state = state
+        self.startedAt = startedAt
+    }
+
+    public var isRunning: Bool { state == .running }
+}
+
+/// Everything of ours that a host holds, at one look.
+public struct Survey: Sendable, Hashable {
+    public var domains: [InstanceID: DomainObservation]
+    public var disks: Set<InstanceID>
+
+    public init(domains: [InstanceID: DomainObservation] = [:], disks: Set<InstanceID> = []) {
+        self.domains = domains
+        self.disks = disks
+    }
+}
+
+/// A moment by both clocks: the wall's, for people, and one that never jumps, for waits.
+public struct Moment: Sendable, Hashable {
+    public var timestamp: Timestamp
+    public var uptime: Uptime
+
+    public init(timestamp: Timestamp, uptime: Uptime) {
+        self.timestamp = timestamp
+        self.uptime = uptime
+    }
+
+    public init(of source: some TimeSource) {
+        self.init(timestamp: source.timestamp, uptime: source.uptime)
+    }
+}

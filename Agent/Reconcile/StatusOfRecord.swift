@@ -1,0 +1,106 @@
+import ProtocolModel
+
+extension InstanceRecord {
+    /// What the manager is told of the instance; `nil` for what is not assigned, or not known yet.
+    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status? {
+        guard let assignment, domain != .unknown else { return nil }
+        var status = Status(
+            instance: id, epoch: assignment.epoch, generation: assignment.generation, state: .preparing, at: now,
+            powerCycle: observation?.powerCycle ?? PowerCycle(0),
+            domainStartedAt: domainRuns ? observation?.startedAt : nil)
+        if let observation, observation.epoch > assignment.epoch {
+            status.tell(
+                .failed, "epoch_conflict",
+                "the host runs a newer placement of this instance (epoch \(observation.epoch)) and leaves it alone")
+            return status
+        }
+        switch assignment.desired {
+        case .deleted: tellDeletion(in: &status)
+        case .stopped: tellStop(in: &status)
+        case .running where domainRuns: tellRun(assignment, in: &status, policy: policy)
+        case .running: tellStart(assignment, &status, policy, imageProblem: imageProblem, imageIsHeld: imageIsHeld)
+        }
+        return status
+    }
+
+    private func tellDeletion(in status: inout Status) {
+        if domain == .absent, diskRemoved, addressReleased, inFlight == nil {
+            status.tell(.deleted, "", "")
+        } else {
+            status.tell(.stopping, "deleting", "domain, address and disk are being removed")
+            tellFailure(in: &status)
+        }
+    }
+
+    private func tellStop(in status: inout Status) {
+        if domain == .absent {
+            status.tell(.stopped, "", "")
+        } else {
+            status.tell(.stopping, "shutting_down", "the guest is shutting down")
+            tellFailure(in: &status)
+        }
+    }
+
+    private func tellFailure(in status: inout Status) {
+        guard let failure else { return }
+        status.code = failure.cause.code
+        status.reason = failure.cause.sentence
+    }
+
+    private func tellRun(_ assignment: Assignment, in status: inout Status, policy: ReconcilePolicy) {
+        guard let observation else { return }
+        if observation.epoch < assignment.epoch || observation.powerCycle < assignment.powerCycle {
+            status.tell(.stopping, "rebooting", "the guest is being rebooted")
+            return
+        }
+        switch readiness {
+        case .ready: status.tell(.running, "", "")
+        case .late:
+            let limit = assignment.bootTimeout.map { "\($0.milliseconds / 1000) s" } ?? "its time"
+            status.tell(
+                .failed, "boot_timeout", "the guest runs but did not answer within \(limit); look at its console")
+            status.failureIsFinal = true
+        case .none, .waiting:
+            if crashes >= policy.crashesInLoop {
+                tellCrashLoop(in: &status)
+            } else {
+                status.tell(.starting, "booting", "the guest is booting")
+            }
+        }
+    }
+
+    private func tellStart(
+        _ assignment: Assignment, _ status: inout Status, _ policy: ReconcilePolicy, imageProblem: String?,
+        imageIsHeld: Bool
+    ) {
+        if staysDown {
+            status.tell(.stopped, "guest_shutdown", "the guest shut itself down")
+        } else if let failure {
+            status.tell(
+                failure.count >= policy.failuresBeforeReport ? .failed : .preparing, failure.cause.code,
+                failure.cause.sentence)
+        } else if crashes >= policy.crashesInLoop {
+            tellCrashLoop(in: &status)
+        } else if !imageIsHeld {
+            status.tell(.preparing, "waiting_for_image", imageProblem ?? "the image is on its way to this host")
+        } else if crashes > 0 {
+            status.tell(.preparing, "crashed", "the guest stopped by itself and is started again")
+        } else {
+            status.tell(.preparing, "preparing", "disk and domain are being made")
+        }
+    }
+
+    private func tellCrashLoop(in status: inout Status) {
+        status.tell(
+            .failed, "crash_loop",
+            "the guest stopped by itself several times in a row; it is started again at longer and longer intervals")
+    }
+}
+
+extension Status {
+    fileprivate mutating func tell(_ state: State, _ code: String, _ reason: String) {
+        self.state = state
+        self.code = code
+        self.reason = reason
+    }
+}

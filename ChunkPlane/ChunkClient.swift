@@ -1,0 +1,202 @@
+import Foundation
+import ProtocolMessages
+public import ProtocolModel
+public import ProtocolTransfer
+import ProtocolWire
+import SwiftProtobuf
+import Synchronization
+
+/// Stops a client from another thread.
+public final class TransferInterrupt: Sendable {
+    private struct State {
+        var interrupted = false
+        var connection: TLSConnection?
+    }
+    private let state = Mutex(State())
+
+    public init() {}
+
+    public var isInterrupted: Bool { state.withLock { $0.interrupted } }
+
+    public func interrupt() {
+        let connection = state.withLock { state in
+            state.interrupted = true
+            return state.connection
+        }
+        connection?.interrupt()
+    }
+
+    func attach(_ connection: TLSConnection?) {
+        let interrupted = state.withLock { state in
+            state.connection = connection
+            return state.interrupted
+        }
+        if interrupted { connection?.interrupt() }
+    }
+}
+
+/// One connection to a source of chunks. Belongs to one thread; every call blocks, within its deadline.
+public final class ChunkClient {
+    public struct Configuration: Sendable {
+        public var connectTimeout = Duration.seconds(5)
+        /// How long an answer may take, beyond the wait that the request allows.
+        public var answerTimeout = Duration.seconds(15)
+        /// How long the source may hold an answer while the chunk is on its way to it.
+        public var wait = Duration.seconds(5)
+        /// Requests under way at a time.
+        public var window = 8
+
+        public init() {}
+    }
+
+    /// A chunk that was verified against the manifest.
+    public struct VerifiedChunk: Sendable {
+        public let index: Int
+        public let data: [UInt8]
+        /// As it travelled, so that it can be handed on without compressing it again.
+        public let encoded: EncodedChunk
+    }
+
+    public let source: ChunkSource
+    private let configuration: Configuration
+    private let counters: TransferCounters
+    private let interrupt: TransferInterrupt
+    private var channel: FrameChannel
+
+    /// Connects, and checks that the certificate names the source that was asked for.
+    public init(
+        source: ChunkSource, context: TLSContext, verify: PeerVerifier, counters: TransferCounters,
+        interrupt: TransferInterrupt = TransferInterrupt(), configuration: Configuration = Configuration()
+    ) throws(TransferError) {
+        self.source = source
+        self.configuration = configuration
+        self.counters = counters
+        self.interrupt = interrupt
+        let deadline = ContinuousClock.now + configuration.connectTimeout
+        if interrupt.isInterrupted { throw .interrupted }
+        let descriptor = try Socket.connect(source.address, deadline: deadline)
+        let connection = try TLSConnection(descriptor: descriptor, context: context)
+        interrupt.attach(connection)
+        self.channel = FrameChannel(connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes)
+        try connection.handshake(as: .client, deadline: deadline)
+        guard connection.agreedOnProtocol else { throw .refused(.unsupportedProtocol) }
+        guard let certificate = connection.peerCertificate else { throw .refused(.noCertificate) }
+        switch verify(certificate) {
+        case .success(let peer):
+            guard peer.identity == source.identity else { throw .refused(.identityMismatch) }
+        case .failure(let refusal): throw .refused(refusal)
+        }
+    }
+
+    deinit { interrupt.attach(nil) }
+
+    /// The manifest whose SHA-256 is `digest`. The size bounds what is accepted.
+    public func manifest(
+        of image: ImageID, digest: ContentDigest, sizeBytes: Int64
+    ) throws(TransferError) -> Manifest {
+        let limit = Manifest.maximumSerialisedBytes(imageBytes: sizeBytes) + 64
+        channel.accept(payloadBytes: max(limit, Limits.firstFramePayloadBytes))
+        defer { channel.accept(payloadBytes: Limits.firstFramePayloadBytes) }
+        var request = Roost_V1_ManifestRequest()
+        request.imageID = Data(image.bytes)
+        try channel.send(.manifestRequest, request, deadline: answerDeadline)
+        let frame = try nextFrame(doing: "waiting for the manifest")
+        guard frame.type == .manifestAnswer else { throw try refusal(in: frame) }
+        guard let answer = try? Roost_V1_ManifestAnswer(serializedBytes: frame.payload) else {
+            throw .protocolViolation("the manifest's frame could not be decoded")
+        }
+        let found = Manifest.digest(of: answer.manifest)
+        guard found == digest else { throw .manifestDigestMismatch(expected: digest, found: found) }
+        let manifest: Manifest
+        do {
+            manifest = try Manifest(serialised: Array(answer.manifest))
+        } catch {
+            throw .manifest(error)
+        }
+        guard manifest.image == image, manifest.sizeBytes == sizeBytes else {
+            throw .protocolViolation("the manifest describes another image than the assignment")
+        }
+        return manifest
+    }
+
+    /// Pulls chunks in the order of `indexes`, several requests under way, and hands each over once it is verified.
+    ///
+    /// Ends at the first failure; what `deliver` accepted stays accepted. `notYet` means that the source is alive and
+    /// waits for the chunk itself.
+    public func fetch(
+        _ manifest: Manifest, indexes: [Int], deliver: (VerifiedChunk) throws(TransferError) -> Void
+    ) throws(TransferError) {
+        var asked = 0
+        var answered = 0
+        while answered < indexes.count {
+            while asked < indexes.count, asked - answered < configuration.window {
+                try ask(manifest, indexes[asked])
+                asked += 1
+            }
+            let chunk = try receive(manifest, indexes[answered])
+            answered += 1
+            try deliver(chunk)
+        }
+    }
+
+    private func ask(_ manifest: Manifest, _ index: Int) throws(TransferError) {
+        var request = Roost_V1_ChunkRequest()
+        request.imageID = Data(manifest.image.bytes)
+        request.manifestDigest = Data(manifest.digest.bytes)
+        request.index = UInt32(index)
+        request.waitMs = UInt32(clamping: configuration.wait.milliseconds)
+        try channel.send(.chunkRequest, request, deadline: answerDeadline)
+    }
+
+    private func receive(_ manifest: Manifest, _ index: Int) throws(TransferError) -> VerifiedChunk {
+        let frame = try nextFrame(doing: "waiting for chunk \(index)")
+        guard frame.type == .chunkAnswer else { throw try refusal(in: frame) }
+        guard let answer = try? Roost_V1_ChunkAnswer(serializedBytes: frame.payload), answer.index == UInt32(index)
+        else { throw .protocolViolation("the answer is not for chunk \(index)") }
+        let size = manifest.chunkSize(index)
+        // A frame that is longer than the data it stands for would have been sent raw.
+        guard answer.length >= 1, Int(answer.length) <= size else {
+            throw .protocolViolation("chunk \(index) was announced with \(answer.length) bytes")
+        }
+        let encoding: EncodedChunk.Encoding
+        switch answer.encoding {
+        case .raw: encoding = .raw
+        case .zstd: encoding = .zstd
+        case .unspecified, .UNRECOGNIZED: throw .protocolViolation("chunk \(index) has an unknown encoding")
+        }
+        let bytes = try channel.data(Int(answer.length), deadline: answerDeadline, doing: "receiving chunk \(index)")
+        counters.received(bytes.count, from: source.identity)
+        let encoded = EncodedChunk(encoding: encoding, bytes: bytes)
+        guard let data = encoded.decoded(byteCount: size) else {
+            counters.corrupt(from: source.identity)
+            throw .undecodable(chunk: index)
+        }
+        guard manifest.verifies(data, index: index) else {
+            counters.corrupt(from: source.identity)
+            throw .digestMismatch(chunk: index)
+        }
+        return VerifiedChunk(index: index, data: data, encoded: encoded)
+    }
+
+    private var answerDeadline: ContinuousClock.Instant {
+        .now + configuration.wait + configuration.answerTimeout
+    }
+
+    private func nextFrame(doing: String) throws(TransferError) -> Frame {
+        try channel.next(
+            idle: answerDeadline, whole: configuration.wait + configuration.answerTimeout, doing: doing)
+    }
+
+    private func refusal(in frame: Frame) throws(TransferError) -> TransferError {
+        guard frame.type == .chunkRefusal,
+            let refusal = try? Roost_V1_ChunkRefusal(serializedBytes: frame.payload)
+        else { throw .protocolViolation("an unexpected frame of type \(frame.type.rawValue) came") }
+        return switch refusal.code {
+        case .notPermitted: .notPermitted(refusal.sentence)
+        case .notHeld: .notHeld(refusal.sentence)
+        case .notYet: .notYet
+        case .manifestDiffers: .manifestDiffers(refusal.sentence)
+        case .malformed, .internal, .unspecified, .UNRECOGNIZED: .peerFailed(refusal.sentence)
+        }
+    }
+}

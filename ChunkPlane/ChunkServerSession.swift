@@ -1,0 +1,99 @@
+import Foundation
+import Logging
+import ProtocolMessages
+import ProtocolModel
+import ProtocolWire
+import SwiftProtobuf
+
+/// The requests of one admitted connection, answered in the order in which they came.
+struct ChunkServerSession {
+    /// Requests are a few dozen bytes; anything longer is not one.
+    static let maximumRequestBytes = 1024
+
+    let server: ChunkServer
+    let peer: PeerIdentity
+    private var channel: FrameChannel
+
+    init(server: ChunkServer, connection: TLSConnection, peer: PeerIdentity) {
+        self.server = server
+        self.peer = peer
+        self.channel = FrameChannel(connection: connection, maximumPayloadBytes: Self.maximumRequestBytes)
+    }
+
+    /// Serves until the peer leaves, breaks the protocol or stays silent.
+    mutating func serveAll() throws(TransferError) {
+        while true {
+            let frame = try channel.next(
+                idle: .now + server.configuration.idleTimeout, whole: server.configuration.frameTimeout,
+                doing: "waiting for a request")
+            switch frame.type {
+            case .manifestRequest: try answerManifest(frame)
+            case .chunkRequest: try answerChunk(frame)
+            default: throw .refused(.unexpectedMessage)
+            }
+        }
+    }
+
+    private var answerDeadline: ContinuousClock.Instant { .now + server.configuration.answerTimeout }
+
+    private func answerManifest(_ frame: Frame) throws(TransferError) {
+        guard let request = try? Roost_V1_ManifestRequest(serializedBytes: frame.payload),
+            let image = ImageID(bytes: request.imageID)
+        else { throw .refused(.malformedMessage) }
+        guard server.authorise(peer, image) else { return try refusePermission(0, image) }
+        switch server.source.manifest(of: image) {
+        case .manifest(let serialised):
+            var answer = Roost_V1_ManifestAnswer()
+            answer.manifest = Data(serialised)
+            try channel.send(.manifestAnswer, answer, deadline: answerDeadline)
+        case .notYet: try refuse(0, .notYet, "the image's manifest is on its way here")
+        case .notHeld: try refuse(0, .notHeld, "image \(image) is not held here")
+        }
+    }
+
+    private func answerChunk(_ frame: Frame) throws(TransferError) {
+        guard let request = try? Roost_V1_ChunkRequest(serializedBytes: frame.payload),
+            let image = ImageID(bytes: request.imageID),
+            let digest = ContentDigest(bytes: request.manifestDigest)
+        else { throw .refused(.malformedMessage) }
+        guard server.authorise(peer, image) else { return try refusePermission(request.index, image) }
+        let wait = min(Duration.milliseconds(Int64(request.waitMs)), server.configuration.longestWait)
+        let reading = server.source.chunk(
+            Int(request.index), of: image, manifest: digest, waitingUpTo: wait)
+        switch reading {
+        case .chunk(let chunk):
+            var answer = Roost_V1_ChunkAnswer()
+            answer.index = request.index
+            answer.encoding = chunk.encoding == .zstd ? .zstd : .raw
+            answer.length = UInt32(chunk.bytes.count)
+            try channel.send(.chunkAnswer, answer, data: chunk.bytes, deadline: answerDeadline)
+            server.counters.served(chunk.bytes.count, to: peer)
+        case .notYet: try refuse(request.index, .notYet, "the chunk is on its way here")
+        case .notHeld: try refuse(request.index, .notHeld, "image \(image) is not held here")
+        case .manifestDiffers: try refuse(request.index, .manifestDiffers, "image \(image) has another manifest here")
+        case .outOfRange: try refuse(request.index, .malformed, "image \(image) has no chunk \(request.index)")
+        case .failed(let reason):
+            server.logger.error(
+                "a chunk could not be read",
+                metadata: ["image": "\(image)", "chunk": "\(request.index)", "reason": "\(reason)"])
+            try refuse(request.index, .internal, "the chunk could not be read here")
+        }
+    }
+
+    private func refusePermission(_ index: UInt32, _ image: ImageID) throws(TransferError) {
+        server.logger.notice(
+            "chunk request refused",
+            metadata: ["code": "not_permitted", "peer": "\(peer)", "image": "\(image)"])
+        try refuse(index, .notPermitted, "image \(image) is not to be given to this node")
+    }
+
+    private func refuse(
+        _ index: UInt32, _ code: Roost_V1_ChunkRefusal.Code, _ sentence: String
+    ) throws(TransferError) {
+        var refusal = Roost_V1_ChunkRefusal()
+        refusal.index = index
+        refusal.code = code
+        refusal.sentence = sentence
+        try channel.send(.chunkRefusal, refusal, deadline: answerDeadline)
+    }
+}

@@ -1,0 +1,149 @@
+import COpenSSL
+import Foundation
+import Glibc
+import Synchronization
+
+/// Owns one `SSL` and its socket. One thread reads and writes; any thread may interrupt.
+final class TLSConnection: @unchecked Sendable {
+    // SAFETY: `ssl` is used only by the thread that made the connection; `interrupt` touches the descriptor alone,
+    // under a lock that also guards closing, so that it never hits a descriptor that was closed and given out again.
+    private let ssl: OpaquePointer
+    private let descriptor: Int32
+    private let life = Mutex(Life())
+
+    private struct Life {
+        var closed = false
+        var interrupted = false
+    }
+
+    /// Takes the descriptor over, also where it throws.
+    init(descriptor: Int32, context: TLSContext) throws(TransferError) {
+        guard let ssl = SSL_new(context.raw) else {
+            close(descriptor)
+            throw .tls(OpenSSLErrors.last())
+        }
+        self.ssl = ssl
+        self.descriptor = descriptor
+        guard SSL_set_fd(ssl, descriptor) == 1 else { throw .tls(OpenSSLErrors.last()) }
+    }
+
+    deinit {
+        shutdownNow()
+        SSL_free(ssl)
+    }
+
+    /// Wakes whoever waits on the connection, for good.
+    func interrupt() {
+        life.withLock { life in
+            life.interrupted = true
+            if !life.closed { shutdown(descriptor, Int32(SHUT_RDWR)) }
+        }
+    }
+
+    /// Closes the socket at once; further calls fail.
+    func shutdownNow() {
+        life.withLock { life in
+            guard !life.closed else { return }
+            life.closed = true
+            close(descriptor)
+        }
+    }
+
+    /// Tells the peer in TLS that no more comes, so that a refusal that was just sent is not lost with the socket.
+    func finish() {
+        guard !life.withLock({ $0.closed }) else { return }
+        ERR_clear_error()
+        SSL_shutdown(ssl)
+        shutdown(descriptor, Int32(SHUT_WR))
+    }
+
+    func handshake(as side: TLSContext.Side, deadline: ContinuousClock.Instant) throws(TransferError) {
+        _ = try repeating("TLS handshake", deadline: deadline) {
+            side == .server ? SSL_accept(ssl) : SSL_connect(ssl)
+        }
+    }
+
+    /// Whether both sides agreed on `roost-chunks/1`.
+    var agreedOnProtocol: Bool {
+        var name: UnsafePointer<UInt8>?
+        var length: UInt32 = 0
+        SSL_get0_alpn_selected(ssl, &name, &length)
+        guard let name else { return false }
+        return UnsafeBufferPointer(start: name, count: Int(length)).elementsEqual(TLSContext.protocolName)
+    }
+
+    /// The peer's certificate, DER; `nil` where it showed none.
+    var peerCertificate: [UInt8]? {
+        guard let certificate = SSL_get1_peer_certificate(ssl) else { return nil }
+        defer { X509_free(certificate) }
+        let length = i2d_X509(certificate, nil)
+        guard length > 0 else { return nil }
+        return [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
+            var position = buffer.baseAddress
+            count = Int(max(0, i2d_X509(certificate, &position)))
+        }
+    }
+
+    /// Reads at least one byte.
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, deadline: ContinuousClock.Instant, doing: String
+    ) throws(TransferError) -> Int {
+        Int(
+            try repeating(doing, deadline: deadline) {
+                SSL_read(ssl, buffer.baseAddress, Int32(clamping: buffer.count))
+            })
+    }
+
+    /// Writes all bytes.
+    func write(
+        _ bytes: UnsafeRawBufferPointer, deadline: ContinuousClock.Instant, doing: String
+    ) throws(TransferError) {
+        var position = 0
+        while position < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            position += Int(
+                try repeating(doing, deadline: deadline) {
+                    SSL_write(ssl, rest.baseAddress, Int32(clamping: rest.count))
+                })
+        }
+    }
+
+    func write(_ bytes: [UInt8], deadline: ContinuousClock.Instant, doing: String) throws(TransferError) {
+        do {
+            try bytes.withUnsafeBytes { buffer in
+                try self.write(buffer, deadline: deadline, doing: doing)
+            }
+        } catch let error as TransferError {
+            throw error
+        } catch {
+            throw .closed
+        }
+    }
+
+    private func repeating(
+        _ doing: String, deadline: ContinuousClock.Instant, _ operation: () -> Int32
+    ) throws(TransferError) -> Int32 {
+        while true {
+            let life = life.withLock { $0 }
+            if life.interrupted { throw .interrupted }
+            if life.closed { throw .closed }
+            ERR_clear_error()
+            errno = 0
+            let answer = operation()
+            if answer > 0 { return answer }
+            switch SSL_get_error(ssl, answer) {
+            case SSL_ERROR_WANT_READ:
+                guard Socket.wait(descriptor, for: POLLIN, until: deadline) else { throw .timedOut(doing: doing) }
+            case SSL_ERROR_WANT_WRITE:
+                guard Socket.wait(descriptor, for: POLLOUT, until: deadline) else { throw .timedOut(doing: doing) }
+            case SSL_ERROR_ZERO_RETURN: throw .closed
+            case SSL_ERROR_SYSCALL:
+                if self.life.withLock({ $0.interrupted }) { throw .interrupted }
+                throw .closed
+            default:
+                if self.life.withLock({ $0.interrupted }) { throw .interrupted }
+                throw .tls(OpenSSLErrors.last())
+            }
+        }
+    }
+}

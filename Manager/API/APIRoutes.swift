@@ -1,0 +1,22 @@
+import HTTPTypes
+import ManagerIdentity
+
+/// Every route that the manager serves, in the order of the document.
+enum APIRoutes {
+    static let all: [Route] =
+        SiteRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes + KeyPairRoutes.routes
+        + FlavorRoutes.routes + ImageRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + OperationRoutes.routes
+        + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent
+}
+
+/// The API's own description.
+enum DocumentRoutes {
+    static let routes: [Route] = [
+        Route(
+            .get, "/v1/openapi.json", "This document", .apiDocumentRead,
+            replies: [(200, .text(type: "application/json"))]
+        ) { call in
+            Answer(status: 200, body: .bytes(call.services.document, type: Answer.json))
+        }
+    ]
+}

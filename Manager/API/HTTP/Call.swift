@@ -1,0 +1,158 @@
+import Crypto
+import HTTPTypes
+import Hummingbird
+import Logging
+import ManagerIdentity
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+/// One request, after the door has checked who sends it and whether it is well-formed. Handlers read it, call a
+/// service and encode the answer; they hold no rules of their own.
+struct Call: Sendable {
+    let route: Route
+    let method: HTTPRequest.Method
+    let path: String
+    let headers: HTTPFields
+    let parameters: [String: String]
+    let query: Query
+    /// The JSON or form body, checked against the route's schema; `.null` where there is none.
+    let body: JSONValue
+    let bodyDigestText: [UInt8]
+    /// For routes that read the body themselves.
+    let stream: RequestBody
+    let principal: Principal?
+    let address: String
+    let requestID: String
+    let logger: Logger
+    let services: Services
+
+    var actor: Actor {
+        get throws {
+            guard let principal else { throw IdentityError.invalidToken(.malformed) }
+            return principal.actor
+        }
+    }
+
+    var now: Timestamp { services.time.timestamp }
+
+    func parameter(_ name: String) -> String { parameters[name] ?? "" }
+
+    /// Whose resources a list may show: `nil`, everybody's, for those whom the table lets see them all.
+    func scope(_ permission: Permission) throws -> UserID? {
+        let actor = try actor
+        return Access.coversAll(actor.role, permission) ? nil : actor.user
+    }
+
+    /// What the caller may ask of the record in this transaction.
+    func commands(in transaction: Transaction) throws -> Commands {
+        Commands(in: transaction, actor: try actor, at: now, settings: services.lifecycle)
+    }
+
+    func read<Output: Sendable>(_ body: @escaping @Sendable (Transaction) throws -> Output) async throws -> Output {
+        try await services.store.read(body)
+    }
+
+    /// Changes the record. Where the request carries an `Idempotency-Key`, its answer is kept in the same
+    /// transaction, and a repetition gets that answer instead of another change.
+    func write(_ body: @escaping @Sendable (Transaction) throws -> Answer) async throws -> Answer {
+        guard let key = try idempotencyKey() else { return try await services.store.write(body) }
+        let user = try actor.user
+        guard let user else { return try await services.store.write(body) }
+        let digest = services.requestDigest(method: method.rawValue, path: path, body: bodyDigestText)
+        let now = now
+        let isSecret = route.answersSecret
+        return try await services.store.write { transaction in
+            if let kept = try transaction.idempotency.find(user: user, key: key) {
+                return try Self.replay(kept, digest: digest, isSecret: isSecret)
+            }
+            let answer = try body(transaction)
+            try transaction.idempotency.insert(
+                Self.kept(answer, digest: digest, isSecret: isSecret), user: user, key: key, at: now)
+            return answer
+        }
+    }
+
+    /// Refuses a change of a resource that is not as the client last saw it.
+    func checkMatch(_ current: @autoclosure () throws -> JSONValue) throws {
+        guard let wanted = headers[.ifMatch] else { return }
+        guard EntityTag(of: try current()).isNamed(in: wanted) else {
+            throw Refusal(
+                .preconditionFailed, "the resource has changed since you read it; read it again and repeat the change")
+        }
+    }
+
+    /// A single resource: with its tag, or 304 where the client has it already.
+    func resource(_ value: JSONValue) -> Answer {
+        let tag = EntityTag(of: value)
+        if let known = headers[.ifNoneMatch], tag.isNamed(in: known) {
+            return Answer(status: 304, headers: [("ETag", tag.text)])
+        }
+        return .document(value, tag: true)
+    }
+
+    private func idempotencyKey() throws(Refusal) -> String? {
+        guard route.isIdempotent, let name = HTTPField.Name("Idempotency-Key"), let key = headers[name] else {
+            return nil
+        }
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw Refusal(.invalidRequest, "the header Idempotency-Key must have 1 to 255 visible ASCII characters")
+        }
+        return key
+    }
+
+    private static func replay(
+        _ kept: IdempotencyRepository.Answer, digest: ContentDigest, isSecret: Bool
+    ) throws -> Answer {
+        guard kept.requestDigest == digest else {
+            throw Refusal(
+                .idempotencyKeyReused,
+                "this Idempotency-Key was used for another request; take a new key for each thing that you want done")
+        }
+        guard !isSecret else {
+            throw Refusal(
+                .conflict,
+                "this request was answered, and the answer is shown only once; ask again with a new Idempotency-Key"
+            )
+        }
+        var headers = kept.headers.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
+        headers.append(("Idempotent-Replay", "true"))
+        let body: Answer.Body = kept.body.isEmpty ? .none : .bytes(kept.body, type: Answer.json)
+        return Answer(status: kept.status, headers: headers, body: body)
+    }
+
+    private static func kept(_ answer: Answer, digest: ContentDigest, isSecret: Bool) -> IdempotencyRepository.Answer {
+        var body: [UInt8] = []
+        if case .bytes(let bytes, _) = answer.body, !isSecret { body = bytes }
+        return IdempotencyRepository.Answer(
+            requestDigest: digest, status: answer.status,
+            headers: Dictionary(answer.headers.map { ($0.name, $0.value) }) { first, _ in first }, body: body)
+    }
+}
+
+/// A page of a list, as asked for.
+struct PageRequest: Sendable {
+    static let usual = 100
+
+    let list: String
+    let limit: Int
+    let after: String?
+
+    init(_ query: Query, list: String) throws(Refusal) {
+        self.list = list
+        limit = query.integer("limit") ?? Self.usual
+        after = try query.string("after").map { text throws(Refusal) in try Cursor(text, list: list).place }
+    }
+
+    /// One more than asked for, which tells whether there is a next page.
+    var page: Page { Page(limit: limit + 1, after: after) }
+
+    /// The document of a page.
+    func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer
+    {
+        let shown = items.prefix(limit)
+        let next = items.count > limit ? shown.last.map { Cursor(list: list, place: place($0)).text } : nil
+        return .document(["items": .array(try shown.map(encode)), "next": .text(next)])
+    }
+}

@@ -1,0 +1,154 @@
+import ManagerIdentity
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+/// A problem document (RFC 9457): what a client of the API is told when something was not done.
+struct Problem: Sendable, Error {
+    var code: String
+    var status: Int
+    var title: String
+    var detail: String
+    var fields: [Refusal.Field] = []
+    var removedBy: [Refusal.FilterCount] = []
+    var operation: OperationID?
+    var headers: [(String, String)] = []
+
+    /// Codes of the door itself, beside those of `Refusal.Code`.
+    enum DoorCode: String, CaseIterable, Sendable {
+        case invalidToken = "invalid_token"
+        case tooManyAttempts = "too_many_attempts"
+        case methodNotAllowed = "method_not_allowed"
+        case bodyTooLarge = "body_too_large"
+        case unsupportedMediaType = "unsupported_media_type"
+        case requestTimeout = "request_timeout"
+        case internalError = "internal_error"
+    }
+
+    /// The one table from codes to status and title.
+    static func meaning(_ code: Refusal.Code) -> (status: Int, title: String) {
+        switch code {
+        case .invalidRequest: (400, "The request is not valid")
+        case .notFound: (404, "Not found")
+        case .ambiguousName: (409, "The name is not unique")
+        case .nameTaken: (409, "The name is taken")
+        case .forbidden: (403, "Not allowed")
+        case .conflict: (409, "Not possible in this state")
+        case .inUse: (409, "Still in use")
+        case .noCapacity: (409, "No host has room")
+        case .nodeDisabled: (409, "The node is disabled")
+        case .imageNotReady: (409, "The image is not ready")
+        case .imageRejected: (422, "The image was rejected")
+        case .flavorTooSmall: (422, "The flavor is too small")
+        case .preconditionFailed: (412, "The resource has changed")
+        case .idempotencyKeyReused: (422, "The idempotency key was used for another request")
+        case .notImplemented: (501, "Not served by this version")
+        case .busy: (503, "Busy")
+        case .storageFull: (507, "Out of storage")
+        case .storageUnavailable: (503, "The store cannot be reached")
+        }
+    }
+
+    static func meaning(_ code: DoorCode) -> (status: Int, title: String) {
+        switch code {
+        case .invalidToken: (401, "Not signed in")
+        case .tooManyAttempts: (429, "Too many attempts")
+        case .methodNotAllowed: (405, "This method is not served here")
+        case .bodyTooLarge: (413, "The body is too large")
+        case .unsupportedMediaType: (415, "This type of body is not read here")
+        case .requestTimeout: (408, "The request came too slowly")
+        case .internalError: (500, "Something went wrong inside")
+        }
+    }
+
+    init(_ refusal: Refusal) {
+        let meaning = Self.meaning(refusal.code)
+        code = refusal.detailCode ?? refusal.code.rawValue
+        status = meaning.status
+        title = meaning.title
+        detail = Self.sentence(refusal.sentence)
+        fields = refusal.fields
+        removedBy = refusal.removedBy
+        operation = refusal.operation
+        if status == 503 { headers = [("Retry-After", "2")] }
+    }
+
+    init(_ code: DoorCode, _ detail: String, headers: [(String, String)] = []) {
+        let meaning = Self.meaning(code)
+        self.code = code.rawValue
+        status = meaning.status
+        title = meaning.title
+        self.detail = detail
+        self.headers = headers
+    }
+
+    /// What is told of any error; `nil` where it is our own fault, and nothing of it may be told.
+    init?(_ error: any Error) {
+        switch error {
+        case let problem as Problem: self = problem
+        case let refusal as Refusal: self.init(refusal)
+        case let error as IdentityError:
+            guard let problem = Self.identity(error) else { return nil }
+            self = problem
+        case let error as StoreError:
+            guard let problem = Self.store(error) else { return nil }
+            self = problem
+        default: return nil
+        }
+    }
+
+    private static func identity(_ error: IdentityError) -> Problem? {
+        switch error {
+        case .invalidToken:
+            Problem(
+                .invalidToken, sentence(error.description),
+                headers: [("WWW-Authenticate", #"Bearer error="invalid_token""#)])
+        case .tooManyAttempts(let seconds):
+            Problem(.tooManyAttempts, sentence(error.description), headers: [("Retry-After", String(seconds))])
+        case .busy: Problem(Refusal(.busy, error.description))
+        case .wrongCredentials: Problem(Refusal(.forbidden, error.description))
+        case .passwordRefused(let objection):
+            Problem(
+                Refusal(
+                    .invalidRequest, "the password is not acceptable",
+                    fields: [Refusal.Field(pointer: "/password", detail: objection)]))
+        case .invalidRefreshToken: Problem(Refusal(.forbidden, error.description))
+        case .malformedPasswordHash, .keyFile: nil
+        }
+    }
+
+    private static func store(_ error: StoreError) -> Problem? {
+        switch error {
+        case .busy: Problem(Refusal(.busy, "too many requests wait just now; try again in a moment"))
+        case .diskFull:
+            Problem(Refusal(.storageFull, "the manager's disk is full; tell the operator, and try again later"))
+        case .closed: Problem(Refusal(.storageUnavailable, "the manager is shutting down; try again in a moment"))
+        case .constraint, .corrupt, .schemaTooNew, .engine, .cannotOpen: nil
+        }
+    }
+
+    var document: JSONValue {
+        var members: [JSONValue.Member] = [
+            .init("type", .string("urn:roost:problem:\(code)")), .init("title", .string(title)),
+            .init("status", .count(status)), .init("detail", .string(detail)), .init("code", .string(code)),
+        ]
+        if !fields.isEmpty {
+            members.append(
+                .init(
+                    "errors",
+                    .array(fields.map { ["pointer": .string($0.pointer), "detail": .string($0.detail)] })))
+        }
+        if !removedBy.isEmpty {
+            members.append(.init("removed_by", .object(removedBy.map { .init($0.filter, .count($0.hosts)) })))
+        }
+        if let operation { members.append(.init("operation_id", .string(operation.description))) }
+        return .object(members)
+    }
+
+    /// Sentences inside the program begin in lower case, since they are joined to others; a document's stands alone.
+    static func sentence(_ text: String) -> String {
+        guard let first = text.first else { return text }
+        let end = text.last == "." || text.last == "?" || text.last == "!" ? "" : "."
+        return first.uppercased() + text.dropFirst() + end
+    }
+}

@@ -1,0 +1,217 @@
+import Foundation
+import HTTPTypes
+public import Hummingbird
+import Logging
+import ManagerIdentity
+import ManagerModel
+import NIOCore
+import ProtocolModel
+
+/// The door: finds the route of a request, checks who sends it and what it holds, runs the handler, and turns
+/// whatever comes of it, errors included, into an answer.
+public struct Responder: HTTPResponder {
+    public typealias Context = RequestScope
+
+    let table: RouteTable
+    let services: Services
+    let metrics: RequestMetrics
+
+    public func respond(to request: Request, context: RequestScope) async throws -> Response {
+        let start = services.time.uptime
+        metrics.began()
+        var record = RequestRecord(request, address: context.address)
+        let answer = await self.answer(request, context, &record)
+        let seconds = Double((services.time.uptime - start).milliseconds) / 1000
+        metrics.ended(
+            method: record.method, pattern: record.pattern, status: answer.status, seconds: seconds)
+        log(record, status: answer.status, seconds: seconds, context.logger)
+        return response(answer, to: request, record, context)
+    }
+
+    private func answer(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async -> Answer {
+        do {
+            return try await serve(request, context, &record)
+        } catch {
+            if let problem = Problem(error) { return self.answer(problem, record) }
+            if error is CancellationError {
+                return self.answer(
+                    Problem(Refusal(.busy, "the manager is shutting down; ask again in a moment")), record)
+            }
+            // What went wrong inside stays inside; the reference finds it in the log (SEC-14).
+            context.logger.error(
+                "request failed inside",
+                metadata: [
+                    "request_id": .string(record.id), "route": .string(record.pattern), "error": .string("\(error)"),
+                ])
+            return self.answer(
+                Problem(
+                    .internalError,
+                    "The manager met an error of its own. Tell the operator this reference: \(record.id)."), record)
+        }
+    }
+
+    private func serve(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async throws
+        -> Answer
+    {
+        guard let path = Self.segments(of: request.uri.path), let match = table.match(path) else {
+            throw Refusal(.notFound, "there is nothing at this path; GET /v1/openapi.json lists what there is")
+        }
+        record.pattern = match.pattern
+        if request.method == .options {
+            return Answer(status: 204, headers: [("Allow", match.allowed)])
+        }
+        let method: HTTPRequest.Method = request.method == .head && match.methods[.head] == nil ? .get : request.method
+        guard let index = match.methods[method] else {
+            throw Problem(
+                .methodNotAllowed, "This path takes \(match.allowed).", headers: [("Allow", match.allowed)])
+        }
+        let route = table.routes[index]
+        let principal = try await authenticate(request, route)
+        record.user = principal?.name
+        if let principal, !Access.mayEver(principal.role, route.permission) {
+            throw Refusal(.forbidden, "only a superuser may do this")
+        }
+        let query = try Query(request.uri.query, parameters: route.query)
+        let body = try await BodyReader.read(request, as: route.body)
+        let call = Call(
+            route: route, method: method, path: request.uri.path, headers: request.headers,
+            parameters: match.parameters,
+            query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
+            address: context.address, requestID: record.id, logger: context.logger, services: services)
+        return try await route.handler(call)
+    }
+
+    private func authenticate(_ request: Request, _ route: Route) async throws -> Principal? {
+        if Access.isOpen(route.permission) { return nil }
+        guard let header = request.headers[.authorization] else {
+            throw Problem(
+                .invalidToken, "This needs an access token; get one at POST /oauth/token or with 'roost login'.",
+                headers: [("WWW-Authenticate", #"Bearer realm="roost", error="invalid_token""#)])
+        }
+        let parts = header.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "bearer" else { throw IdentityError.invalidToken(.malformed) }
+        return try await services.tokens.verify(bearer: parts[1].trimmed)
+    }
+
+    /// The path's segments, decoded one by one, so that an escaped slash separates nothing. `nil`: not well-formed.
+    static func segments(of path: String) -> [String]? {
+        guard path.utf8.count <= 4096, path.hasPrefix("/") else { return nil }
+        var segments: [String] = []
+        for part in path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
+            guard let text = FormText.decode(part.utf8, plusIsSpace: false),
+                !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F })
+            else { return nil }
+            segments.append(text)
+        }
+        return segments
+    }
+}
+
+extension Responder {
+    private func answer(_ problem: Problem, _ record: RequestRecord) -> Answer {
+        let headers = problem.headers.map { (name: $0.0, value: $0.1) }
+        if problem.status == 400, record.pattern.hasPrefix("/oauth/") {
+            // RFC 6749 §5.2 has a shape of its own.
+            return .document(TokenRoutes.document(of: problem), status: 400, headers: headers)
+        }
+        return Answer(
+            status: problem.status, headers: headers,
+            body: .bytes(problem.document.bytes, type: "application/problem+json"))
+    }
+
+    private func response(
+        _ answer: Answer, to request: Request, _ record: RequestRecord, _ context: RequestScope
+    ) -> Response {
+        var fields = HTTPFields()
+        for (name, value) in answer.headers {
+            if let name = HTTPField.Name(name) { fields[name] = value }
+        }
+        fields[.cacheControl] = "no-store"
+        fields[.xContentTypeOptions] = "nosniff"
+        fields[.strictTransportSecurity] = "max-age=31536000"
+        if let name = HTTPField.Name("X-Request-ID") { fields[name] = record.id }
+        let status = HTTPResponse.Status(code: answer.status)
+        let isHead = request.method == .head
+        let closes = answer.header("Connection") == "close"
+        switch answer.body {
+        case .none:
+            return Response(
+                status: status, headers: fields, body: closes ? closing(ByteBuffer(), context) : ResponseBody())
+        case .bytes(let bytes, let type):
+            fields[.contentType] = type
+            fields[.contentLength] = String(bytes.count)
+            if isHead { return Response(status: status, headers: fields) }
+            let buffer = ByteBuffer(bytes: bytes)
+            return Response(
+                status: status, headers: fields,
+                body: closes ? closing(buffer, context) : ResponseBody(byteBuffer: buffer))
+        case .stream(let type, let write):
+            fields[.contentType] = type
+            if isHead { return Response(status: status, headers: fields) }
+            return Response(
+                status: status, headers: fields,
+                body: ResponseBody { writer in
+                    try await write(&writer)
+                    try await writer.finish(nil)
+                })
+        }
+    }
+
+    /// A body after which the connection is closed, because the rest of the request is not worth reading.
+    private func closing(_ buffer: ByteBuffer, _ context: RequestScope) -> ResponseBody {
+        let channel = context.channel
+        return ResponseBody(contentLength: buffer.readableBytes) { writer in
+            try await writer.write(buffer)
+            try await writer.finish(nil)
+            channel.close(promise: nil)
+        }
+    }
+
+    /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets
+    /// (SEC-14).
+    private func log(_ record: RequestRecord, status: Int, seconds: Double, _ logger: Logger) {
+        let isRoutine =
+            status < 500 && (record.method == "GET" || record.method == "HEAD" || record.method == "OPTIONS")
+        logger.log(
+            level: isRoutine ? .debug : .info, "request",
+            metadata: [
+                "request_id": .string(record.id), "method": .string(record.method), "route": .string(record.pattern),
+                "status": .stringConvertible(status), "milliseconds": .stringConvertible(Int(seconds * 1000)),
+                "user": .string(record.user ?? "-"), "address": .string(record.address),
+            ])
+    }
+}
+
+/// What is known of a request for its log line.
+struct RequestRecord: Sendable {
+    let id: String
+    let method: String
+    let address: String
+    var pattern = "unmatched"
+    var user: String?
+
+    init(_ request: Request, address: String) {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        // An invented method must not become a label.
+        method = known.contains(request.method.rawValue) ? request.method.rawValue : "OTHER"
+        self.address = address
+        id = Self.acceptable(HTTPField.Name("X-Request-ID").flatMap { request.headers[$0] }) ?? Self.fresh()
+    }
+
+    /// A client's own request ID, where it is harmless.
+    private static func acceptable(_ text: String?) -> String? {
+        guard let text, (8...64).contains(text.utf8.count),
+            text.utf8.allSatisfy({
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == UInt8(ascii: "-")
+            })
+        else { return nil }
+        return text
+    }
+
+    private static func fresh() -> String {
+        var random = SystemRandomNumberGenerator()
+        return (0..<2).map { _ in random.next() as UInt64 }.flatMap { word in
+            (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+        }.hexadecimal
+    }
+}

@@ -1,0 +1,60 @@
+import ManagerModel
+import ManagerStore
+
+/// Images as clients see them, with where in the fleet they are.
+enum ImageResource {
+    static let placement = ObjectSchema.answer(
+        "ImageNode",
+        [
+            ("node", .text), ("state", .choice(["fetching", "held", "failed"])), ("progress", .integer(0...100)),
+            ("chunks_held", .count), ("chunks_total", .count), ("source", .text), ("updated_at", .time),
+            ("reason", .text),
+        ])
+
+    static let schema = ObjectSchema.answer(
+        "Image",
+        [
+            ("id", .identifier), ("name", .text), ("status", .choice(Image.Status.allCases.map(\.rawValue))),
+            ("status_reason", .text), ("progress", .integer(0...100)), ("format", .nullable(.text)),
+            ("size_bytes", .nullable(.count)), ("upload_bytes", .nullable(.count)), ("checksum", .nullable(.text)),
+            ("manifest_digest", .nullable(.text)), ("min_disk_gib", .count), ("min_ram_mib", .count),
+            ("properties", .map(.text, maximum: 1000)),
+            ("visibility", .choice(Image.Visibility.allCases.map(\.rawValue))),
+            ("owner", .text), ("created_at", .time), ("operation_id", .nullable(.identifier)),
+            ("nodes", .array(.object(placement), maximum: 100_000)),
+        ])
+
+    static func encode(_ image: Image, _ names: Names, in transaction: Transaction) throws -> JSONValue {
+        [
+            "id": .text(image.id), "name": .string(image.name), "status": .string(image.status.rawValue),
+            "status_reason": .string(image.statusReason), "progress": .count(image.progress),
+            "format": .text(image.format),
+            "size_bytes": .count(image.sizeBytes), "upload_bytes": .count(image.uploadBytes),
+            "checksum": .text(image.checksum.map { "sha256:\($0)" }), "manifest_digest": .text(image.manifestDigest),
+            "min_disk_gib": .count(image.minDiskGiB), "min_ram_mib": .count(image.minRAMMiB),
+            "properties": .map(image.properties), "visibility": .string(image.visibility.rawValue),
+            "owner": .string(try names.user(image.owner)), "created_at": .text(image.createdAt),
+            "operation_id": .text(image.operation),
+            "nodes": .array(
+                try transaction.images.placements(of: image.id).filter { $0.state != .removing }.map {
+                    try encode($0, names)
+                }),
+        ]
+    }
+
+    private static func encode(_ placement: ImagePlacement, _ names: Names) throws -> JSONValue {
+        [
+            "node": .string(try names.node(placement.node)), "state": .string(placement.state.rawValue),
+            "progress": .count(progress(placement)), "chunks_held": .count(placement.chunksHeld),
+            "chunks_total": .count(placement.chunksTotal),
+            "source": .string(try placement.upstream.map { try names.node($0) } ?? "manager"),
+            "updated_at": .text(placement.updatedAt), "reason": .string(placement.reason),
+        ]
+    }
+
+    private static func progress(_ placement: ImagePlacement) -> Int {
+        if placement.state == .held { return 100 }
+        guard placement.chunksTotal > 0 else { return 0 }
+        return min(100, max(0, placement.chunksHeld * 100 / placement.chunksTotal))
+    }
+}

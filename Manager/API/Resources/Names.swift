@@ -1,0 +1,43 @@
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+/// Names of what resources refer to, each looked up once in a transaction.
+final class Names {
+    private let transaction: Transaction
+    private var users: [UserID: String] = [:]
+    private var nodes: [NodeID: String] = [:]
+    private var flavors: [FlavorID: String] = [:]
+    private var images: [ImageID: String] = [:]
+
+    init(_ transaction: Transaction) { self.transaction = transaction }
+
+    /// What is gone is called by its ID.
+    func user(_ id: UserID) throws -> String {
+        if let name = users[id] { return name }
+        let name = try transaction.users.find(id)?.name ?? id.description
+        users[id] = name
+        return name
+    }
+
+    func node(_ id: NodeID) throws -> String {
+        if let name = nodes[id] { return name }
+        let name = try transaction.nodes.find(id)?.name ?? id.description
+        nodes[id] = name
+        return name
+    }
+
+    func flavor(_ id: FlavorID) throws -> String {
+        if let name = flavors[id] { return name }
+        let name = try transaction.flavors.find(id)?.name ?? id.description
+        flavors[id] = name
+        return name
+    }
+
+    func image(_ id: ImageID) throws -> String {
+        if let name = images[id] { return name }
+        let name = try transaction.images.find(id)?.name ?? id.description
+        images[id] = name
+        return name
+    }
+}

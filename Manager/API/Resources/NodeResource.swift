@@ -1,0 +1,102 @@
+import ManagerModel
+import ManagerStore
+
+/// Nodes as a superuser sees them.
+enum NodeResource {
+    static let device = ObjectSchema.answer(
+        "PCIDevice",
+        [
+            ("address", .text), ("vendor", .text), ("product", .text), ("class", .text),
+            ("iommu_group", .nullable(.integer(-1...Int64.max))), ("numa_node", .nullable(.integer(-1...Int64.max))),
+            ("driver", .text),
+        ])
+    static let image = ObjectSchema.answer(
+        "NodeImage", [("image", .text), ("state", .text), ("chunks_held", .count), ("chunks_total", .count)])
+    static let drain = ObjectSchema.answer(
+        "NodeDrain", [("state", .choice(Node.DrainState.allCases.map(\.rawValue))), ("reason", .text)])
+
+    private static let common: [(String, Schema)] = [
+        ("id", .identifier), ("name", .text), ("enabled", .boolean),
+        ("alive", .choice(Node.Liveness.allCases.map(\.rawValue))), ("last_seen_at", .nullable(.time)),
+        ("reason", .text),
+        ("address", .text), ("software_version", .text), ("instances", .count),
+        ("addresses", .array(.text, maximum: 100_000)), ("cpu_model", .text), ("architecture", .text),
+        ("vcpus", .count),
+        ("vcpus_used", .count), ("ram_mib", .count), ("ram_used_mib", .count), ("disk_gib", .count),
+        ("disk_used_gib", .count),
+        ("cpu_allocation_ratio", .amount), ("ram_allocation_ratio", .amount), ("disk_allocation_ratio", .amount),
+        ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text),
+        ("hypervisor_version", .text),
+        ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
+        ("joined_at", .time),
+        ("drain", .object(drain)),
+    ]
+
+    /// In lists, without what is long.
+    static let item = ObjectSchema.answer("NodeItem", common)
+    static let schema = ObjectSchema.answer(
+        "Node",
+        common + [
+            ("pci_devices", .array(.object(device), maximum: 10_000)),
+            ("images", .array(.object(image), maximum: 100_000)),
+        ])
+
+    static func item(_ node: Node, in transaction: Transaction) throws -> JSONValue {
+        .object(try members(node, in: transaction))
+    }
+
+    static func encode(_ node: Node, _ names: Names, in transaction: Transaction) throws -> JSONValue {
+        let images = try transaction.images.placements(on: node.id).map { placement -> JSONValue in
+            [
+                "image": .string(try names.image(placement.image)), "state": .string(placement.state.rawValue),
+                "chunks_held": .count(placement.chunksHeld), "chunks_total": .count(placement.chunksTotal),
+            ]
+        }
+        return .object(
+            try members(node, in: transaction) + [
+                .init("pci_devices", .array(node.inventory.pciDevices.map(encode))), .init("images", .array(images)),
+            ])
+    }
+
+    private static func members(_ node: Node, in transaction: Transaction) throws -> [JSONValue.Member] {
+        let inventory = node.inventory
+        let gibibyte: Int64 = 1 << 30
+        let value: JSONValue = [
+            "id": .text(node.id), "name": .string(node.name), "enabled": .boolean(node.enabled),
+            "alive": .string(node.liveness.rawValue), "last_seen_at": .text(node.lastSeenAt),
+            "reason": .string(node.disabledReason), "address": .string(node.remoteAddress),
+            "software_version": .string(node.softwareVersion), "instances": .count(node.instanceCount),
+            "addresses": .texts(try transaction.instances.addresses(on: node.id).sorted()),
+            "cpu_model": .string(inventory.cpuModel), "architecture": .string(inventory.architecture),
+            "vcpus": .count(inventory.cpuCount), "vcpus_used": .count(node.claimedVCPUs),
+            "ram_mib": .count(inventory.memoryBytes >> 20), "ram_used_mib": .count(node.claimedRAMMiB),
+            "disk_gib": .count(inventory.diskBytes / gibibyte), "disk_used_gib": .count(node.claimedDiskGiB),
+            "cpu_allocation_ratio": .decimal(node.cpuAllocationRatio),
+            "ram_allocation_ratio": .decimal(node.ramAllocationRatio),
+            "disk_allocation_ratio": .decimal(node.diskAllocationRatio), "accelerator": .string(inventory.accelerator),
+            "accelerator_reason": .string(inventory.acceleratorReason),
+            "libvirt_version": .string(inventory.libvirtVersion),
+            "hypervisor_version": .string(inventory.hypervisorVersion),
+            "kernel_version": .string(inventory.kernelVersion), "boot_id": .string(node.bootID),
+            "guest_subnet": .string(inventory.guestSubnet), "location": .string(node.location),
+            "joined_at": .text(node.joinedAt),
+            "drain": ["state": .string(node.drainState.rawValue), "reason": .string(node.drainReason)],
+        ]
+        return value.members ?? []
+    }
+
+    private static func encode(_ device: PCIDevice) -> JSONValue {
+        [
+            "address": .string(device.address), "vendor": .string(hexadecimal(device.vendor, 4)),
+            "product": .string(hexadecimal(device.product, 4)), "class": .string(hexadecimal(device.classCode, 6)),
+            "iommu_group": .count(device.iommuGroup), "numa_node": .count(device.numaNode),
+            "driver": .string(device.driver),
+        ]
+    }
+
+    /// As `lspci -n` prints them.
+    private static func hexadecimal(_ value: Int, _ width: Int) -> String {
+        let text = String(UInt32(truncatingIfNeeded: value), radix: 16)
+        return String(repeating: "0", count: max(0, width - text.count)) + text
+    }
+}

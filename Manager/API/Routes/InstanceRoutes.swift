@@ -1,0 +1,174 @@
+import Foundation
+import HTTPTypes
+import ManagerIdentity
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+enum InstanceRoutes {
+    static let creation = ObjectSchema(
+        "InstanceCreation",
+        [
+            .init("name", .name(maximum: 128), required: true), .init("flavor", .reference, required: true),
+            .init("image", .reference, required: true), .init("key_name", .nullable(.reference), "an ssh key of yours"),
+            .init(
+                "user_data", .nullable(.string(TextRule(lengths: 0...userDataCharacters))),
+                "base64, at most 64 KiB decoded"),
+            .init("metadata", .properties),
+            .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
+            .init("node", .nullable(.reference), "a host of the operator's choice"),
+            .init("host_name", .nullable(.hostName)),
+        ])
+    static let change = ObjectSchema(
+        "InstanceChange", [.init("name", .name(maximum: 128)), .init("metadata", .properties)])
+    static let power = ObjectSchema(
+        "PowerRequest", [.init("force", .boolean, "without asking the guest; false if not given")])
+    static let several = ObjectSchema.answer(
+        "InstanceList", [("items", .array(.object(InstanceResource.schema), maximum: 1000))])
+
+    /// Base64 of the largest user data.
+    private static let userDataCharacters = (Limits.userDataBytes + 2) / 3 * 4
+
+    static let routes: [Route] = [
+        Route(
+            .get, "/v1/instances", "List instances", .instanceRead,
+            query: QueryParameter.page + [
+                QueryParameter("name", .reference, "Only those of this name."),
+                QueryParameter("status", .choice(InstanceStatus.allCases.map(\.rawValue)), "Only those in this state."),
+                QueryParameter("node", .reference, "Only those on this node; for a superuser."),
+                QueryParameter("owner", .reference, "Only those of this user."),
+                QueryParameter("all", .boolean, "Everybody's; for a superuser."),
+                QueryParameter("deleted", .boolean, "With deleted ones."),
+            ],
+            replies: [(200, .list(InstanceResource.schema))], handler: list),
+        Route(
+            .post, "/v1/instances", "Create instances", .instanceCreate, body: .json(creation),
+            replies: [(202, .one(InstanceResource.schema))], handler: create),
+        Route(
+            .get, "/v1/instances/{ref}", "Show an instance", .instanceRead,
+            replies: [(200, .one(InstanceResource.schema))]
+        ) { call in
+            try await call.read { transaction in
+                let instance = try call.commands(in: transaction).instance(call.parameter("ref"))
+                return call.resource(try InstanceResource.encode(instance, Names(transaction)))
+            }
+        },
+        Route(
+            .patch, "/v1/instances/{ref}", "Rename an instance or change its metadata", .instanceChange,
+            body: .json(change),
+            replies: [(200, .one(InstanceResource.schema))], isConditional: true
+        ) { call in
+            try await call.write { transaction in
+                let commands = try call.commands(in: transaction)
+                let instance = try commands.instance(call.parameter("ref"))
+                let names = Names(transaction)
+                try call.checkMatch(try InstanceResource.encode(instance, names))
+                let changed = try commands.updateInstance(
+                    instance.id.description, name: call.body["name"]?.string, metadata: call.body.texts("metadata"))
+                return .document(try InstanceResource.encode(changed, names), tag: true)
+            }
+        },
+        Route(
+            .delete, "/v1/instances/{ref}", "Delete an instance, its disk and its address", .instanceDelete,
+            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+        ) { call in try await act(call) { try $0.deleteInstance($1) } },
+        Route(
+            .post, "/v1/instances/{ref}/start", "Start a stopped instance", .instancePower,
+            body: .optionalJSON(nothing),
+            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+        ) { call in try await act(call) { try $0.startInstance($1) } },
+        Route(
+            .post, "/v1/instances/{ref}/stop", "Stop an instance; its disk, address and name are kept", .instancePower,
+            body: .optionalJSON(power), replies: [(202, .one(InstanceResource.schema))], isConditional: true
+        ) { call in
+            let force = call.body["force"]?.boolean ?? false
+            return try await act(call) { try $0.stopInstance($1, force: force) }
+        },
+        Route(
+            .post, "/v1/instances/{ref}/reboot", "Reboot an instance", .instancePower, body: .optionalJSON(power),
+            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+        ) { call in
+            let force = call.body["force"]?.boolean ?? false
+            return try await act(call) { try $0.rebootInstance($1, force: force) }
+        },
+        Route(.post, "/v1/instances/{ref}/console", "Not served by this version", .instanceConsole, replies: []) { _ in
+            throw Refusal(.notImplemented, "this version of Roost does not serve consoles yet")
+        },
+    ]
+
+    private static let nothing = ObjectSchema("StartRequest", [])
+
+    @Sendable private static func list(_ call: Call) async throws -> Answer {
+        let actor = try call.actor
+        let query = call.query
+        if query.boolean("all") == true, !Access.mayEver(actor.role, .instanceReadAll) {
+            throw Refusal(.forbidden, "only a superuser may list everybody's instances")
+        }
+        if query.string("node") != nil, !Access.mayEver(actor.role, .nodeRead) {
+            throw Refusal(.forbidden, "only a superuser may list the instances of a node")
+        }
+        let scope = try call.scope(.instanceRead)
+        let request = try PageRequest(query, list: "instances")
+        return try await call.read { transaction in
+            let commands = try call.commands(in: transaction)
+            var filter = InstanceRepository.Filter()
+            filter.owner = try query.string("owner").map { try commands.user($0).id } ?? scope
+            filter.name = query.string("name")
+            filter.status = query.string("status").flatMap(InstanceStatus.init(rawValue:))
+            filter.includesDeleted = query.boolean("deleted") == true || filter.status == .deleted
+            filter.node = try query.string("node").map { try commands.node($0).id }
+            let names = Names(transaction)
+            return try request.document(
+                try transaction.instances.list(filter, request.page), place: { $0.id.description }
+            ) { try InstanceResource.encode($0, names) }
+        }
+    }
+
+    @Sendable private static func create(_ call: Call) async throws -> Answer {
+        let body = call.body
+        if body["node"]?.string != nil, !Access.mayEver(try call.actor.role, .instancePin) {
+            throw Refusal(
+                .forbidden, "only a superuser may choose the node of an instance; leave 'node' out",
+                fields: [.init(pointer: "/node", detail: "only for superusers")])
+        }
+        let creation = InstanceCreation(
+            name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
+            keyName: body["key_name"]?.string, userData: try userData(body["user_data"]?.string),
+            metadata: body.texts("metadata") ?? [:], count: body.count("count") ?? 1, node: body["node"]?.string,
+            hostName: body["host_name"]?.string)
+        return try await call.write { transaction in
+            let created = try call.commands(in: transaction).createInstances(creation)
+            let names = Names(transaction)
+            let documents = try created.map { try InstanceResource.encode($0, names) }
+            if creation.count == 1, let instance = created.first {
+                return .accepted(documents[0], operation: instance.operation)
+            }
+            return .document(["items": .array(documents)], status: 202)
+        }
+    }
+
+    private static func userData(_ text: String?) throws(Refusal) -> [UInt8] {
+        guard let text, !text.isEmpty else { return [] }
+        guard let data = Data(base64Encoded: text), data.count <= Limits.userDataBytes else {
+            throw Refusal(
+                .invalidRequest, "user_data must be base64 of at most 64 KiB",
+                fields: [.init(pointer: "/user_data", detail: "must be base64 of at most 64 KiB")])
+        }
+        return Array(data)
+    }
+
+    /// Changes what one instance should be; the answer is the instance as it is now, and where to ask how it goes on.
+    private static func act(
+        _ call: Call, _ body: @escaping @Sendable (Commands, String) throws -> Instance
+    ) async throws -> Answer {
+        try await call.write { transaction in
+            let commands = try call.commands(in: transaction)
+            let names = Names(transaction)
+            let instance = try commands.instance(call.parameter("ref"))
+            try call.checkMatch(try InstanceResource.encode(instance, names))
+            let changed = try body(commands, instance.id.description)
+            return .accepted(try InstanceResource.encode(changed, names), operation: changed.operation)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import Crypto
+import HTTPTypes
+import ManagerIdentity
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+enum NodeRoutes {
+    private static let ratio = Schema.number(0.01...100)
+    private static let references = Schema.array(.reference, maximum: 10_000)
+    static let change = ObjectSchema(
+        "NodeChange",
+        [
+            .init("cpu_allocation_ratio", ratio), .init("ram_allocation_ratio", ratio),
+            .init("disk_allocation_ratio", ratio), .init("location", .line(0...128)),
+        ])
+    static let enabling = ObjectSchema("NodeEnabling", [.init("nodes", references, required: true)])
+    static let disabling = ObjectSchema(
+        "NodeDisabling",
+        [
+            .init("nodes", references, required: true),
+            .init("dry_run", .boolean, "true if not given: changes nothing"),
+            .init(
+                "vm_timeout_seconds", .integer(0...86_400), "how long guests may take to shut down; 300 if not given"),
+            .init("force_shutoff", .boolean, "force off what still runs then"), .init("reason", .line(0...500)),
+        ])
+    static let tokenRequest = ObjectSchema(
+        "JoinTokenRequest",
+        [
+            .init("ttl_seconds", .integer(1...2_592_000), "3600 if not given"),
+            .init("node_name", .nullable(.name(maximum: 253)), "the only node that may use it"),
+        ])
+    static let action = ObjectSchema.answer(
+        "NodeAction", [("node", .text), ("ok", .boolean), ("action", .text), ("detail", .text)])
+    static let plan = ObjectSchema.answer(
+        "NodePlan",
+        [("node", .text), ("ok", .boolean), ("detail", .text), ("actions", .array(.text, maximum: 100_000))])
+    static let actions = ObjectSchema.answer("NodeActions", [("items", .array(.object(action), maximum: 10_000))])
+    static let plans = ObjectSchema.answer(
+        "NodePlans", [("dry_run", .boolean), ("items", .array(.object(plan), maximum: 10_000))])
+    static let token = ObjectSchema.answer(
+        "JoinToken", [("token", .text), ("expires_at", .time), ("ca_fingerprint", .text), ("manager_address", .text)])
+
+    static let routes: [Route] = [
+        Route(
+            .get, "/v1/nodes", "List nodes", .nodeRead,
+            query: QueryParameter.page + [QueryParameter("name", .reference, "Only the one of this name.")],
+            replies: [(200, .list(NodeResource.item))]
+        ) { call in
+            let request = try PageRequest(call.query, list: "nodes")
+            return try await call.read { transaction in
+                let nodes = try transaction.nodes.list(name: call.query.string("name"), request.page)
+                return try request.document(nodes, place: { $0.id.description }) {
+                    try NodeResource.item($0, in: transaction)
+                }
+            }
+        },
+        Route(.get, "/v1/nodes/{ref}", "Show a node", .nodeRead, replies: [(200, .one(NodeResource.schema))]) { call in
+            try await call.read { transaction in
+                let node = try call.commands(in: transaction).node(call.parameter("ref"))
+                return call.resource(try NodeResource.encode(node, Names(transaction), in: transaction))
+            }
+        },
+        Route(
+            .patch, "/v1/nodes/{ref}", "Change a node's overcommit or location", .nodeChange, body: .json(change),
+            replies: [(200, .one(NodeResource.schema))], isConditional: true, handler: update),
+        Route(
+            .delete, "/v1/nodes/{ref}", "Forget a node that holds no instance", .nodeDelete, replies: [(204, .empty)],
+            isConditional: true
+        ) { call in
+            try await call.write { transaction in
+                let commands = try call.commands(in: transaction)
+                let node = try commands.node(call.parameter("ref"))
+                try call.checkMatch(try NodeResource.encode(node, Names(transaction), in: transaction))
+                _ = try commands.removeNode(node.id.description)
+                return .noContent
+            }
+        },
+        Route(
+            .post, "/v1/nodes/enable", "Let nodes take instances", .nodeChange, body: .json(enabling),
+            replies: [(200, .one(actions))]
+        ) { call in
+            try await call.write { transaction in
+                let done = try call.commands(in: transaction).enableNodes(try named(call))
+                return .document([
+                    "items": .array(
+                        done.map {
+                            [
+                                "node": .string($0.node), "ok": .boolean($0.ok),
+                                "action": .string((["enable node"] + $0.actions).joined(separator: "; ")),
+                                "detail": .string($0.detail),
+                            ]
+                        })
+                ])
+            }
+        },
+        Route(
+            .post, "/v1/nodes/disable", "Take nodes out of service, or show what that would do", .nodeChange,
+            body: .json(disabling), replies: [(200, .one(plans)), (202, .one(OperationResource.schema))],
+            handler: disable),
+        Route(
+            .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,
+            body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true,
+            handler: createToken),
+    ]
+
+    @Sendable private static func update(_ call: Call) async throws -> Answer {
+        let body = call.body
+        return try await call.write { transaction in
+            let commands = try call.commands(in: transaction)
+            let names = Names(transaction)
+            let node = try commands.node(call.parameter("ref"))
+            try call.checkMatch(try NodeResource.encode(node, names, in: transaction))
+            let changed = try commands.updateNode(
+                node.id.description, cpuRatio: body["cpu_allocation_ratio"]?.number,
+                ramRatio: body["ram_allocation_ratio"]?.number, diskRatio: body["disk_allocation_ratio"]?.number,
+                location: body["location"]?.string)
+            return .document(try NodeResource.encode(changed, names, in: transaction), tag: true)
+        }
+    }
+
+    @Sendable private static func disable(_ call: Call) async throws -> Answer {
+        let body = call.body
+        let references = try named(call)
+        guard body["dry_run"]?.boolean == false else {
+            return try await call.read { transaction in
+                let planned = try call.commands(in: transaction).planDisabling(references)
+                return .document([
+                    "dry_run": true,
+                    "items": .array(
+                        planned.map {
+                            [
+                                "node": .string($0.node), "ok": .boolean($0.ok), "detail": .string($0.detail),
+                                "actions": .texts($0.actions),
+                            ]
+                        }),
+                ])
+            }
+        }
+        let order = DrainOrder(
+            vmTimeoutSeconds: body.count("vm_timeout_seconds") ?? 300,
+            forceShutoff: body["force_shutoff"]?.boolean ?? false,
+            reason: body["reason"]?.string ?? "")
+        return try await call.write { transaction in
+            let operation = try call.commands(in: transaction).disableNodes(references, order)
+            return .accepted(try OperationResource.encode(operation, Names(transaction)), operation: operation.id)
+        }
+    }
+
+    @Sendable private static func createToken(_ call: Call) async throws -> Answer {
+        let secret = JoinSecret.fresh()
+        let site = call.services.site
+        return try await call.write { transaction in
+            let token = try call.commands(in: transaction).createJoinToken(
+                secretHash: secret.hash, nodeName: call.body["node_name"]?.string,
+                lifetimeSeconds: call.body.count("ttl_seconds") ?? 3600)
+            return .document(
+                [
+                    "token": .string(secret.text), "expires_at": .text(token.expiresAt),
+                    "ca_fingerprint": .string("sha256:\(site.authorityFingerprint)"),
+                    "manager_address": .string(site.agentAddress),
+                ], status: 201)
+        }
+    }
+
+    private static func named(_ call: Call) throws(Refusal) -> [String] {
+        let nodes = call.body["nodes"]?.array?.compactMap(\.string) ?? []
+        guard !nodes.isEmpty else {
+            throw Refusal(
+                .invalidRequest, "nodes is empty; name at least one",
+                fields: [.init(pointer: "/nodes", detail: "must have at least one entry")])
+        }
+        return nodes
+    }
+}
+
+/// The secret of a join token: 256 random bits in text, of which only the SHA-256 is kept.
+struct JoinSecret: Sendable {
+    let text: String
+    let hash: ContentDigest
+
+    static func fresh() -> JoinSecret {
+        let bytes = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
+        let text = "rjt_" + bytes.hexadecimal
+        guard let hash = ContentDigest(bytes: SHA256.hash(data: Array(text.utf8))) else {
+            preconditionFailure("SHA-256 has 32 bytes")
+        }
+        return JoinSecret(text: text, hash: hash)
+    }
+}

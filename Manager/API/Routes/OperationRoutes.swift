@@ -1,0 +1,67 @@
+import HTTPTypes
+import ManagerIdentity
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+import ServiceLifecycle
+
+enum OperationRoutes {
+    static let routes: [Route] = [
+        Route(
+            .get, "/v1/operations", "List operations", .operationRead, query: QueryParameter.page,
+            replies: [(200, .list(OperationResource.schema))]
+        ) { call in
+            let scope = try call.scope(.operationRead)
+            let request = try PageRequest(call.query, list: "operations")
+            return try await call.read { transaction in
+                let names = Names(transaction)
+                let operations = try transaction.operations.list(owner: scope, request.page)
+                return try request.document(operations, place: { $0.id.description }) {
+                    try OperationResource.encode($0, names)
+                }
+            }
+        },
+        Route(
+            .get, "/v1/operations/{id}", "Show an operation, or wait until it ends", .operationRead,
+            query: [QueryParameter("wait", .integer(0...60), "Seconds to wait for its end.")],
+            replies: [(200, .one(OperationResource.schema))], handler: show),
+    ]
+
+    @Sendable private static func show(_ call: Call) async throws -> Answer {
+        let seconds = call.query.integer("wait") ?? 0
+        guard seconds > 0, let id = OperationID(call.parameter("id")) else { return try await current(call).answer }
+        // Subscribed before the first look, so that an end in between is not missed.
+        let (stream, continuation) = call.services.signals.subscribe(.operation(id))
+        defer { continuation.finish() }
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(seconds)) }
+                continuation.finish()
+            }
+            defer { group.cancelAll() }
+            var found = try await current(call)
+            var changes = stream.makeAsyncIterator()
+            while found.isRunning, await changes.next() != nil { found = try await current(call) }
+            if found.isRunning { found = try await current(call) }
+            return found.answer
+        }
+    }
+
+    private struct Found: Sendable {
+        var isRunning: Bool
+        var answer: Answer
+    }
+
+    private static func current(_ call: Call) async throws -> Found {
+        let actor = try call.actor
+        return try await call.read { transaction in
+            let reference = call.parameter("id")
+            guard let id = OperationID(reference), let operation = try transaction.operations.find(id),
+                Access.allows(actor.role, .operationRead, Access.ownership(of: operation.owner, by: actor))
+            else { throw Refusal.notFound("operation", reference) }
+            let value = try OperationResource.encode(operation, Names(transaction))
+            return Found(isRunning: operation.status == .running, answer: call.resource(value))
+        }
+    }
+}

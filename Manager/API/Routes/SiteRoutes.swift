@@ -1,0 +1,48 @@
+import HTTPTypes
+import ManagerIdentity
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+/// What tells nothing about anybody: health, metrics, the document of the API itself.
+enum SiteRoutes {
+    static let health = ObjectSchema.answer("Health", [("status", .choice(["ok"]))])
+    static let readiness = ObjectSchema.answer(
+        "Readiness", [("status", .choice(["ready", "not_ready"])), ("reasons", .array(.text, maximum: 100))])
+
+    static let routes: [Route] = [
+        Route(.get, "/healthz", "Whether the manager runs", .siteStatusRead, replies: [(200, .one(health))]) { _ in
+            .document(["status": "ok"])
+        },
+        Route(
+            .get, "/readyz", "Whether the manager takes requests", .siteStatusRead,
+            replies: [(200, .one(readiness)), (503, .one(readiness))]
+        ) { call in
+            let reasons = await call.services.readiness()
+            return .document(
+                ["status": reasons.isEmpty ? "ready" : "not_ready", "reasons": .texts(reasons)],
+                status: reasons.isEmpty ? 200 : 503)
+        },
+        Route(
+            .get, "/metrics", "Numbers for Prometheus", .siteStatusRead, replies: [(200, .text(type: "text/plain"))]
+        ) { call in
+            Answer(
+                status: 200,
+                body: .bytes(Array(await call.services.metrics.render().utf8), type: MetricsPage.type))
+        },
+    ]
+
+    /// Announced in the design, not served by this version.
+    static let absent: [Route] = [
+        "aggregates", "accounts", "groups", "volumes", "networks", "floating-ips",
+    ].flatMap { name in
+        ["/v1/\(name)", "/v1/\(name)/{ref}"].map { pattern in
+            Route(
+                .get, pattern, "Not served by this version", .notYetServed, replies: []
+            ) { _ in
+                throw Refusal(.notImplemented, "this version of Roost does not serve \(name) yet")
+            }
+        }
+    }
+}

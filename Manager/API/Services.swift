@@ -1,0 +1,72 @@
+import Crypto
+public import ManagerIdentity
+public import ManagerLifecycle
+public import ManagerStore
+public import ProtocolModel
+
+/// What the API calls. It owns none of it.
+public struct Services: Sendable {
+    public var store: Store
+    public var tokens: TokenService
+    public var time: any TimeSource
+    /// Reasons why the manager should get no requests just now; empty when it is ready.
+    public var readiness: @Sendable () async -> [String]
+    public var metrics: MetricsPage
+    public var uploads: any ImageUploadSink
+    public var site: SiteFacts
+    public var lifecycle: LifecycleSettings
+
+    let users = UserService()
+    let keyPairs = KeyPairService()
+    let signals: ChangeSignals
+    /// The OpenAPI document, made once: anybody may ask for it.
+    let document: [UInt8]
+    let streams = StreamLimiter()
+    private let digestKey: SymmetricKey
+
+    /// - Parameters:
+    ///   - idempotencySecret: at least 16 secret bytes, the same at each start. Kept hashes of requests are keyed with
+    ///     it, since a request may hold a password that a bare hash would help to guess.
+    public init(
+        store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
+        uploads: any ImageUploadSink, site: SiteFacts, lifecycle: LifecycleSettings = LifecycleSettings(),
+        readiness: @escaping @Sendable () async -> [String]
+    ) {
+        self.store = store
+        self.tokens = tokens
+        self.time = time
+        self.readiness = readiness
+        self.metrics = metrics
+        self.uploads = uploads
+        self.site = site
+        self.lifecycle = lifecycle
+        digestKey = SymmetricKey(data: idempotencySecret)
+        document = OpenAPIDocument.make(APIRoutes.all, version: site.version).bytes
+        signals = ChangeSignals()
+        let signals = signals
+        store.observe { changes in signals.publish(changes) }
+    }
+
+    func requestDigest(method: String, path: String, body: [UInt8]) -> ContentDigest {
+        var code = HMAC<SHA256>(key: digestKey)
+        code.update(data: Array("\(method) \(path)\n".utf8))
+        code.update(data: body)
+        guard let digest = ContentDigest(bytes: code.finalize()) else { preconditionFailure("SHA-256 has 32 bytes") }
+        return digest
+    }
+}
+
+/// What clients are told about the site.
+public struct SiteFacts: Sendable {
+    public var version: String
+    /// Where agents dial: `host:7401`.
+    public var agentAddress: String
+    /// SHA-256 of the site's CA certificate, which agents check when they join.
+    public var authorityFingerprint: ContentDigest
+
+    public init(version: String, agentAddress: String, authorityFingerprint: ContentDigest) {
+        self.version = version
+        self.agentAddress = agentAddress
+        self.authorityFingerprint = authorityFingerprint
+    }
+}

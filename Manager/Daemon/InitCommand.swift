@@ -1,0 +1,33 @@
+import ArgumentParser
+import ProtocolModel
+import ProtocolTrust
+
+struct InitCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Makes a new site: its authority, its record, and the superuser admin.")
+
+    @OptionGroup var options: SettingsOptions
+
+    func run() async throws {
+        let settings = try options.read()
+        let now = SystemTime().timestamp
+        let password = try await Site.create(in: settings.data, now: now)
+        let site = Site(folder: settings.data)
+        let keys = try site.open(names: settings.names, now: now)
+        print(
+            """
+            A new site is in \(settings.data).
+
+              superuser        admin
+              password         \(password)   (also in \(site.passwordPath))
+              CA certificate   \(site.authorityPath)
+              CA fingerprint   \(keys.authority.fingerprint)
+
+            Next:
+              roost-manager run --data \(settings.data)
+              export ROOST_ENDPOINT=https://localhost:\(settings.apiPort) ROOST_CACERT=\(site.authorityPath)
+              roost login --username admin
+              roost node token create
+            """)
+    }
+}

@@ -1,0 +1,93 @@
+import Foundation
+import Logging
+import ProcessSettings
+
+enum LogLevelName: String, CaseIterable, Sendable {
+    case trace, debug, info, notice, warning, error
+}
+
+/// Everything that an operator can set for a manager, read once and passed down.
+struct ManagerSettings: Sendable {
+    enum Key {
+        static let apiHost = Setting(
+            "api.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"), default: "0.0.0.0",
+            "The address on which the API is served.")
+        static let apiPort = Setting("api.port", .integer(1...65_535), default: 7400, "The port of the API.")
+        static let names = Setting(
+            "api.names", .list(), default: [],
+            "Further names and IP addresses that clients reach the manager by; they stand in its certificate.")
+        static let agentsHost = Setting(
+            "agents.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"), default: "0.0.0.0",
+            "The address on which agents are served.")
+        static let agentsPort = Setting("agents.port", .integer(1...65_535), default: 7401, "The port for agents.")
+        static let agentsAdvertise = Setting(
+            "agents.advertise", .optional(.text(1...255, accepted: "host:port")), default: nil,
+            "Where agents reach the manager, for the join command that is shown; by default the host name and the port.")
+        static let heartbeat = Setting(
+            "agents.heartbeat_interval_ms", .integer(100...600_000), default: 5000,
+            "How often agents report; a node is suspect after 3 missed reports and down after 6.")
+        static let chunksHost = Setting(
+            "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"), default: "0.0.0.0",
+            "The address on which images are served to agents.")
+        static let chunksPort = Setting(
+            "chunks.port", .integer(1...65_535), default: 7403,
+            "The port on which images are served to agents; not 7402, so that an agent fits on the same host.")
+        static let bootTimeout = Setting(
+            "instances.boot_timeout_seconds", .integer(10...86_400), default: 180,
+            "How long a guest may take until it answers; later it is in ERROR.")
+        static let stopTimeout = Setting(
+            "instances.stop_timeout_seconds", .integer(1...86_400), default: 90,
+            "How long a guest may take to shut down before it is forced off.")
+        static let usageInterval = Setting(
+            "usage.interval_seconds", .integer(1...3600), default: 10, "How often agents sample their guests.")
+        static let logLevel = Setting(
+            "log.level", ValueKind<LogLevelName>.choice, default: .info, "How much is logged.")
+    }
+
+    static let schema = SettingsSchema(
+        program: "roost-manager", defaultConfigurationPath: "/etc/roost/manager.yaml",
+        defaultDataPath: "/var/lib/roost/manager",
+        [
+            Key.apiHost.declared, Key.apiPort.declared, Key.names.declared, Key.agentsHost.declared,
+            Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
+            Key.chunksPort.declared, Key.bootTimeout.declared, Key.stopTimeout.declared, Key.usageInterval.declared,
+            Key.logLevel.declared,
+        ])
+
+    var data: String
+    var apiHost: String
+    var apiPort: Int
+    var names: [String]
+    var agentsHost: String
+    var agentsPort: Int
+    var agentsAdvertise: String
+    var heartbeatInterval: Duration
+    var chunksHost: String
+    var chunksPort: Int
+    var bootTimeoutSeconds: Int
+    var stopTimeoutSeconds: Int
+    var usageInterval: Duration
+    var logLevel: Logger.Level
+    /// What a person should know although nothing is wrong enough to stop.
+    var warnings: [String]
+
+    init(flags: SettingsFlags, environment: [String: String]) throws(SettingsError) {
+        let reader = try SettingsReader(schema: Self.schema, flags: flags, environment: environment)
+        data = reader.dataPath
+        apiHost = reader.value(Key.apiHost)
+        apiPort = reader.value(Key.apiPort)
+        names = reader.value(Key.names)
+        agentsHost = reader.value(Key.agentsHost)
+        agentsPort = reader.value(Key.agentsPort)
+        let host = names.first ?? ProcessInfo.processInfo.hostName
+        agentsAdvertise = reader.value(Key.agentsAdvertise) ?? "\(host):\(agentsPort)"
+        heartbeatInterval = .milliseconds(reader.value(Key.heartbeat))
+        chunksHost = reader.value(Key.chunksHost)
+        chunksPort = reader.value(Key.chunksPort)
+        bootTimeoutSeconds = reader.value(Key.bootTimeout)
+        stopTimeoutSeconds = reader.value(Key.stopTimeout)
+        usageInterval = .seconds(reader.value(Key.usageInterval))
+        logLevel = Logger.Level(rawValue: reader.value(Key.logLevel).rawValue) ?? .info
+        warnings = reader.warnings
+    }
+}

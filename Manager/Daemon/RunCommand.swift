@@ -1,0 +1,146 @@
+import ArgumentParser
+import ChunkPlane
+import Crypto
+import Dispatch
+import Foundation
+import Logging
+import ManagerAPI
+import ManagerFleet
+import ManagerIdentity
+import ManagerImages
+import ManagerLifecycle
+import ManagerStore
+import ProcessLog
+import ProtocolModel
+import ProtocolTrust
+import ProtocolWire
+import ServiceLifecycle
+import UnixSignals
+
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "run", abstract: "Runs the manager until it is stopped.")
+
+    @OptionGroup var options: SettingsOptions
+
+    func run() async throws {
+        let settings = try options.read()
+        _ = bootstrapLogging(level: settings.logLevel)
+        let logger = Logger(label: "roost-manager")
+        for warning in settings.warnings { logger.warning("\(warning)") }
+        let manager = try await Manager(settings: settings, logger: logger)
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: manager.services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        logger.info(
+            "manager starts",
+            metadata: [
+                "version": "\(RoostManager.version)", "data": "\(settings.data)", "api.port": "\(settings.apiPort)",
+                "agents.port": "\(settings.agentsPort)", "chunks.port": "\(settings.chunksPort)",
+            ])
+        try await group.run()
+        manager.store.close()
+        logger.info("manager stopped")
+    }
+}
+
+/// A manager, put together: a short list of services over one store.
+struct Manager {
+    let store: Store
+    let services: [any Service]
+
+    init(settings: ManagerSettings, logger: Logger) async throws {
+        let time = SystemTime()
+        let site = Site(folder: settings.data)
+        let keys = try site.open(names: settings.names, now: time.timestamp)
+        try site.lock()
+        let store = try Store(path: site.storePath)
+        self.store = store
+
+        var lifecycle = LifecycleSettings()
+        lifecycle.bootTimeoutSeconds = settings.bootTimeoutSeconds
+        lifecycle.stopTimeoutSeconds = settings.stopTimeoutSeconds
+
+        let images = try ImageStore(folder: site.imagesPath, logger: logger)
+        let imports = ImageImports(images: images, store: store, time: time, logger: logger)
+        try await imports.recover()
+
+        var fleetSettings = Fleet.Settings(
+            chunkAddress: ":\(settings.chunksPort)", lifecycle: lifecycle, softwareVersion: RoostManager.version)
+        fleetSettings.heartbeatInterval = settings.heartbeatInterval
+        fleetSettings.usageInterval = settings.usageInterval
+        let fleet = Fleet(store: store, authority: keys.authority, settings: fleetSettings, time: time, logger: logger)
+        let listener = try AgentListener(
+            configuration: .init(
+                host: settings.agentsHost, port: settings.agentsPort, keyPEM: keys.managerKeyPEM,
+                certificateDER: keys.certificate.der, authorityDER: keys.authority.certificateDER,
+                times: SessionTimes(heartbeatInterval: settings.heartbeatInterval)),
+            backend: fleet, time: time, logger: logger)
+        let chunks = try Self.chunkServer(settings, keys, images, fleet, time, logger)
+
+        let metrics = MetricsPage()
+        ManagerMetrics.add(to: metrics, store: store, fleet: fleet, listener: listener.counters, chunks: chunks.server)
+        let tokens = try await TokenService(
+            store: StoreCredentials(store), hasher: PasswordHasher(), key: keys.tokenKey,
+            issuer: "urn:roost:site:\(keys.authority.site)")
+        let api = try APIService(
+            configuration: .init(
+                address: settings.apiHost, port: settings.apiPort,
+                tls: .init(
+                    chainPEM: keys.certificate.pem + keys.authority.certificatePEM, keyPEM: keys.managerKeyPEM)),
+            services: Services(
+                store: store, tokens: tokens, time: time, idempotencySecret: keys.requestSecret, metrics: metrics,
+                uploads: imports,
+                site: SiteFacts(
+                    version: RoostManager.version, agentAddress: settings.agentsAdvertise,
+                    authorityFingerprint: keys.authority.fingerprint.digest),
+                lifecycle: lifecycle,
+                readiness: {
+                    do {
+                        _ = try await store.read { sql in try sql.events.lastSequence() }
+                        return []
+                    } catch {
+                        return ["the store does not answer: \(error)"]
+                    }
+                }),
+            logger: logger)
+        // Those who come later use those who come earlier, and stop first.
+        services = [
+            Housekeeping(store: store, images: images, time: time, logger: logger), imports, chunks, fleet, listener, api,
+        ]
+    }
+
+    private static func chunkServer(
+        _ settings: ManagerSettings, _ keys: Site.Keys, _ images: ImageStore, _ fleet: Fleet, _ time: SystemTime,
+        _ logger: Logger
+    ) throws -> ChunkService {
+        let anchor = try TrustAnchor(authorityDER: keys.authority.certificateDER)
+        let server = try ChunkServer(
+            configuration: .init(
+                address: "\(settings.chunksHost):\(settings.chunksPort)",
+                credentials: TLSCredentials(
+                    certificatePEM: Array(keys.certificate.pem.utf8), privateKeyPEM: Array(keys.managerKeyPEM.utf8))),
+            source: images, authorise: { peer, image in fleet.mayPull(peer, image) },
+            verify: { leaf in anchor.verify(leafDER: leaf, at: time.timestamp) }, logger: logger,
+            counters: TransferCounters())
+        return ChunkService(server: server, logger: logger)
+    }
+}
+
+/// The chunk server as a service.
+struct ChunkService: Service {
+    let server: ChunkServer
+    let logger: Logger
+
+    func run() async throws {
+        try server.start()
+        try? await gracefulShutdown()
+        let server = self.server
+        // It joins its threads: not on a cooperative one.
+        await withCheckedContinuation { continuation in
+            DispatchQueue.global().async {
+                server.stop()
+                continuation.resume()
+            }
+        }
+    }
+}

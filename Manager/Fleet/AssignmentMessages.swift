@@ -1,0 +1,98 @@
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolMessages
+import ProtocolModel
+import SwiftProtobuf
+
+/// Turns the record into what one node is told.
+struct AssignmentMessages {
+    let sql: Transaction
+    let node: NodeID
+    let settings: LifecycleSettings
+    /// Where the manager serves chunks: `host:port`, or `:port` for the host that the agent dialled.
+    let managerChunkAddress: String
+
+    /// The whole set, or what changed since `revision`; `nil` where nothing did, or the node is gone.
+    func set(since revision: Revision?) throws -> Roost_V1_AssignmentSet? {
+        guard let record = try sql.nodes.find(node) else { return nil }
+        if let revision, revision >= record.assignmentRevision { return nil }
+        let since = revision ?? Revision(0)
+        var message = Roost_V1_AssignmentSet()
+        message.revision = record.assignmentRevision.value
+        message.full = revision == nil
+        message.baseRevision = since.value
+        for instance in try sql.instances.changed(on: node, since: since) {
+            if instance.status != .deleted {
+                message.instances.append(try assignment(of: instance))
+            } else if revision != nil {
+                message.removedInstances.append(instance.id.octets)
+            }
+        }
+        for placement in try sql.images.changedPlacements(on: node, since: since) {
+            if placement.state == .removing {
+                // Also in a full set: the agent may hold the file and answers once it is gone.
+                message.removedImages.append(placement.image.octets)
+            } else if let assignment = try assignment(of: placement) {
+                message.images.append(assignment)
+            }
+        }
+        return message
+    }
+
+    private func assignment(of instance: Instance) throws -> Roost_V1_InstanceAssignment {
+        let image = try sql.images.find(instance.image)
+        let owner = try sql.users.find(instance.owner)
+        return .with {
+            $0.instanceID = instance.id.octets
+            $0.epoch = instance.epoch.value
+            $0.generation = instance.generation.value
+            $0.desired =
+                switch instance.desired {
+                case .running: .running
+                case .stopped: .stopped
+                case .deleted: .deleted
+                }
+            $0.powerCycle = instance.powerCycle.value
+            $0.force = instance.force
+            $0.name = instance.name
+            $0.hostName = instance.hostName
+            $0.vcpus = UInt32(clamping: instance.vcpus)
+            $0.memoryBytes = UInt64(clamping: instance.ramMiB) << 20
+            $0.diskBytes = UInt64(clamping: instance.diskGiB) << 30
+            $0.imageID = instance.image.octets
+            $0.macAddress = instance.macAddress ?? ""
+            $0.ipAddress = instance.ipAddress ?? ""
+            $0.sshKeys = instance.sshKeys
+            $0.userData = .init(instance.userData)
+            $0.metadata = instance.metadata
+            $0.serviceURL = image?.properties["service_url"] ?? ""
+            $0.readinessProbe = image?.properties["readiness"] != "none"
+            $0.bootTimeoutSeconds = UInt32(clamping: settings.bootTimeoutSeconds)
+            $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
+            $0.owner = owner?.name ?? ""
+        }
+    }
+
+    private func assignment(of placement: ImagePlacement) throws -> Roost_V1_ImageAssignment? {
+        guard let image = try sql.images.find(placement.image), let digest = image.manifestDigest,
+            let size = image.sizeBytes
+        else { return nil }
+        let upstream = try placement.upstream.flatMap { try sql.nodes.find($0) }
+        let downstream = try sql.images.downstream(of: node, image: placement.image)
+        return .with {
+            $0.imageID = image.id.octets
+            $0.manifestDigest = .init(digest.bytes)
+            $0.sizeBytes = UInt64(clamping: size)
+            if let upstream, !upstream.inventory.chunkAddress.isEmpty {
+                $0.sources.append(
+                    .with {
+                        $0.nodeID = upstream.id.octets
+                        $0.address = upstream.inventory.chunkAddress
+                    })
+            }
+            $0.sources.append(.with { $0.address = managerChunkAddress })
+            $0.serveTo = downstream.map(\.octets)
+        }
+    }
+}

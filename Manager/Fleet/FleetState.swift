@@ -1,0 +1,120 @@
+import ManagerModel
+public import ProtocolModel
+
+/// What the manager knows of agents between two commits: sessions, heartbeats, and who must be told something. A value
+/// with pure transitions; `Fleet` keeps it behind a lock.
+struct FleetState {
+    struct Session {
+        var connection: AgentConnection
+        /// The last revision that was put into the session; `nil`: nothing yet, so the next push is a full set.
+        var sentRevision: Revision?
+        var isPushing = false
+    }
+
+    struct Heard {
+        var at: Uptime
+        var timestamp: Timestamp?
+        var recorded: Node.Liveness
+        var load = NodeLoad()
+    }
+
+    private(set) var sessions: [NodeID: Session] = [:]
+    private(set) var heard: [NodeID: Heard] = [:]
+    private var dirty: Set<NodeID> = []
+    var mustCheckNodes = false
+
+    /// Takes a session in; the older one of the same node is handed back to be closed.
+    mutating func open(_ connection: AgentConnection, at now: Uptime, timestamp: Timestamp) -> AgentConnection? {
+        let older = sessions[connection.nodeID]?.connection
+        sessions[connection.nodeID] = Session(connection: connection)
+        heard[connection.nodeID] = Heard(at: now, timestamp: timestamp, recorded: .alive)
+        dirty.insert(connection.nodeID)
+        return older
+    }
+
+    /// Forgets a session, unless a newer one took its place.
+    mutating func close(_ connection: AgentConnection) -> Bool {
+        guard sessions[connection.nodeID]?.connection === connection else { return false }
+        sessions[connection.nodeID] = nil
+        return true
+    }
+
+    mutating func hear(_ node: NodeID, load: NodeLoad?, at now: Uptime, timestamp: Timestamp) {
+        heard[node, default: Heard(at: now, timestamp: timestamp, recorded: .alive)].at = now
+        heard[node]?.timestamp = timestamp
+        if let load { heard[node]?.load = load }
+    }
+
+    /// A node of the record that this process has not heard from yet: it has the usual time to come back.
+    mutating func expect(_ node: NodeID, recorded: Node.Liveness, at now: Uptime) {
+        if heard[node] == nil { heard[node] = Heard(at: now, timestamp: nil, recorded: recorded) }
+    }
+
+    mutating func forget(_ node: NodeID) -> AgentConnection? {
+        heard[node] = nil
+        return sessions.removeValue(forKey: node)?.connection
+    }
+
+    mutating func markDirty(_ node: NodeID) { dirty.insert(node) }
+
+    /// Nodes to push to now, each at most once until `pushed`.
+    mutating func takeDirty() -> [Session] {
+        var ready: [Session] = []
+        for node in dirty {
+            guard let session = sessions[node] else {
+                dirty.remove(node)
+                continue
+            }
+            guard !session.isPushing else { continue }
+            sessions[node]?.isPushing = true
+            dirty.remove(node)
+            ready.append(session)
+        }
+        return ready
+    }
+
+    /// A push ended; `revision` is `nil` where nothing was sent.
+    mutating func pushed(_ connection: AgentConnection, revision: Revision?) {
+        guard sessions[connection.nodeID]?.connection === connection else { return }
+        sessions[connection.nodeID]?.isPushing = false
+        if let revision { sessions[connection.nodeID]?.sentRevision = revision }
+    }
+
+    struct LivenessChange: Equatable {
+        var node: NodeID
+        var liveness: Node.Liveness
+        var lastSeenAt: Timestamp?
+        var detail: String
+    }
+
+    /// Suspect after three missed intervals, down after six (DESIGN §3).
+    mutating func tick(now: Uptime, interval: Duration) -> [LivenessChange] {
+        var changes: [LivenessChange] = []
+        for (node, entry) in heard {
+            let silence = now - entry.at
+            let liveness: Node.Liveness =
+                entry.recorded == .never
+                ? .never : silence >= interval * 6 ? .down : silence >= interval * 3 ? .suspect : .alive
+            let connected = sessions[node] != nil
+            guard liveness != entry.recorded, liveness != .alive || connected else { continue }
+            heard[node]?.recorded = liveness
+            changes.append(
+                LivenessChange(
+                    node: node, liveness: liveness, lastSeenAt: entry.timestamp,
+                    detail: liveness == .alive
+                        ? "heard again" : "not heard for \(silence.milliseconds / 1000) s"))
+        }
+        return changes
+    }
+}
+
+/// An agent's last heartbeat.
+public struct NodeLoad: Sendable, Equatable {
+    public var loadAverage = 0.0
+    public var memoryAvailableBytes: Int64 = 0
+    public var cacheAvailableBytes: Int64 = 0
+    public var runningDomains = 0
+    public var appliedRevision = Revision(0)
+
+    public init() {}
+}

@@ -1,0 +1,108 @@
+import Foundation
+import ManagerLifecycle
+import ManagerModel
+import ProtocolMessages
+import ProtocolModel
+import SwiftProtobuf
+
+/// Between messages and the manager's own values. What cannot be read is left out: a report about nothing changes nothing.
+extension ID {
+    /// 16 bytes, as in messages.
+    var octets: Data { withUnsafeBytes(of: uuid.uuid) { Data($0) } }
+
+    init?(octets: Data) {
+        guard octets.count == 16 else { return nil }
+        var raw: uuid_t = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        withUnsafeMutableBytes(of: &raw) { $0.copyBytes(from: octets) }
+        self.init(UUID(uuid: raw))
+    }
+}
+
+extension ObservedInstance {
+    init?(_ message: Roost_V1_InstanceStatus) {
+        guard let id = InstanceID(octets: message.instanceID) else { return nil }
+        let state: State
+        switch message.state {
+        case .preparing: state = .preparing
+        case .starting: state = .starting
+        case .running: state = .running
+        case .stopping: state = .stopping
+        case .stopped: state = .stopped
+        case .failed: state = .failed
+        case .deleted: state = .deleted
+        case .unspecified, .UNRECOGNIZED: return nil
+        }
+        self.init(
+            instance: id, epoch: Epoch(message.epoch), generation: Generation(message.generation),
+            powerCycle: PowerCycle(message.powerCycle), state: state, reasonCode: message.reasonCode,
+            reason: message.reason, at: Timestamp(milliseconds: message.atMs),
+            domainStartedAt: message.domainStartedMs == 0 ? nil : Timestamp(milliseconds: message.domainStartedMs),
+            failureIsFinal: message.failureFinal)
+    }
+}
+
+extension FleetReports.ObservedImage {
+    init?(_ message: Roost_V1_ImageStatus) {
+        guard let id = ImageID(octets: message.imageID) else { return nil }
+        let state: State
+        switch message.state {
+        case .fetching: state = .fetching
+        case .held: state = .held
+        case .failed: state = .failed
+        case .removed: state = .removed
+        case .unspecified, .UNRECOGNIZED: return nil
+        }
+        self.init(
+            image: id, state: state, chunksHeld: Int(message.chunksHeld), chunksTotal: Int(message.chunksTotal),
+            bytesReceived: Int64(clamping: message.bytesReceived), reason: message.reason)
+    }
+}
+
+extension NodeInventory {
+    init(_ message: Roost_V1_Inventory) {
+        func text(_ value: String) -> String { String(value.prefix(256)) }
+        self.init()
+        hostName = text(message.hostName)
+        cpuModel = text(message.cpuModel)
+        architecture = text(message.architecture)
+        cpuCount = Int(min(message.cpuCount, 65_536))
+        memoryBytes = Int64(clamping: message.memoryBytes)
+        diskBytes = Int64(clamping: message.diskBytes)
+        diskAvailableBytes = Int64(clamping: message.diskAvailableBytes)
+        libvirtVersion = text(message.libvirtVersion)
+        hypervisorVersion = text(message.hypervisorVersion)
+        accelerator = text(message.accelerator)
+        acceleratorReason = text(message.acceleratorReason)
+        kernelVersion = text(message.kernelVersion)
+        guestSubnet = text(message.guestSubnet)
+        chunkAddress = text(message.chunkAddress)
+        pciDevices = message.pciDevices.prefix(4096).map { device in
+            PCIDevice(
+                address: text(device.address), vendor: Int(device.vendor), product: Int(device.product),
+                classCode: Int(device.classCode), iommuGroup: device.iommuGroup < 0 ? nil : Int(device.iommuGroup),
+                numaNode: device.numaNode < 0 ? nil : Int(device.numaNode), driver: text(device.driver))
+        }
+    }
+}
+
+extension UsageBatch {
+    init?(_ message: Roost_V1_UsageBatch) {
+        guard let spool = SpoolID(octets: message.spoolID), message.samples.count <= Limits.samplesPerBatch else {
+            return nil
+        }
+        self.init(spool: spool, number: message.number, samples: message.samples.compactMap(UsageSample.init))
+    }
+}
+
+extension UsageSample {
+    init?(_ message: Roost_V1_UsageSample) {
+        guard let id = InstanceID(octets: message.instanceID) else { return nil }
+        self.init(
+            instance: id, from: Timestamp(milliseconds: message.fromMs), to: Timestamp(milliseconds: message.toMs),
+            vcpus: Int(min(message.vcpus, 65_536)), ramMiB: Int(min(message.memoryBytes >> 20, 1 << 30)),
+            cpuTimeNanoseconds: Int64(clamping: message.cpuTimeNs), diskReadBytes: Int64(clamping: message.diskReadBytes),
+            diskWriteBytes: Int64(clamping: message.diskWriteBytes),
+            networkReceiveBytes: Int64(clamping: message.networkReceiveBytes),
+            networkTransmitBytes: Int64(clamping: message.networkTransmitBytes))
+    }
+}

@@ -1,0 +1,32 @@
+/// Why somebody was not let in. What reaches the caller says no more than they need (SEC-14).
+public enum IdentityError: Error, Equatable, CustomStringConvertible {
+    /// The name or the password is wrong, or the user is disabled: deliberately not told apart.
+    case wrongCredentials
+    case tooManyAttempts(retryAfterSeconds: Int)
+    case invalidToken(InvalidToken)
+    case invalidRefreshToken
+    /// Too many passwords wait to be checked.
+    case busy
+    case passwordRefused(String)
+    case malformedPasswordHash
+    case keyFile(path: String, reason: String)
+
+    public enum InvalidToken: String, Sendable {
+        case malformed, expired, notYetValid, wrongIssuer, unknownUser, disabled, revoked
+    }
+
+    public var description: String {
+        switch self {
+        case .wrongCredentials: "the name or the password is wrong"
+        case .tooManyAttempts(let seconds): "too many failed attempts; try again in \(seconds) s"
+        case .invalidToken(.expired):
+            "the access token has expired; ask for a new one with the refresh token or sign in again"
+        case .invalidToken: "the access token is not valid; sign in again"
+        case .invalidRefreshToken: "the refresh token is not valid any more; sign in again"
+        case .busy: "too many people sign in just now; try again in a few seconds"
+        case .passwordRefused(let sentence): sentence
+        case .malformedPasswordHash: "the stored password cannot be read; set a new one"
+        case .keyFile(let path, let reason): "the token key \(path) cannot be used: \(reason)"
+        }
+    }
+}

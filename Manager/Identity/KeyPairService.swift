@@ -1,0 +1,42 @@
+public import ManagerModel
+public import ManagerStore
+public import ProtocolModel
+
+/// The rules about users' ssh keys.
+public struct KeyPairService: Sendable {
+    public static let maximumPerUser = 200
+
+    public init() {}
+
+    public func create(
+        name: String, key: SSHPublicKey, by actor: Actor, at now: Timestamp, in transaction: Transaction
+    ) throws -> KeyPair {
+        guard let owner = actor.user, Access.allows(actor.role, .keyPairCreate, .own) else {
+            throw Refusal(.forbidden, "key pairs belong to users")
+        }
+        guard KeyPairID(name) == nil else {
+            throw Refusal(.invalidRequest, "a key pair's name must not look like an ID")
+        }
+        guard try transaction.keyPairs.list(owner: owner, name: name, Page(limit: 1)).isEmpty else {
+            throw Refusal(.nameTaken, "you have a key pair '\(name)' already")
+        }
+        guard try transaction.keyPairs.list(owner: owner, Page(limit: Self.maximumPerUser)).count < Self.maximumPerUser
+        else {
+            throw Refusal(.conflict, "you have \(Self.maximumPerUser) key pairs, which is the most; delete some first")
+        }
+        let pair = KeyPair(
+            id: .generate(at: now), name: name, owner: owner, type: key.type, fingerprint: key.fingerprint,
+            publicKey: key.line, createdAt: now)
+        try transaction.keyPairs.insert(pair)
+        try transaction.events.append(
+            "keypair.created", actor: actor, owner: owner, resource: pair.reference,
+            data: ["fingerprint": pair.fingerprint], at: now)
+        return pair
+    }
+
+    public func remove(_ pair: KeyPair, by actor: Actor, at now: Timestamp, in transaction: Transaction) throws {
+        try transaction.keyPairs.remove(pair.id)
+        try transaction.events.append(
+            "keypair.deleted", actor: actor, owner: pair.owner, resource: pair.reference, at: now)
+    }
+}

@@ -1,0 +1,156 @@
+public import ManagerModel
+public import ManagerStore
+public import ProtocolModel
+
+/// What agents report, taken into the record. One value serves one report.
+public struct FleetReports {
+    let sql: Transaction
+    let now: Timestamp
+
+    public init(in transaction: Transaction, at now: Timestamp) {
+        self.sql = transaction
+        self.now = now
+    }
+
+    private var commands: Commands {
+        Commands(in: sql, actor: .manager, at: now, settings: LifecycleSettings())
+    }
+
+    /// Instances as one node sees them. A node speaks only for instances that are placed on it.
+    public func observe(_ seen: [ObservedInstance], on node: NodeID) throws {
+        for observed in seen {
+            guard let instance = try sql.instances.find(observed.instance), instance.node == node else { continue }
+            var machine = InstanceMachine(instance)
+            let effects = machine.observe(observed, at: now)
+            if machine.instance != instance || !effects.isEmpty { try commands.perform(effects, on: machine.instance) }
+        }
+    }
+
+    /// What a node says of an image's copy.
+    public struct ObservedImage: Sendable, Equatable {
+        public enum State: Sendable, Equatable {
+            case fetching, held, failed, removed
+        }
+        public var image: ImageID
+        public var state: State
+        public var chunksHeld: Int
+        public var chunksTotal: Int
+        public var bytesReceived: Int64
+        public var reason: String
+
+        public init(
+            image: ImageID, state: State, chunksHeld: Int, chunksTotal: Int, bytesReceived: Int64, reason: String
+        ) {
+            self.image = image
+            self.state = state
+            self.chunksHeld = chunksHeld
+            self.chunksTotal = chunksTotal
+            self.bytesReceived = bytesReceived
+            self.reason = reason
+        }
+    }
+
+    public func observe(_ seen: [ObservedImage], on node: NodeID) throws {
+        var prefills: Set<OperationID> = []
+        for observed in seen {
+            guard var placement = try sql.images.placement(of: observed.image, on: node) else { continue }
+            switch observed.state {
+            case .removed:
+                if placement.state == .removing { try sql.images.removePlacement(of: observed.image, on: node) }
+                continue
+            case _ where placement.state == .removing: continue
+            case .fetching: placement.state = .fetching
+            case .held: placement.state = .held
+            case .failed: placement.state = .failed
+            }
+            placement.chunksHeld = observed.chunksHeld
+            placement.chunksTotal = observed.chunksTotal
+            placement.bytesReceived = max(placement.bytesReceived, observed.bytesReceived)
+            placement.reason = String(observed.reason.prefix(1000))
+            placement.updatedAt = now
+            try sql.images.update(placement, assigned: false)
+            if let operation = placement.operation { prefills.insert(operation) }
+        }
+        for operation in prefills { try settlePrefill(operation) }
+    }
+
+    /// Brings a prefill's hosts up to date and ends it when each is done.
+    public func settlePrefill(_ id: OperationID) throws {
+        guard var operation = try sql.operations.find(id), operation.status == .running,
+            let image = ImageID(operation.resource.id)
+        else { return }
+        let before = operation
+        for (index, host) in operation.hosts.enumerated() {
+            guard let node = try sql.nodes.find(name: host.node),
+                let placement = try sql.images.placement(of: image, on: node.id)
+            else {
+                operation.hosts[index].state = "failed"
+                operation.hosts[index].detail = "the node was removed"
+                continue
+            }
+            var result = try Commands.hostResult(of: placement, on: node, sql: sql)
+            if placement.state == .fetching && node.liveness == .down {
+                result.state = "failed"
+                result.detail = "the node is down; it fetches the image when it comes back"
+            }
+            operation.hosts[index] = result
+        }
+        let total = operation.hosts.map(\.progress).reduce(0, +)
+        operation.progress = operation.hosts.isEmpty ? 100 : total / operation.hosts.count
+        if operation.hosts.allSatisfy({ $0.state == "held" || $0.state == "failed" }) {
+            let failed = operation.hosts.filter { $0.state == "failed" }
+            operation.finish(
+                errorCode: failed.isEmpty ? nil : "prefill_incomplete",
+                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "), at: now)
+        }
+        if operation != before { try sql.operations.update(operation) }
+    }
+
+    // MARK: Sessions
+
+    /// An agent connected: gives the session its number.
+    public func openSession(
+        _ id: NodeID, bootID: String, softwareVersion: String, remoteAddress: String
+    ) throws -> SessionEpoch? {
+        guard var node = try sql.nodes.find(id) else { return nil }
+        let before = node.liveness
+        node.sessionEpoch = node.sessionEpoch.next
+        node.liveness = .alive
+        node.lastSeenAt = now
+        node.bootID = bootID
+        node.softwareVersion = softwareVersion
+        node.remoteAddress = remoteAddress
+        try sql.nodes.update(node)
+        if before != .alive {
+            try commands.event("node.alive", ResourceReference(node), owner: nil, detail: "from \(remoteAddress)")
+        }
+        return node.sessionEpoch
+    }
+
+    public func takeInventory(_ id: NodeID, _ inventory: NodeInventory, location: String) throws {
+        guard var node = try sql.nodes.find(id) else { return }
+        let moved = node.inventory.chunkAddress != inventory.chunkAddress
+        node.inventory = inventory
+        if !location.isEmpty { node.location = location }
+        try sql.nodes.update(node)
+        guard moved else { return }
+        // Those who pull from it must learn its new address.
+        for placement in try sql.images.placements(on: id) {
+            for downstream in try sql.images.downstream(of: id, image: placement.image) {
+                try sql.images.touch(placement.image, on: downstream)
+            }
+        }
+    }
+
+    public func setLiveness(_ id: NodeID, _ liveness: Node.Liveness, lastSeenAt: Timestamp?, detail: String) throws {
+        guard var node = try sql.nodes.find(id), node.liveness != liveness else { return }
+        node.liveness = liveness
+        if let lastSeenAt { node.lastSeenAt = lastSeenAt }
+        try sql.nodes.update(node)
+        try commands.event("node.\(liveness.rawValue)", ResourceReference(node), owner: nil, detail: detail)
+        guard liveness == .down else { return }
+        for placement in try sql.images.placements(on: id) {
+            if let operation = placement.operation { try settlePrefill(operation) }
+        }
+    }
+}

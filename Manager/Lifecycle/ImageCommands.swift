@@ -1,0 +1,211 @@
+public import ManagerModel
+import ManagerStore
+public import ProtocolModel
+
+extension Commands {
+    /// Records an image that waits for its file.
+    public func createImage(
+        name: String, format: String?, minDiskGiB: Int, minRAMMiB: Int, properties: [String: String],
+        visibility: Image.Visibility
+    ) throws -> Image {
+        guard let owner = actor.user else { throw Refusal(.forbidden, "only a user of this site can own images") }
+        let image = Image(
+            id: .generate(at: now), name: name, owner: owner, visibility: visibility, format: format, minDiskGiB: minDiskGiB,
+            minRAMMiB: minRAMMiB, properties: properties, createdAt: now, updatedAt: now)
+        try sql.images.insert(image)
+        try event("image.created", ResourceReference(image), owner: visibility == .public ? nil : owner)
+        return image
+    }
+
+    /// An upload begins: one at a time, and only while the image has no content.
+    public func beginUpload(_ reference: String) throws -> Image {
+        var image = try image(reference)
+        try checkOwnership(of: image)
+        guard image.status == .queued || image.status == .error else {
+            throw Refusal(.conflict, "image '\(image.name)' is \(image.status.rawValue); only a queued one takes a file")
+        }
+        image.status = .saving
+        image.statusReason = "receiving the file"
+        image.operation = try beginOperation(.imageImport, ResourceReference(image), owner: image.owner).id
+        try save(&image)
+        return image
+    }
+
+    /// The file is complete and was inspected: conversion runs.
+    public func beginConversion(_ id: ImageID, uploadBytes: Int64, checksum: ContentDigest) throws -> Image {
+        guard var image = try sql.images.find(id), image.status == .saving else {
+            throw Refusal(.conflict, "the image was removed while its file arrived")
+        }
+        image.status = .converting
+        image.statusReason = "being converted"
+        image.uploadBytes = uploadBytes
+        image.checksum = checksum
+        try save(&image)
+        return image
+    }
+
+    public func noteImageProgress(_ id: ImageID, percent: Int, detail: String) throws {
+        guard var image = try sql.images.find(id), image.status == .converting || image.status == .saving else { return }
+        image.progress = max(image.progress, min(99, percent))
+        try save(&image)
+        if var operation = try image.operation.flatMap({ try sql.operations.find($0) }) {
+            operation.note(step: "convert", detail, at: now)
+            operation.progress = image.progress
+            try sql.operations.update(operation)
+        }
+    }
+
+    /// What conversion found out about an image.
+    public struct ImportResult: Sendable, Equatable {
+        public var format: String
+        public var sizeBytes: Int64
+        public var manifestDigest: ContentDigest
+
+        public init(format: String, sizeBytes: Int64, manifestDigest: ContentDigest) {
+            self.format = format
+            self.sizeBytes = sizeBytes
+            self.manifestDigest = manifestDigest
+        }
+    }
+
+    public func finishImport(_ id: ImageID, _ result: ImportResult) throws {
+        guard var image = try sql.images.find(id), image.status == .converting else {
+            throw Refusal(.conflict, "the image was removed while it was converted")
+        }
+        image.status = .active
+        image.statusReason = ""
+        image.progress = 100
+        image.format = result.format
+        image.sizeBytes = result.sizeBytes
+        image.manifestDigest = result.manifestDigest
+        try save(&image)
+        try finishOperation(image.operation)
+        try event("image.active", ResourceReference(image), owner: image.visibility == .public ? nil : image.owner)
+    }
+
+    public func failImport(_ id: ImageID, code: String, sentence: String) throws {
+        guard var image = try sql.images.find(id), [.saving, .converting, .queued].contains(image.status) else { return }
+        image.status = .error
+        image.statusReason = sentence
+        try save(&image)
+        try finishOperation(image.operation, errorCode: code, detail: sentence)
+        try event("image.error", ResourceReference(image), owner: image.owner, detail: sentence)
+    }
+
+    public func updateImage(
+        _ reference: String, name: String?, visibility: Image.Visibility?, properties: [String: String]?, minDiskGiB: Int?,
+        minRAMMiB: Int?
+    ) throws -> Image {
+        var image = try image(reference)
+        try checkOwnership(of: image)
+        if let name { image.name = name }
+        if let visibility { image.visibility = visibility }
+        if let properties { image.properties = properties }
+        if let minDiskGiB { image.minDiskGiB = minDiskGiB }
+        if let minRAMMiB { image.minRAMMiB = minRAMMiB }
+        try save(&image)
+        try event("image.updated", ResourceReference(image), owner: image.owner)
+        return image
+    }
+
+    /// Removes an image that no instance depends on; nodes drop their copies when they next hear of it.
+    public func deleteImage(_ reference: String) throws -> Image {
+        var image = try image(reference)
+        try checkOwnership(of: image)
+        guard image.status != .saving, image.status != .converting else {
+            throw Refusal(.conflict, "image '\(image.name)' is \(image.status.rawValue); wait until that has ended", operation: image.operation)
+        }
+        let users = try sql.instances.count(image: image.id)
+        guard users == 0 else {
+            throw Refusal(.inUse, "\(users) instance\(users == 1 ? "" : "s") depend on image '\(image.name)'; delete them first")
+        }
+        for var placement in try sql.images.placements(of: image.id) {
+            placement.state = .removing
+            placement.upstream = nil
+            placement.updatedAt = now
+            try sql.images.update(placement, assigned: true)
+        }
+        image.status = .deleted
+        image.statusReason = "deleted"
+        try save(&image)
+        try event("image.deleted", ResourceReference(image), owner: image.owner)
+        return image
+    }
+
+    /// Caches an image on nodes in one chain: the manager serves the first, each node the next.
+    public func prefill(_ reference: String, on nodes: [String]) throws -> Operation {
+        let image = try image(reference)
+        guard image.status == .active else {
+            throw Refusal(.imageNotReady, "image '\(image.name)' is \(image.status.rawValue), not active")
+        }
+        var targets: [Node] = []
+        for name in nodes {
+            let node = try node(name)
+            if !targets.contains(where: { $0.id == node.id }) { targets.append(node) }
+        }
+        var operation = Operation(
+            id: .generate(at: now), kind: .imagePrefill,
+            steps: [.init(name: "accepted", detail: "chain of \(targets.count) planned", at: now)],
+            resource: ResourceReference(image), owner: actor.user, createdAt: now)
+        for node in targets {
+            let placement = try wantImage(image.id, on: node.id, operation: operation.id)
+            operation.hosts.append(try Self.hostResult(of: placement, on: node, sql: sql))
+        }
+        try sql.operations.insert(operation)
+        try event("image.prefill_requested", ResourceReference(image), owner: nil, detail: targets.map(\.name).joined(separator: " "))
+        try FleetReports(in: sql, at: now).settlePrefill(operation.id)
+        return try sql.operations.find(operation.id) ?? operation
+    }
+
+    /// Puts an image into a node's assignment set, behind the best source there is: the last node of a chain under way,
+    /// or the holder that serves fewest, or the manager.
+    @discardableResult
+    func wantImage(_ image: ImageID, on node: NodeID, operation: OperationID?) throws -> ImagePlacement {
+        if var existing = try sql.images.placement(of: image, on: node), existing.state != .removing {
+            if let operation {
+                existing.operation = operation
+                // A failed copy is asked for anew.
+                if existing.state == .failed { existing.state = .fetching }
+                existing.updatedAt = now
+                try sql.images.update(existing, assigned: true)
+            }
+            return existing
+        }
+        let others = try sql.images.placements(of: image).filter { $0.node != node && ($0.state == .held || $0.state == .fetching) }
+        let usable = try others.filter { try sql.nodes.find($0.node).map { $0.liveness == .alive } ?? false }
+        let load = Dictionary(grouping: others.compactMap(\.upstream), by: { $0 }).mapValues(\.count)
+        let upstream = usable.filter { load[$0.node, default: 0] == 0 }.last ?? usable.min { load[$0.node, default: 0] < load[$1.node, default: 0] }
+        try sql.images.removePlacement(of: image, on: node)
+        let placement = ImagePlacement(
+            image: image, node: node, upstream: upstream?.node, operation: operation, requestedAt: now, updatedAt: now)
+        try sql.images.insert(placement)
+        return placement
+    }
+
+    static func hostResult(of placement: ImagePlacement, on node: Node, sql: Transaction) throws -> Operation.HostResult {
+        let total = max(1, placement.chunksTotal)
+        return Operation.HostResult(
+            node: node.name, state: placement.state.rawValue,
+            progress: placement.state == .held ? 100 : 100 * placement.chunksHeld / total,
+            source: try placement.upstream.flatMap { try sql.nodes.find($0)?.name } ?? "manager",
+            bytes: placement.bytesReceived,
+            seconds: Double((placement.updatedAt - placement.requestedAt).milliseconds) / 1000, detail: placement.reason)
+    }
+
+    private func checkOwnership(of image: Image) throws {
+        guard actor.isSuperuser || image.owner == actor.user else {
+            throw Refusal(.forbidden, "only its owner or a superuser may change image '\(image.name)'")
+        }
+    }
+
+    private func save(_ image: inout Image) throws {
+        image.updatedAt = now
+        try sql.images.update(image)
+    }
+
+    private func finishOperation(_ id: OperationID?, errorCode: String? = nil, detail: String? = nil) throws {
+        guard var operation = try id.flatMap({ try sql.operations.find($0) }) else { return }
+        operation.finish(errorCode: errorCode, detail: detail, at: now)
+        try sql.operations.update(operation)
+    }
+}

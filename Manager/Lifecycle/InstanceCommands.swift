@@ -1,0 +1,234 @@
+public import ManagerModel
+import ManagerStore
+import ManagerPlacement
+import ProtocolModel
+
+/// What a caller asks for when creating instances. Lengths and forms were checked at the door.
+public struct InstanceCreation: Sendable, Equatable {
+    public var name: String
+    public var flavor: String
+    public var image: String
+    public var keyName: String?
+    public var userData: [UInt8]
+    public var metadata: [String: String]
+    /// More than one: named `NAME-1` to `NAME-N`, all or none (CTL-10).
+    public var count: Int
+    /// The operator's choice of a host.
+    public var node: String?
+    public var hostName: String?
+
+    public init(
+        name: String, flavor: String, image: String, keyName: String? = nil, userData: [UInt8] = [],
+        metadata: [String: String] = [:], count: Int = 1, node: String? = nil, hostName: String? = nil
+    ) {
+        self.name = name
+        self.flavor = flavor
+        self.image = image
+        self.keyName = keyName
+        self.userData = userData
+        self.metadata = metadata
+        self.count = count
+        self.node = node
+        self.hostName = hostName
+    }
+}
+
+extension Commands {
+    /// Places and records instances: claim, row, operation, event and image assignment in one transaction.
+    ///
+    /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `no_capacity`).
+    public func createInstances(_ creation: InstanceCreation) throws -> [Instance] {
+        guard let owner = try actor.user.flatMap({ try sql.users.find($0) }) else {
+            throw Refusal(.forbidden, "only a user of this site can own instances")
+        }
+        let flavor = try flavor(creation.flavor)
+        let image = try image(creation.image)
+        try check(image, fits: flavor)
+        let key = try creation.keyName.map { try keyPair($0) }
+        let pinned = try creation.node.map { try node($0) }
+
+        let held = Dictionary(
+            try sql.images.placements(of: image.id).map { ($0.node, $0.state) }, uniquingKeysWith: { first, _ in first })
+        let nodes = try sql.nodes.list()
+        var placement = Placement(
+            hosts: nodes.map { node in
+                let capacity = GuestSubnet(node.inventory.guestSubnet)?.capacity ?? 0
+                return HostSnapshot(
+                    node, freeAddresses: capacity - node.instanceCount, holdsImage: held[node.id] == .held)
+            })
+        let request = PlacementRequest(
+            vcpus: flavor.vcpus, ramMiB: flavor.ramMiB, diskGiB: flavor.diskGiB,
+            architecture: image.properties["architecture"], node: pinned?.id)
+
+        var created: [Instance] = []
+        for index in 1...max(1, creation.count) {
+            switch placement.place(request) {
+            case .refused(let counts):
+                throw noCapacity(counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: nodes.count)
+            case .placed(let node):
+                guard let host = nodes.first(where: { $0.id == node }) else { continue }
+                let name = creation.count > 1 ? "\(creation.name)-\(index)" : creation.name
+                let id = InstanceID.generate(at: now)
+                let hostName = creation.count > 1 ? creation.hostName.map { "\($0)-\(index)" } : creation.hostName
+                var instance = Instance(
+                    id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
+                    keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
+                    metadata: creation.metadata, hostName: hostName ?? Self.hostName(from: name, id: id), node: node,
+                    macAddress: try freeMACAddress(), ipAddress: try freeAddress(on: host), createdAt: now)
+                let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
+                instance.operation = operation.id
+                try sql.instances.insert(instance)
+                try wantImage(image.id, on: node, operation: nil)
+                try event(
+                    "instance.created", ResourceReference(instance), owner: owner.id,
+                    data: ["node": host.name, "flavor": flavor.name, "image": image.name])
+                created.append(instance)
+            }
+        }
+        return created
+    }
+
+    /// Starts a stopped instance on its node.
+    public func startInstance(_ reference: String) throws -> Instance {
+        let instance = try instance(reference)
+        guard let node = try sql.nodes.find(instance.node) else { throw Refusal.notFound("node", "\(instance.node)") }
+        guard node.enabled else {
+            throw Refusal(.nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
+        }
+        return try request(.instanceStart, of: instance) { machine throws(Refusal) in try machine.start(at: now) }
+    }
+
+    public func stopInstance(_ reference: String, force: Bool) throws -> Instance {
+        let instance = try instance(reference)
+        return try request(.instanceStop, of: instance, superseding: force) { machine throws(Refusal) in
+            try machine.stop(force: force, timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+        }
+    }
+
+    public func rebootInstance(_ reference: String, force: Bool) throws -> Instance {
+        let instance = try instance(reference)
+        guard try sql.nodes.find(instance.node)?.enabled == true else {
+            throw Refusal(.nodeDisabled, "the node of this instance is disabled; enable it first")
+        }
+        return try request(.instanceReboot, of: instance) { machine throws(Refusal) in
+            try machine.reboot(force: force, timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+        }
+    }
+
+    /// Deletes whatever the instance is doing: a running operation of it ends as superseded.
+    public func deleteInstance(_ reference: String) throws -> Instance {
+        try request(.instanceDelete, of: try instance(reference), superseding: true) { machine throws(Refusal) in
+            try machine.delete(at: now)
+        }
+    }
+
+    public func updateInstance(_ reference: String, name: String?, metadata: [String: String]?) throws -> Instance {
+        var instance = try instance(reference)
+        guard instance.desired != .deleted else { throw Refusal.notFound("instance", reference) }
+        if let name { instance.name = name }
+        if let metadata { instance.metadata = metadata }
+        instance.updatedAt = now
+        try sql.instances.update(instance, assigned: metadata != nil)
+        try event("instance.updated", ResourceReference(instance), owner: instance.owner)
+        return instance
+    }
+
+    // MARK: How
+
+    func request(
+        _ kind: Operation.Kind, of instance: Instance, superseding: Bool = false,
+        _ change: (inout InstanceMachine) throws(Refusal) -> [InstanceMachine.Effect]
+    ) throws -> Instance {
+        let running = try instance.operation.flatMap { try sql.operations.find($0) }.flatMap { $0.status == .running ? $0 : nil }
+        if let running, !superseding {
+            throw Refusal(
+                .conflict,
+                "operation \(running.id) (\(running.kind.rawValue)) of instance '\(instance.name)' is still running; wait for it",
+                operation: running.id)
+        }
+        var machine = InstanceMachine(instance)
+        let effects = try change(&machine)
+        if var running {
+            running.finish(errorCode: "superseded", detail: "a later \(kind.rawValue) took its place", at: now)
+            try sql.operations.update(running)
+        }
+        machine.instance.operation = try beginOperation(kind, ResourceReference(instance), owner: instance.owner).id
+        try perform(effects, on: machine.instance)
+        return machine.instance
+    }
+
+    /// Stores a changed instance and carries out what the machine asked for.
+    func perform(_ effects: [InstanceMachine.Effect], on instance: Instance) throws {
+        if effects.contains(.release) {
+            try sql.instances.finishDeletion(instance)
+        } else {
+            try sql.instances.update(instance, assigned: effects.contains(.assign))
+        }
+        var operation = try instance.operation.flatMap { try sql.operations.find($0) }
+        let before = operation
+        for effect in effects {
+            switch effect {
+            case .assign, .release: break
+            case .succeed: operation?.finish(at: now)
+            case .fail(let code, let sentence): operation?.finish(errorCode: code, detail: sentence, at: now)
+            case .step(let name, let detail): operation?.note(step: name, detail, at: now)
+            case .event(let kind, let detail):
+                try event(kind, ResourceReference(instance), owner: instance.owner, detail: detail)
+            }
+        }
+        if let operation, operation != before { try sql.operations.update(operation) }
+    }
+
+    private func check(_ image: Image, fits flavor: Flavor) throws {
+        guard image.status == .active, let size = image.sizeBytes else {
+            throw Refusal(
+                .imageNotReady, "image '\(image.name)' is \(image.status.rawValue), not active\(image.statusReason.isEmpty ? "" : ": \(image.statusReason)")")
+        }
+        let neededGiB = max(image.minDiskGiB, Int((size + (1 << 30) - 1) >> 30))
+        guard flavor.diskGiB >= neededGiB else {
+            throw Refusal(
+                .flavorTooSmall,
+                "image '\(image.name)' needs a disk of \(neededGiB) GiB, flavor '\(flavor.name)' has \(flavor.diskGiB) GiB")
+        }
+        guard flavor.ramMiB >= image.minRAMMiB else {
+            throw Refusal(
+                .flavorTooSmall,
+                "image '\(image.name)' needs \(image.minRAMMiB) MiB of RAM, flavor '\(flavor.name)' has \(flavor.ramMiB) MiB")
+        }
+    }
+
+    private func noCapacity(
+        _ counts: [Refusal.FilterCount], flavor: Flavor, placed: Int, wanted: Int, hosts: Int
+    ) -> Refusal {
+        let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
+        let what = wanted > 1 ? "only \(placed) of \(wanted) instances fit, so none was created" : "no node can take this instance"
+        return Refusal(
+            .noCapacity,
+            "\(what): flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
+                + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)"),
+            removedBy: counts)
+    }
+
+    private func freeMACAddress() throws -> String {
+        // QEMU's locally administered prefix; the index on the column refuses a second owner (P3).
+        while true {
+            let tail = (0..<3).map { _ in [UInt8.random(in: .min ... .max)].hexadecimal }
+            let address = "52:54:00:" + tail.joined(separator: ":")
+            if try !sql.instances.hasMACAddress(address) { return address }
+        }
+    }
+
+    private func freeAddress(on node: Node) throws -> String {
+        guard let address = GuestSubnet(node.inventory.guestSubnet)?.firstFree(taken: try sql.instances.addresses(on: node.id))
+        else { throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address") }
+        return address
+    }
+
+    /// A host name from an instance's name (RFC 1123 §2.1); where nothing is left of it, `vm-` and seven characters of the
+    /// ID's random end (CTL-44, CTL-45).
+    static func hostName(from name: String, id: InstanceID) -> String {
+        let allowed = name.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
+        let trimmed = String(String(allowed).drop { $0 == "-" }.prefix(63).reversed().drop { $0 == "-" }.reversed())
+        return trimmed.isEmpty ? "vm-\(id.description.suffix(7))" : trimmed
+    }
+}

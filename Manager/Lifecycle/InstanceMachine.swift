@@ -1,0 +1,222 @@
+public import ManagerModel
+public import ProtocolModel
+
+/// What may happen to an instance, and what follows. Pure: the caller stores the changed instance and carries out the
+/// effects in the same transaction.
+///
+/// ```
+///            create            ready             stop               stopped
+///   (none) ────────▶ QUEUED ▶ BUILDING ▶ ACTIVE ──────▶ STOPPING ─────────▶ STOPPED ──start──▶ BUILDING
+///                                 │        │ ▲ reboot                          ▲
+///                            boot timeout  ▼ │ ready                  guest shuts itself down
+///                                 ▼     REBOOTING
+///                               ERROR ──ready──▶ ACTIVE          any ──delete──▶ DELETING ──gone──▶ DELETED
+/// ```
+public struct InstanceMachine: Sendable {
+    /// What the caller has to do besides storing the instance.
+    public enum Effect: Sendable, Equatable {
+        /// The node must be told.
+        case assign
+        /// The running operation of the instance ends well.
+        case succeed
+        case fail(code: String, sentence: String)
+        case step(name: String, detail: String)
+        case event(kind: String, detail: String)
+        /// Nothing is left on the host: claim, address and MAC are free again.
+        case release
+    }
+
+    public var instance: Instance
+
+    public init(_ instance: Instance) {
+        self.instance = instance
+    }
+
+    // MARK: Requests
+
+    /// - Throws: `Refusal.conflict` where the state does not allow it.
+    public mutating func start(at now: Timestamp) throws(Refusal) -> [Effect] {
+        guard instance.desired == .stopped else {
+            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only a stopped one can be started")
+        }
+        instance.desired = .running
+        instance.powerCycle = instance.powerCycle.next
+        instance.stoppedByDrain = false
+        change(.building, "starting", "waiting for the node to start it", at: now)
+        instance.readyAt = nil
+        return [.assign, .event(kind: "instance.start_requested", detail: "")]
+    }
+
+    /// - Parameter timeoutSeconds: how long the guest may take before it is forced off; `nil`: it is not forced.
+    public mutating func stop(force: Bool, timeoutSeconds: Int?, byDrain: Bool = false, at now: Timestamp) throws(Refusal)
+        -> [Effect]
+    {
+        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status == .stopping) else {
+            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only a running one can be stopped")
+        }
+        instance.desired = .stopped
+        instance.stopTimeoutSeconds = timeoutSeconds
+        instance.stoppedByDrain = byDrain
+        change(.stopping, "stopping", force ? "being forced off" : "the guest was asked to shut down", at: now)
+        instance.force = force
+        return [.assign, .event(kind: "instance.stop_requested", detail: byDrain ? "its node is being disabled" : "")]
+    }
+
+    public mutating func reboot(force: Bool, timeoutSeconds: Int?, at now: Timestamp) throws(Refusal) -> [Effect] {
+        guard instance.desired == .running, instance.status == .active || instance.status == .error else {
+            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only an active one can be rebooted")
+        }
+        instance.powerCycle = instance.powerCycle.next
+        instance.stopTimeoutSeconds = timeoutSeconds
+        change(.rebooting, "rebooting", force ? "being reset" : "the guest was asked to reboot", at: now)
+        instance.force = force
+        instance.readyAt = nil
+        return [.assign, .event(kind: "instance.reboot_requested", detail: "")]
+    }
+
+    public mutating func delete(at now: Timestamp) throws(Refusal) -> [Effect] {
+        guard instance.desired != .deleted else {
+            throw Refusal(.conflict, "instance '\(instance.name)' is being deleted already", operation: instance.operation)
+        }
+        instance.desired = .deleted
+        change(.deleting, "deleting", "waiting for the node to remove domain and disk", at: now)
+        return [.assign, .event(kind: "instance.delete_requested", detail: "")]
+    }
+
+    /// A new wish: a new generation, so that reports about the old one are told apart.
+    private mutating func change(_ status: InstanceStatus, _ code: String, _ reason: String, at now: Timestamp) {
+        instance.generation = instance.generation.next
+        instance.force = false
+        show(status, code, reason, at: now)
+    }
+
+    private mutating func show(_ status: InstanceStatus, _ code: String, _ reason: String, at now: Timestamp) {
+        instance.status = status
+        instance.statusCode = code
+        instance.statusReason = reason
+        instance.updatedAt = now
+    }
+
+    // MARK: Reports
+
+    /// Takes in what the host says. Reports about another placement or an older wish change nothing (P1).
+    public mutating func observe(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        guard seen.epoch == instance.epoch, seen.generation == instance.generation, instance.status != .deleted else {
+            return []
+        }
+        let before = instance
+        let effects =
+            switch instance.desired {
+            case .running: observeRunning(seen, at: now)
+            case .stopped: observeStopped(seen, at: now)
+            case .deleted: observeDeleted(seen, at: now)
+            }
+        if instance.status == before.status && instance.statusReason == before.statusReason
+            && instance.startedAt == before.startedAt
+        {
+            // Nothing that anybody could see: keep the time of the last visible change.
+            instance.updatedAt = before.updatedAt
+        }
+        return effects
+    }
+
+    private mutating func observeRunning(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        if let started = seen.domainStartedAt { instance.startedAt = started }
+        switch seen.state {
+        case .preparing:
+            show(visible(.building), code(seen, "preparing"), reason(seen, "image and disk are being prepared"), at: now)
+            return [.step(name: "prepare", detail: instance.statusReason)]
+        case .starting, .stopping:
+            show(visible(.building), code(seen, "booting"), reason(seen, "the guest is booting"), at: now)
+            return [.step(name: "boot", detail: instance.statusReason)]
+        case .running:
+            guard seen.powerCycle == instance.powerCycle else { return [] }
+            let was = instance.status
+            if was != .active { instance.readyAt = seen.at }
+            show(.active, "ready", reason(seen, "the guest answers"), at: now)
+            return was == .active
+                ? [] : [.step(name: "ready", detail: instance.statusReason), .succeed, .event(kind: "instance.active", detail: "")]
+        case .stopped:
+            // The guest turned itself off; its owner's wish follows, else the agent would have to guess.
+            guard seen.reasonCode == "guest_shutdown" else {
+                show(visible(.building), code(seen, "restarting"), reason(seen, "the domain is gone and comes back"), at: now)
+                return []
+            }
+            instance.desired = .stopped
+            instance.startedAt = nil
+            change(.stopped, "guest_shutdown", "the guest shut itself down", at: now)
+            return [
+                .assign, .fail(code: "guest_shutdown", sentence: "the guest shut itself down before it was ready"),
+                .event(kind: "instance.stopped", detail: "the guest shut itself down"),
+            ]
+        case .failed:
+            guard seen.failureIsFinal || ["boot_timeout", "crash_loop"].contains(seen.reasonCode) else {
+                show(visible(.building), code(seen, "retrying"), reason(seen, "an attempt failed and is repeated"), at: now)
+                return [.step(name: "retry", detail: instance.statusReason)]
+            }
+            return fail(seen, at: now)
+        case .deleted:
+            return fail(seen, at: now)
+        }
+    }
+
+    private mutating func observeStopped(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        switch seen.state {
+        case .stopped:
+            let was = instance.status
+            instance.startedAt = nil
+            instance.readyAt = nil
+            let reason = was == .stopped ? instance.statusReason : reason(seen, "powered off; the disk is kept")
+            show(.stopped, was == .stopped ? instance.statusCode : code(seen, "stopped"), reason, at: now)
+            return was == .stopped ? [] : [.succeed, .event(kind: "instance.stopped", detail: "")]
+        case .failed where seen.failureIsFinal:
+            return fail(seen, at: now)
+        case .failed:
+            show(instance.status, code(seen, "retrying"), reason(seen, "stopping failed and is repeated"), at: now)
+            return []
+        case .deleted:
+            return fail(seen, at: now)
+        case .preparing, .starting, .running, .stopping:
+            return []
+        }
+    }
+
+    private mutating func observeDeleted(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        switch seen.state {
+        case .deleted:
+            instance.startedAt = nil
+            instance.readyAt = nil
+            instance.deletedAt = now
+            show(.deleted, "deleted", "deleted", at: now)
+            return [.release, .succeed, .event(kind: "instance.deleted", detail: "")]
+        case .failed:
+            show(.deleting, code(seen, "retrying"), reason(seen, "removing failed and is repeated"), at: now)
+            return [.step(name: "retry", detail: instance.statusReason)]
+        case .preparing, .starting, .running, .stopping, .stopped:
+            return []
+        }
+    }
+
+    private mutating func fail(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        let was = instance.status
+        show(.error, code(seen, "failed"), reason(seen, "the host reported a failure"), at: now)
+        guard was != .error else { return [] }
+        return [
+            .fail(code: instance.statusCode, sentence: instance.statusReason),
+            .event(kind: "instance.error", detail: instance.statusReason),
+        ]
+    }
+
+    /// A reboot stays a reboot, and an instance in ERROR stays so until its guest answers.
+    private func visible(_ status: InstanceStatus) -> InstanceStatus {
+        instance.status == .rebooting || instance.status == .error ? instance.status : status
+    }
+
+    private func code(_ seen: ObservedInstance, _ otherwise: String) -> String {
+        seen.reasonCode.isEmpty ? otherwise : String(seen.reasonCode.prefix(64))
+    }
+
+    private func reason(_ seen: ObservedInstance, _ otherwise: String) -> String {
+        seen.reason.isEmpty ? otherwise : String(seen.reason.prefix(1000))
+    }
+}

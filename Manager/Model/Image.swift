@@ -1,0 +1,102 @@
+public import ProtocolModel
+
+/// A disk image that instances start from.
+public struct Image: Sendable, Equatable {
+    public enum Status: String, Sendable, CaseIterable {
+        case queued, saving, converting, active, error, deleted
+    }
+    public enum Visibility: String, Sendable, CaseIterable {
+        case `public`, `private`
+    }
+
+    public var id: ImageID
+    public var name: String
+    public var owner: UserID
+    public var visibility: Visibility
+    public var status: Status
+    public var statusReason: String
+    /// 0 to 100.
+    public var progress: Int
+    /// The format declared at creation, or the detected one once imported: `raw`, `qcow2`, `vmdk`, `vhd`, `vdi`, `iso`.
+    public var format: String?
+    /// Of the raw image; known once imported.
+    public var sizeBytes: Int64?
+    /// Of the uploaded file.
+    public var uploadBytes: Int64?
+    /// SHA-256 of the uploaded file.
+    public var checksum: ContentDigest?
+    /// The image's identity in the fleet (DESIGN §6).
+    public var manifestDigest: ContentDigest?
+    public var minDiskGiB: Int
+    public var minRAMMiB: Int
+    public var properties: [String: String]
+    public var operation: OperationID?
+    public var createdAt: Timestamp
+    public var updatedAt: Timestamp
+
+    public init(
+        id: ImageID, name: String, owner: UserID, visibility: Visibility, status: Status = .queued,
+        statusReason: String = "waiting for its file", progress: Int = 0, format: String? = nil, sizeBytes: Int64? = nil,
+        uploadBytes: Int64? = nil, checksum: ContentDigest? = nil, manifestDigest: ContentDigest? = nil,
+        minDiskGiB: Int = 0, minRAMMiB: Int = 0, properties: [String: String] = [:], operation: OperationID? = nil,
+        createdAt: Timestamp, updatedAt: Timestamp
+    ) {
+        self.id = id
+        self.name = name
+        self.owner = owner
+        self.visibility = visibility
+        self.status = status
+        self.statusReason = statusReason
+        self.progress = progress
+        self.format = format
+        self.sizeBytes = sizeBytes
+        self.uploadBytes = uploadBytes
+        self.checksum = checksum
+        self.manifestDigest = manifestDigest
+        self.minDiskGiB = minDiskGiB
+        self.minRAMMiB = minRAMMiB
+        self.properties = properties
+        self.operation = operation
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+}
+
+/// An image on a node: wanted there, on its way, or held.
+public struct ImagePlacement: Sendable, Equatable {
+    public enum State: String, Sendable, CaseIterable {
+        case fetching, held, failed, removing
+    }
+
+    public var image: ImageID
+    public var node: NodeID
+    public var state: State
+    /// Whom the node pulls from; `nil`: the manager.
+    public var upstream: NodeID?
+    public var chunksHeld: Int
+    public var chunksTotal: Int
+    public var bytesReceived: Int64
+    public var reason: String
+    /// The prefill that asked for it, if one did.
+    public var operation: OperationID?
+    public var requestedAt: Timestamp
+    public var updatedAt: Timestamp
+
+    public init(
+        image: ImageID, node: NodeID, state: State = .fetching, upstream: NodeID?, chunksHeld: Int = 0,
+        chunksTotal: Int = 0, bytesReceived: Int64 = 0, reason: String = "", operation: OperationID? = nil,
+        requestedAt: Timestamp, updatedAt: Timestamp
+    ) {
+        self.image = image
+        self.node = node
+        self.state = state
+        self.upstream = upstream
+        self.chunksHeld = chunksHeld
+        self.chunksTotal = chunksTotal
+        self.bytesReceived = bytesReceived
+        self.reason = reason
+        self.operation = operation
+        self.requestedAt = requestedAt
+        self.updatedAt = updatedAt
+    }
+}

@@ -1,0 +1,148 @@
+public import ProtocolModel
+
+/// A host that runs an agent.
+public struct Node: Sendable, Equatable {
+    /// Whether the agent is heard from; kept apart from whether the node is enabled (AGT-07).
+    public enum Liveness: String, Sendable, CaseIterable {
+        /// Never connected since it joined.
+        case never
+        case alive
+        /// Three heartbeats were missed.
+        case suspect
+        /// Six heartbeats were missed.
+        case down
+    }
+    public enum DrainState: String, Sendable, CaseIterable {
+        case none, draining, drained, failed
+    }
+
+    public var id: NodeID
+    public var name: String
+    public var enabled: Bool
+    public var disabledReason: String
+    public var liveness: Liveness
+    public var lastSeenAt: Timestamp?
+    public var remoteAddress: String
+    public var softwareVersion: String
+    public var bootID: String
+    public var location: String
+    public var certificateSerial: String
+    public var sessionEpoch: SessionEpoch
+    public var assignmentRevision: Revision
+    public var drainState: DrainState
+    public var drainReason: String
+    public var joinedAt: Timestamp
+
+    // Inventory.
+    public var inventory: NodeInventory
+
+    // Overcommit: capacity = total × ratio.
+    public var cpuAllocationRatio: Double
+    public var ramAllocationRatio: Double
+    public var diskAllocationRatio: Double
+
+    // The sum of the claims on this node, kept in the transactions that make and release them (P3).
+    public var claimedVCPUs: Int
+    public var claimedRAMMiB: Int
+    public var claimedDiskGiB: Int
+    public var instanceCount: Int
+
+    public init(id: NodeID, name: String, certificateSerial: String, joinedAt: Timestamp) {
+        self.id = id
+        self.name = name
+        self.enabled = true
+        self.disabledReason = ""
+        self.liveness = .never
+        self.lastSeenAt = nil
+        self.remoteAddress = ""
+        self.softwareVersion = ""
+        self.bootID = ""
+        self.location = ""
+        self.certificateSerial = certificateSerial
+        self.sessionEpoch = SessionEpoch(0)
+        self.assignmentRevision = Revision(0)
+        self.drainState = .none
+        self.drainReason = ""
+        self.joinedAt = joinedAt
+        self.inventory = NodeInventory()
+        self.cpuAllocationRatio = 4
+        self.ramAllocationRatio = 1
+        self.diskAllocationRatio = 1
+        self.claimedVCPUs = 0
+        self.claimedRAMMiB = 0
+        self.claimedDiskGiB = 0
+        self.instanceCount = 0
+    }
+}
+
+/// What an agent reports of its host. Kept as one JSON column: placement needs a few of these, people read the rest.
+public struct NodeInventory: Sendable, Equatable, Codable {
+    public var hostName = ""
+    public var cpuModel = ""
+    public var architecture = ""
+    public var cpuCount = 0
+    public var memoryBytes: Int64 = 0
+    public var diskBytes: Int64 = 0
+    public var diskAvailableBytes: Int64 = 0
+    public var libvirtVersion = ""
+    public var hypervisorVersion = ""
+    public var accelerator = ""
+    public var acceleratorReason = ""
+    public var kernelVersion = ""
+    public var guestSubnet = ""
+    public var chunkAddress = ""
+    public var pciDevices: [PCIDevice] = []
+
+    public init() {}
+}
+
+/// A PCI device of a host (AGT-03).
+public struct PCIDevice: Sendable, Equatable, Codable {
+    /// Domain, bus, device and function, such as `0000:03:00.0`.
+    public var address: String
+    public var vendor: Int
+    public var product: Int
+    /// 24 bits: class, subclass, programming interface.
+    public var classCode: Int
+    public var iommuGroup: Int?
+    public var numaNode: Int?
+    public var driver: String
+
+    public init(
+        address: String, vendor: Int, product: Int, classCode: Int, iommuGroup: Int?, numaNode: Int?, driver: String
+    ) {
+        self.address = address
+        self.vendor = vendor
+        self.product = product
+        self.classCode = classCode
+        self.iommuGroup = iommuGroup
+        self.numaNode = numaNode
+        self.driver = driver
+    }
+}
+
+/// A single-use permission to enrol a node; only the hash of the secret is kept.
+public struct JoinToken: Sendable, Equatable {
+    public var id: TokenID
+    /// SHA-256 of the secret.
+    public var secretHash: ContentDigest
+    /// Where set, the only node name that may use it.
+    public var nodeName: String?
+    public var createdBy: String
+    public var createdAt: Timestamp
+    public var expiresAt: Timestamp
+    public var usedAt: Timestamp?
+
+    public init(
+        id: TokenID, secretHash: ContentDigest, nodeName: String?, createdBy: String, createdAt: Timestamp,
+        expiresAt: Timestamp, usedAt: Timestamp? = nil
+    ) {
+        self.id = id
+        self.secretHash = secretHash
+        self.nodeName = nodeName
+        self.createdBy = createdBy
+        self.createdAt = createdAt
+        self.expiresAt = expiresAt
+        self.usedAt = usedAt
+    }
+}

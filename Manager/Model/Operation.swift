@@ -1,0 +1,143 @@
+public import ProtocolModel
+
+/// A mutating request that takes time: durable, resumable, awaitable (DESIGN §4).
+public struct Operation: Sendable, Equatable {
+    public enum Kind: String, Sendable, CaseIterable {
+        case instanceCreate = "instance.create"
+        case instanceStart = "instance.start"
+        case instanceStop = "instance.stop"
+        case instanceReboot = "instance.reboot"
+        case instanceDelete = "instance.delete"
+        case imageImport = "image.import"
+        case imagePrefill = "image.prefill"
+        case imageDelete = "image.delete"
+        case nodeDisable = "node.disable"
+    }
+    public enum Status: String, Sendable, CaseIterable {
+        case running, succeeded, failed
+    }
+
+    public var id: OperationID
+    public var kind: Kind
+    public var status: Status
+    /// 0 to 100.
+    public var progress: Int
+    public var steps: [Step]
+    public var resource: ResourceReference
+    public var owner: UserID?
+    /// What the caller asked for beyond the resource, so that the operation can be resumed by another process.
+    public var parameters: [String: String]
+    /// What came of it on each host, for operations on several.
+    public var hosts: [HostResult]
+    public var errorCode: String?
+    public var errorDetail: String?
+    public var createdAt: Timestamp
+    public var finishedAt: Timestamp?
+
+    public init(
+        id: OperationID, kind: Kind, status: Status = .running, progress: Int = 0, steps: [Step] = [],
+        resource: ResourceReference, owner: UserID?, parameters: [String: String] = [:], hosts: [HostResult] = [],
+        errorCode: String? = nil, errorDetail: String? = nil, createdAt: Timestamp, finishedAt: Timestamp? = nil
+    ) {
+        self.id = id
+        self.kind = kind
+        self.status = status
+        self.progress = progress
+        self.steps = steps
+        self.resource = resource
+        self.owner = owner
+        self.parameters = parameters
+        self.hosts = hosts
+        self.errorCode = errorCode
+        self.errorDetail = errorDetail
+        self.createdAt = createdAt
+        self.finishedAt = finishedAt
+    }
+
+    /// One step of an operation as people see it.
+    public struct Step: Sendable, Equatable, Codable {
+        public var name: String
+        public var detail: String
+        public var at: Int64
+
+        public init(name: String, detail: String, at: Timestamp) {
+            self.name = name
+            self.detail = detail
+            self.at = at.milliseconds
+        }
+    }
+
+    /// What came of an operation on one host.
+    public struct HostResult: Sendable, Equatable, Codable {
+        public var node: String
+        /// `waiting`, `fetching`, `held`, `stopping`, `done` or `failed`.
+        public var state: String
+        public var progress: Int
+        public var source: String?
+        public var bytes: Int64?
+        public var seconds: Double?
+        public var detail: String
+        public var stopped: [String]
+        public var forced: [String]
+        public var remaining: [String]
+
+        public init(
+            node: String, state: String, progress: Int = 0, source: String? = nil, bytes: Int64? = nil,
+            seconds: Double? = nil, detail: String = "", stopped: [String] = [], forced: [String] = [],
+            remaining: [String] = []
+        ) {
+            self.node = node
+            self.state = state
+            self.progress = progress
+            self.source = source
+            self.bytes = bytes
+            self.seconds = seconds
+            self.detail = detail
+            self.stopped = stopped
+            self.forced = forced
+            self.remaining = remaining
+        }
+    }
+}
+
+/// What an operation or an event is about.
+public struct ResourceReference: Sendable, Equatable {
+    /// `instance`, `image`, `node`, `user`, `flavor` or `keypair`.
+    public var kind: String
+    public var id: String
+    public var name: String
+
+    public init(kind: String, id: String, name: String) {
+        self.kind = kind
+        self.id = id
+        self.name = name
+    }
+}
+
+/// One line of the event log: every state change, numbered, in the transaction that made it.
+public struct Event: Sendable, Equatable {
+    public var sequence: Int64
+    public var at: Timestamp
+    /// Such as `instance.created` or `node.down`.
+    public var kind: String
+    public var actor: String
+    /// Who may read it besides a superuser.
+    public var owner: UserID?
+    public var resource: ResourceReference
+    public var detail: String
+    public var data: [String: String]
+
+    public init(
+        sequence: Int64, at: Timestamp, kind: String, actor: String, owner: UserID?, resource: ResourceReference,
+        detail: String, data: [String: String]
+    ) {
+        self.sequence = sequence
+        self.at = at
+        self.kind = kind
+        self.actor = actor
+        self.owner = owner
+        self.resource = resource
+        self.detail = detail
+        self.data = data
+    }
+}

@@ -1,0 +1,45 @@
+public import ManagerModel
+public import ProtocolModel
+
+extension Transaction {
+    public var flavors: FlavorRepository { FlavorRepository(sql: self) }
+}
+
+public struct FlavorRepository {
+    let sql: Transaction
+
+    public func find(_ id: FlavorID) throws -> Flavor? {
+        try sql.query("SELECT * FROM flavors WHERE id = ?", id).first.map(Flavor.init(row:))
+    }
+
+    public func find(name: String) throws -> Flavor? {
+        try sql.query("SELECT * FROM flavors WHERE name = ?", name).first.map(Flavor.init(row:))
+    }
+
+    public func list(_ page: Page = .everything) throws -> [Flavor] {
+        try sql.query("SELECT * FROM flavors WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
+            .map(Flavor.init(row:))
+    }
+
+    public func insert(_ flavor: Flavor) throws {
+        try sql.execute(
+            """
+            INSERT INTO flavors (id, name, vcpus, ram_mib, disk_gib, properties, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """,
+            flavor.id, flavor.name, flavor.vcpus, flavor.ramMiB, flavor.diskGiB, try jsonText(flavor.properties),
+            flavor.createdAt)
+    }
+
+    public func remove(_ id: FlavorID) throws {
+        try sql.execute("DELETE FROM flavors WHERE id = ?", id)
+    }
+}
+
+extension Flavor {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"),
+            diskGiB: try row.int("disk_gib"), properties: try row.json("properties"),
+            createdAt: try row.timestamp("created_at"))
+    }
+}

@@ -1,0 +1,156 @@
+public import ManagerModel
+public import ProtocolModel
+
+extension Transaction {
+    public var images: ImageRepository { ImageRepository(sql: self) }
+}
+
+/// Images, and where in the fleet they are or should be.
+public struct ImageRepository {
+    let sql: Transaction
+
+    public func find(_ id: ImageID) throws -> Image? {
+        try sql.query("SELECT * FROM images WHERE id = ?", id).first.map(Image.init(row:))
+    }
+
+    /// Images that `owner` may see: public ones and their own; `nil`: all. Deleted ones are gone.
+    public func list(visibleTo owner: UserID?, name: String? = nil, _ page: Page = .everything) throws -> [Image] {
+        var conditions = Conditions()
+        conditions.add("status <> 'deleted'")
+        if let owner { conditions.add("(visibility = 'public' OR owner_id = ?)", owner) }
+        if let name { conditions.add("name = ?", name) }
+        if let after = page.after { conditions.add("id > ?", after) }
+        return try sql.query(
+            "SELECT * FROM images\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+        ).map(Image.init(row:))
+    }
+
+    public func list(status: Image.Status) throws -> [Image] {
+        try sql.query("SELECT * FROM images WHERE status = ?", status.rawValue).map(Image.init(row:))
+    }
+
+    public func insert(_ image: Image) throws {
+        try sql.execute(
+            """
+            INSERT INTO images (id, name, owner_id, visibility, status, status_reason, progress, format, size_bytes,
+                upload_bytes, checksum, manifest_digest, min_disk_gib, min_ram_mib, properties, operation_id, created_at,
+                updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            image.id, image.name, image.owner, image.visibility.rawValue, image.status.rawValue, image.statusReason,
+            image.progress, image.format, image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest,
+            image.minDiskGiB, image.minRAMMiB, try jsonText(image.properties), image.operation, image.createdAt,
+            image.updatedAt)
+    }
+
+    public func update(_ image: Image) throws {
+        try sql.execute(
+            """
+            UPDATE images SET name = ?, visibility = ?, status = ?, status_reason = ?, progress = ?, format = ?,
+                size_bytes = ?, upload_bytes = ?, checksum = ?, manifest_digest = ?, min_disk_gib = ?, min_ram_mib = ?,
+                properties = ?, operation_id = ?, updated_at = ?
+            WHERE id = ?
+            """,
+            image.name, image.visibility.rawValue, image.status.rawValue, image.statusReason, image.progress, image.format,
+            image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest, image.minDiskGiB, image.minRAMMiB,
+            try jsonText(image.properties), image.operation, image.updatedAt, image.id)
+    }
+
+    // MARK: Placements
+
+    public func placement(of image: ImageID, on node: NodeID) throws -> ImagePlacement? {
+        try sql.query("SELECT * FROM image_placements WHERE image_id = ? AND node_id = ?", image, node).first
+            .map(ImagePlacement.init(row:))
+    }
+
+    public func placements(of image: ImageID) throws -> [ImagePlacement] {
+        try sql.query("SELECT * FROM image_placements WHERE image_id = ? ORDER BY requested_at, node_id", image)
+            .map(ImagePlacement.init(row:))
+    }
+
+    public func placements(on node: NodeID) throws -> [ImagePlacement] {
+        try sql.query("SELECT * FROM image_placements WHERE node_id = ? ORDER BY image_id", node)
+            .map(ImagePlacement.init(row:))
+    }
+
+    public func changedPlacements(on node: NodeID, since revision: Revision) throws -> [ImagePlacement] {
+        try sql.query(
+            "SELECT * FROM image_placements WHERE node_id = ? AND assignment_revision > ? ORDER BY image_id", node, revision
+        ).map(ImagePlacement.init(row:))
+    }
+
+    /// The nodes that pull this image from `node`.
+    public func downstream(of node: NodeID, image: ImageID) throws -> [NodeID] {
+        try sql.query(
+            "SELECT node_id FROM image_placements WHERE upstream_id = ? AND image_id = ? AND state <> 'removing'", node, image
+        ).map { try $0.id("node_id") }
+    }
+
+    /// Puts the image into the node's assignment set, and tells its upstream whom to serve.
+    public func insert(_ placement: ImagePlacement) throws {
+        let revision = try sql.nodes.nextAssignmentRevision(placement.node)
+        try sql.execute(
+            """
+            INSERT INTO image_placements (image_id, node_id, state, upstream_id, chunks_held, chunks_total, bytes_received,
+                reason, operation_id, assignment_revision, requested_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            placement.image, placement.node, placement.state.rawValue, placement.upstream, placement.chunksHeld,
+            placement.chunksTotal, placement.bytesReceived, placement.reason, placement.operation, revision,
+            placement.requestedAt, placement.updatedAt)
+        if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
+    }
+
+    /// `assigned`: the node and its upstream must be told.
+    public func update(_ placement: ImagePlacement, assigned: Bool) throws {
+        try sql.execute(
+            """
+            UPDATE image_placements SET state = ?, upstream_id = ?, chunks_held = ?, chunks_total = ?, bytes_received = ?,
+                reason = ?, operation_id = ?, updated_at = ?
+            WHERE image_id = ? AND node_id = ?
+            """,
+            placement.state.rawValue, placement.upstream, placement.chunksHeld, placement.chunksTotal,
+            placement.bytesReceived, placement.reason, placement.operation, placement.updatedAt, placement.image,
+            placement.node)
+        guard assigned else { return }
+        try touch(placement.image, on: placement.node)
+        if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
+    }
+
+    public func removePlacement(of image: ImageID, on node: NodeID) throws {
+        try sql.execute("DELETE FROM image_placements WHERE image_id = ? AND node_id = ?", image, node)
+    }
+
+    /// Makes the node hear of this image again, with whom to serve.
+    public func touch(_ image: ImageID, on node: NodeID) throws {
+        let revision = try sql.nodes.nextAssignmentRevision(node)
+        try sql.execute(
+            "UPDATE image_placements SET assignment_revision = ? WHERE image_id = ? AND node_id = ?", revision, image, node)
+    }
+}
+
+extension Image {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), owner: try row.id("owner_id"),
+            visibility: try row.choice("visibility"), status: try row.choice("status"),
+            statusReason: try row.text("status_reason"), progress: try row.int("progress"),
+            format: try row.optionalText("format"), sizeBytes: try row.optionalInteger("size_bytes"),
+            uploadBytes: try row.optionalInteger("upload_bytes"), checksum: try row.optionalDigest("checksum"),
+            manifestDigest: try row.optionalDigest("manifest_digest"), minDiskGiB: try row.int("min_disk_gib"),
+            minRAMMiB: try row.int("min_ram_mib"), properties: try row.json("properties"),
+            operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),
+            updatedAt: try row.timestamp("updated_at"))
+    }
+}
+
+extension ImagePlacement {
+    init(row: SQLRow) throws {
+        self.init(
+            image: try row.id("image_id"), node: try row.id("node_id"), state: try row.choice("state"),
+            upstream: try row.optionalID("upstream_id"), chunksHeld: try row.int("chunks_held"),
+            chunksTotal: try row.int("chunks_total"), bytesReceived: try row.integer("bytes_received"),
+            reason: try row.text("reason"), operation: try row.optionalID("operation_id"),
+            requestedAt: try row.timestamp("requested_at"), updatedAt: try row.timestamp("updated_at"))
+    }
+}

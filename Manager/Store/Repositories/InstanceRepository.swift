@@ -1,0 +1,148 @@
+public import ManagerModel
+public import ProtocolModel
+
+extension Transaction {
+    public var instances: InstanceRepository { InstanceRepository(sql: self) }
+}
+
+/// Instances, and with each row its claim: making and releasing a claim is part of inserting and finishing the row (P3).
+public struct InstanceRepository {
+    let sql: Transaction
+
+    /// What a list may ask for.
+    public struct Filter: Sendable, Equatable {
+        public var owner: UserID?
+        public var name: String?
+        public var status: InstanceStatus?
+        public var node: NodeID?
+        public var includesDeleted = false
+
+        public init() {}
+    }
+
+    public func find(_ id: InstanceID) throws -> Instance? {
+        try sql.query("SELECT * FROM instances WHERE id = ?", id).first.map(Instance.init(row:))
+    }
+
+    public func list(_ filter: Filter, _ page: Page = .everything) throws -> [Instance] {
+        var conditions = Conditions()
+        if !filter.includesDeleted { conditions.add("status <> 'DELETED'") }
+        if let owner = filter.owner { conditions.add("owner_id = ?", owner) }
+        if let name = filter.name { conditions.add("name = ?", name) }
+        if let status = filter.status { conditions.add("status = ?", status.rawValue) }
+        if let node = filter.node { conditions.add("node_id = ?", node) }
+        if let after = page.after { conditions.add("id > ?", after) }
+        return try sql.query(
+            "SELECT * FROM instances\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+        ).map(Instance.init(row:))
+    }
+
+    /// What the node should be told since `revision`, deleted instances included.
+    public func changed(on node: NodeID, since revision: Revision) throws -> [Instance] {
+        try sql.query(
+            "SELECT * FROM instances WHERE node_id = ? AND assignment_revision > ? ORDER BY id", node, revision
+        ).map(Instance.init(row:))
+    }
+
+    public func count(image: ImageID) throws -> Int {
+        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE image_id = ? AND status <> 'DELETED'", image)[0].int("n")
+    }
+
+    public func count(flavor: FlavorID) throws -> Int {
+        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE flavor_id = ? AND status <> 'DELETED'", flavor)[0].int("n")
+    }
+
+    /// How many instances there are in each status, deleted ones apart.
+    public func countsByStatus() throws -> [InstanceStatus: Int] {
+        var counts: [InstanceStatus: Int] = [:]
+        for row in try sql.query(
+            "SELECT status, COUNT(*) AS n FROM instances WHERE status <> 'DELETED' GROUP BY status")
+        {
+            counts[try row.choice("status")] = try row.int("n")
+        }
+        return counts
+    }
+
+    /// Addresses taken on a node.
+    public func addresses(on node: NodeID) throws -> Set<String> {
+        Set(
+            try sql.query("SELECT ip_address FROM instances WHERE node_id = ? AND ip_address IS NOT NULL", node)
+                .map { try $0.text("ip_address") })
+    }
+
+    public func hasMACAddress(_ address: String) throws -> Bool {
+        try !sql.query("SELECT 1 FROM instances WHERE mac_address = ?", address).isEmpty
+    }
+
+    /// Adds the instance, makes its claim and puts it into its node's assignment set.
+    public func insert(_ instance: Instance) throws {
+        let revision = try sql.nodes.nextAssignmentRevision(instance.node)
+        try sql.execute(
+            """
+            INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
+                host_name, vcpus, ram_mib, disk_gib, node_id, epoch, mac_address, ip_address, desired, generation,
+                power_cycle, forced, stop_timeout_seconds, stopped_by_drain, status, status_code, status_reason, started_at,
+                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            instance.id, instance.name, instance.owner, instance.account, instance.flavor, instance.image,
+            instance.keyName, try jsonText(instance.sshKeys), instance.userData, try jsonText(instance.metadata),
+            instance.hostName, instance.vcpus, instance.ramMiB, instance.diskGiB, instance.node, instance.epoch,
+            instance.macAddress, instance.ipAddress, instance.desired.rawValue, instance.generation,
+            instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
+            instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
+            instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision)
+        try sql.nodes.adjustClaim(instance.node, of: instance, by: 1)
+    }
+
+    /// Writes what changed. `assigned`: the node must be told.
+    public func update(_ instance: Instance, assigned: Bool) throws {
+        try sql.execute(
+            """
+            UPDATE instances SET name = ?, metadata = ?, epoch = ?, mac_address = ?, ip_address = ?, desired = ?,
+                generation = ?, power_cycle = ?, forced = ?, stop_timeout_seconds = ?, stopped_by_drain = ?, status = ?,
+                status_code = ?, status_reason = ?, started_at = ?, ready_at = ?, operation_id = ?, updated_at = ?,
+                deleted_at = ?
+            WHERE id = ?
+            """,
+            instance.name, try jsonText(instance.metadata), instance.epoch, instance.macAddress, instance.ipAddress,
+            instance.desired.rawValue, instance.generation, instance.powerCycle, instance.force,
+            instance.stopTimeoutSeconds, instance.stoppedByDrain, instance.status.rawValue, instance.statusCode,
+            instance.statusReason, instance.startedAt, instance.readyAt, instance.operation, instance.updatedAt,
+            instance.deletedAt, instance.id)
+        if assigned {
+            let revision = try sql.nodes.nextAssignmentRevision(instance.node)
+            try sql.execute("UPDATE instances SET assignment_revision = ? WHERE id = ?", revision, instance.id)
+        }
+    }
+
+    /// The host has nothing left of the instance: releases its claim, addresses and place in the assignment set.
+    public func finishDeletion(_ instance: Instance) throws {
+        var instance = instance
+        instance.macAddress = nil
+        instance.ipAddress = nil
+        instance.status = .deleted
+        try update(instance, assigned: true)
+        try sql.nodes.adjustClaim(instance.node, of: instance, by: -1)
+    }
+}
+
+extension Instance {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), owner: try row.id("owner_id"),
+            account: try row.text("account"), flavor: try row.id("flavor_id"), image: try row.id("image_id"),
+            keyName: try row.optionalText("key_name"), sshKeys: try row.json("ssh_keys"),
+            userData: try row.blob("user_data"), metadata: try row.json("metadata"), hostName: try row.text("host_name"),
+            vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
+            node: try row.id("node_id"), epoch: try row.counter("epoch"), macAddress: try row.optionalText("mac_address"),
+            ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
+            generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),
+            force: try row.flag("forced"), stopTimeoutSeconds: try row.optionalInteger("stop_timeout_seconds").map(Int.init),
+            stoppedByDrain: try row.flag("stopped_by_drain"), status: try row.choice("status"),
+            statusCode: try row.text("status_code"), statusReason: try row.text("status_reason"),
+            startedAt: try row.optionalTimestamp("started_at"), readyAt: try row.optionalTimestamp("ready_at"),
+            operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),
+            updatedAt: try row.timestamp("updated_at"), deletedAt: try row.optionalTimestamp("deleted_at"))
+    }
+}

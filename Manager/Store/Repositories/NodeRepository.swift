@@ -1,0 +1,153 @@
+public import ManagerModel
+public import ProtocolModel
+
+extension Transaction {
+    public var nodes: NodeRepository { NodeRepository(sql: self) }
+}
+
+public struct NodeRepository {
+    let sql: Transaction
+
+    public func find(_ id: NodeID) throws -> Node? {
+        try sql.query("SELECT * FROM nodes WHERE id = ?", id).first.map(Node.init(row:))
+    }
+
+    public func find(name: String) throws -> Node? {
+        try sql.query("SELECT * FROM nodes WHERE name = ?", name).first.map(Node.init(row:))
+    }
+
+    public func list(name: String? = nil, _ page: Page = .everything) throws -> [Node] {
+        var conditions = Conditions()
+        if let name { conditions.add("name = ?", name) }
+        if let after = page.after { conditions.add("id > ?", after) }
+        return try sql.query(
+            "SELECT * FROM nodes\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+        ).map(Node.init(row:))
+    }
+
+    public func insert(_ node: Node) throws {
+        try sql.execute(
+            """
+            INSERT INTO nodes (id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version,
+                boot_id, location, certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason,
+                joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, claimed_vcpus,
+                claimed_ram_mib, claimed_disk_gib, instance_count)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+            """,
+            node.id, node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt,
+            node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
+            node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
+            try jsonText(node.inventory), node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio)
+    }
+
+    /// Writes everything but claims and the assignment revision, which have their own transitions.
+    public func update(_ node: Node) throws {
+        try sql.execute(
+            """
+            UPDATE nodes SET name = ?, enabled = ?, disabled_reason = ?, liveness = ?, last_seen_at = ?, remote_address = ?,
+                software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
+                drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
+                disk_allocation_ratio = ?
+            WHERE id = ?
+            """,
+            node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
+            node.softwareVersion, node.bootID, node.location, node.certificateSerial, node.sessionEpoch,
+            node.drainState.rawValue, node.drainReason, try jsonText(node.inventory), node.cpuAllocationRatio,
+            node.ramAllocationRatio, node.diskAllocationRatio, node.id)
+    }
+
+    /// Removes the node and refuses its certificate from now on.
+    public func remove(_ node: Node, at now: Timestamp) throws {
+        try revoke(serial: node.certificateSerial, of: node.id, at: now)
+        try sql.execute("DELETE FROM image_placements WHERE node_id = ?", node.id)
+        try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
+        try sql.execute("DELETE FROM nodes WHERE id = ?", node.id)
+        sql.note(.identity)
+    }
+
+    /// A serial is refused from now on, for instance because its node was removed or renewed its certificate.
+    public func revoke(serial: String, of node: NodeID, at now: Timestamp) throws {
+        guard !serial.isEmpty, try !isRevoked(serial: serial) else { return }
+        try sql.execute(
+            "INSERT INTO revoked_certificates (serial, node_id, revoked_at) VALUES (?, ?, ?)", serial, node, now)
+    }
+
+    public func isRevoked(serial: String) throws -> Bool {
+        try !sql.query("SELECT 1 FROM revoked_certificates WHERE serial = ?", serial).isEmpty
+    }
+
+    /// The node's desired set changed: gives the change its number.
+    public func nextAssignmentRevision(_ node: NodeID) throws -> Revision {
+        try sql.execute("UPDATE nodes SET assignment_revision = assignment_revision + 1 WHERE id = ?", node)
+        sql.note(.assignments(node))
+        return try sql.query("SELECT assignment_revision FROM nodes WHERE id = ?", node).first?
+            .counter("assignment_revision") ?? Revision(0)
+    }
+
+    func adjustClaim(_ node: NodeID, of instance: Instance, by sign: Int) throws {
+        try sql.execute(
+            """
+            UPDATE nodes SET claimed_vcpus = claimed_vcpus + ?, claimed_ram_mib = claimed_ram_mib + ?,
+                claimed_disk_gib = claimed_disk_gib + ?, instance_count = instance_count + ? WHERE id = ?
+            """,
+            sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, node)
+    }
+
+    /// After a restart nobody has been heard from yet.
+    public func markAllSuspect() throws {
+        try sql.execute("UPDATE nodes SET liveness = 'suspect' WHERE liveness = 'alive'")
+    }
+
+    // MARK: Join tokens
+
+    public func insert(_ token: JoinToken) throws {
+        try sql.execute(
+            """
+            INSERT INTO join_tokens (id, secret_hash, node_name, created_by, created_at, expires_at, used_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
+            """,
+            token.id, token.secretHash, token.nodeName, token.createdBy, token.createdAt, token.expiresAt, token.usedAt)
+    }
+
+    public func joinToken(hash: ContentDigest) throws -> JoinToken? {
+        try sql.query("SELECT * FROM join_tokens WHERE secret_hash = ?", hash).first.map { row in
+            guard let hash = try row.optionalDigest("secret_hash") else { throw StoreError.corrupt("join token hash") }
+            return JoinToken(
+                id: try row.id("id"), secretHash: hash, nodeName: try row.optionalText("node_name"),
+                createdBy: try row.text("created_by"), createdAt: try row.timestamp("created_at"),
+                expiresAt: try row.timestamp("expires_at"), usedAt: try row.optionalTimestamp("used_at"))
+        }
+    }
+
+    public func markUsed(_ token: JoinToken, at now: Timestamp) throws {
+        try sql.execute("UPDATE join_tokens SET used_at = ? WHERE id = ?", now, token.id)
+    }
+}
+
+extension Node {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), certificateSerial: try row.text("certificate_serial"),
+            joinedAt: try row.timestamp("joined_at"))
+        enabled = try row.flag("enabled")
+        disabledReason = try row.text("disabled_reason")
+        liveness = try row.choice("liveness")
+        lastSeenAt = try row.optionalTimestamp("last_seen_at")
+        remoteAddress = try row.text("remote_address")
+        softwareVersion = try row.text("software_version")
+        bootID = try row.text("boot_id")
+        location = try row.text("location")
+        sessionEpoch = try row.counter("session_epoch")
+        assignmentRevision = try row.counter("assignment_revision")
+        drainState = try row.choice("drain_state")
+        drainReason = try row.text("drain_reason")
+        inventory = try row.json("inventory")
+        cpuAllocationRatio = try row.real("cpu_allocation_ratio")
+        ramAllocationRatio = try row.real("ram_allocation_ratio")
+        diskAllocationRatio = try row.real("disk_allocation_ratio")
+        claimedVCPUs = try row.int("claimed_vcpus")
+        claimedRAMMiB = try row.int("claimed_ram_mib")
+        claimedDiskGiB = try row.int("claimed_disk_gib")
+        instanceCount = try row.int("instance_count")
+    }
+}

@@ -1,0 +1,139 @@
+public import ManagerModel
+public import ProtocolModel
+
+extension Transaction {
+    public var users: UserRepository { UserRepository(sql: self) }
+    public var keyPairs: KeyPairRepository { KeyPairRepository(sql: self) }
+}
+
+/// Users and their refresh tokens.
+public struct UserRepository {
+    let sql: Transaction
+
+    public func find(_ id: UserID) throws -> User? {
+        try sql.query("SELECT * FROM users WHERE id = ?", id).first.map(User.init(row:))
+    }
+
+    public func find(name: String) throws -> User? {
+        try sql.query("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
+    }
+
+    public func list(_ page: Page = .everything) throws -> [User] {
+        try sql.query("SELECT * FROM users WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
+            .map(User.init(row:))
+    }
+
+    public func insert(_ user: User) throws {
+        try sql.execute(
+            """
+            INSERT INTO users (id, name, role, account, email, enabled, password_hash, tokens_valid_after, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            user.id, user.name, user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash,
+            user.tokensValidAfter, user.createdAt)
+        sql.note(.identity)
+    }
+
+    public func update(_ user: User) throws {
+        try sql.execute(
+            """
+            UPDATE users SET role = ?, account = ?, email = ?, enabled = ?, password_hash = ?, tokens_valid_after = ?
+            WHERE id = ?
+            """,
+            user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash, user.tokensValidAfter, user.id)
+        sql.note(.identity)
+    }
+
+    public func remove(_ id: UserID) throws {
+        try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", id)
+        try sql.execute("DELETE FROM keypairs WHERE owner_id = ?", id)
+        try sql.execute("DELETE FROM users WHERE id = ?", id)
+        sql.note(.identity)
+    }
+
+    // MARK: Refresh tokens
+
+    public func refreshToken(hash: ContentDigest) throws -> RefreshToken? {
+        try sql.query("SELECT * FROM refresh_tokens WHERE hash = ?", hash).first.map { row in
+            RefreshToken(
+                hash: hash, family: try row.id("family"), user: try row.id("user_id"),
+                createdAt: try row.timestamp("created_at"), expiresAt: try row.timestamp("expires_at"),
+                replacedAt: try row.optionalTimestamp("replaced_at"))
+        }
+    }
+
+    public func insert(_ token: RefreshToken) throws {
+        try sql.execute(
+            """
+            INSERT INTO refresh_tokens (hash, family, user_id, created_at, expires_at, replaced_at)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """,
+            token.hash, token.family, token.user, token.createdAt, token.expiresAt, token.replacedAt)
+    }
+
+    public func markReplaced(_ hash: ContentDigest, at now: Timestamp) throws {
+        try sql.execute("UPDATE refresh_tokens SET replaced_at = ? WHERE hash = ?", now, hash)
+    }
+
+    public func removeRefreshTokens(family: TokenID) throws {
+        try sql.execute("DELETE FROM refresh_tokens WHERE family = ?", family)
+    }
+
+    public func removeRefreshTokens(of user: UserID) throws {
+        try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", user)
+    }
+
+    public func removeRefreshTokens(expiredBefore now: Timestamp) throws {
+        try sql.execute("DELETE FROM refresh_tokens WHERE expires_at < ?", now)
+    }
+}
+
+public struct KeyPairRepository {
+    let sql: Transaction
+
+    /// `owner` `nil`: everybody's.
+    public func list(owner: UserID?, name: String? = nil, _ page: Page = .everything) throws -> [KeyPair] {
+        var conditions = Conditions()
+        if let owner { conditions.add("owner_id = ?", owner) }
+        if let name { conditions.add("name = ?", name) }
+        if let after = page.after { conditions.add("id > ?", after) }
+        return try sql.query(
+            "SELECT * FROM keypairs\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+        ).map(KeyPair.init(row:))
+    }
+
+    public func find(_ id: KeyPairID) throws -> KeyPair? {
+        try sql.query("SELECT * FROM keypairs WHERE id = ?", id).first.map(KeyPair.init(row:))
+    }
+
+    public func insert(_ key: KeyPair) throws {
+        try sql.execute(
+            """
+            INSERT INTO keypairs (id, name, owner_id, type, fingerprint, public_key, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """,
+            key.id, key.name, key.owner, key.type, key.fingerprint, key.publicKey, key.createdAt)
+    }
+
+    public func remove(_ id: KeyPairID) throws {
+        try sql.execute("DELETE FROM keypairs WHERE id = ?", id)
+    }
+}
+
+extension User {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), role: try row.choice("role"),
+            account: try row.text("account"), email: try row.optionalText("email"), enabled: try row.flag("enabled"),
+            passwordHash: try row.text("password_hash"), tokensValidAfter: try row.timestamp("tokens_valid_after"),
+            createdAt: try row.timestamp("created_at"))
+    }
+}
+
+extension KeyPair {
+    init(row: SQLRow) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), owner: try row.id("owner_id"), type: try row.text("type"),
+            fingerprint: try row.text("fingerprint"), publicKey: try row.text("public_key"),
+            createdAt: try row.timestamp("created_at"))
+    }
+}

@@ -1,0 +1,54 @@
+/// One unit of work on the store. Repositories hang off it; it lives no longer than the closure that received it.
+public final class Transaction {
+    private let connection: SQLiteConnection
+    private(set) var changes: [Change] = []
+
+    init(_ connection: SQLiteConnection) {
+        self.connection = connection
+    }
+
+    @discardableResult
+    func execute(_ sql: String, _ arguments: (any SQLBindable)?...) throws -> Int {
+        try connection.run(sql, arguments.map { $0?.sqlValue ?? .null })
+        return connection.changes
+    }
+
+    func query(_ sql: String, _ arguments: (any SQLBindable)?...) throws -> [SQLRow] {
+        try connection.query(sql, arguments.map { $0?.sqlValue ?? .null })
+    }
+
+    func query(_ sql: String, arguments: [any SQLBindable]) throws -> [SQLRow] {
+        try connection.query(sql, arguments.map(\.sqlValue))
+    }
+
+    /// Tells observers after the commit.
+    public func note(_ change: Change) {
+        if !changes.contains(change) { changes.append(change) }
+    }
+}
+
+/// A place in a list: what stands after `after`, in order of ID, at most `limit`.
+public struct Page: Sendable, Equatable {
+    public var limit: Int
+    public var after: String?
+
+    public init(limit: Int, after: String? = nil) {
+        self.limit = limit
+        self.after = after
+    }
+
+    public static let everything = Page(limit: .max)
+}
+
+/// Conditions of a query, joined by AND, with their arguments in order.
+struct Conditions {
+    private(set) var clauses: [String] = []
+    private(set) var arguments: [any SQLBindable] = []
+
+    mutating func add(_ clause: String, _ arguments: any SQLBindable...) {
+        clauses.append(clause)
+        self.arguments += arguments
+    }
+
+    var sql: String { clauses.isEmpty ? "" : " WHERE " + clauses.joined(separator: " AND ") }
+}

@@ -1,0 +1,146 @@
+import Foundation
+public import ProtocolMessages
+public import ProtocolModel
+
+/// One place to pull chunks from.
+public struct ChunkSource: Hashable, Sendable, CustomStringConvertible {
+    /// The node that serves; `nil` for the manager.
+    public let node: NodeID?
+    /// `host:port`.
+    public let address: String
+
+    public init(node: NodeID?, address: String) {
+        self.node = node
+        self.address = address
+    }
+
+    /// Whom the source's certificate must name.
+    public var identity: PeerIdentity { node.map { .node($0) } ?? .manager }
+
+    public var description: String { (node.map { "node \($0)" } ?? "manager") + " at " + address }
+}
+
+/// An image that a node should hold, from whom it pulls, and whom it may give it to.
+public struct ImageAssignmentValue: Hashable, Sendable {
+    public var image: ImageID
+    public var manifestDigest: ContentDigest
+    public var sizeBytes: Int64
+    /// Best first.
+    public var sources: [ChunkSource]
+    public var serveTo: Set<NodeID>
+
+    public init(
+        image: ImageID, manifestDigest: ContentDigest, sizeBytes: Int64, sources: [ChunkSource], serveTo: Set<NodeID>
+    ) {
+        self.image = image
+        self.manifestDigest = manifestDigest
+        self.sizeBytes = sizeBytes
+        self.sources = sources
+        self.serveTo = serveTo
+    }
+
+    /// Reads a message; `nil` where an identifier, a digest or a size makes no sense.
+    public init?(_ message: Roost_V1_ImageAssignment) {
+        guard let image = ImageID(bytes: message.imageID),
+            let digest = ContentDigest(bytes: message.manifestDigest),
+            message.sizeBytes >= 1, message.sizeBytes <= UInt64(Limits.imageBytes)
+        else { return nil }
+        var sources: [ChunkSource] = []
+        for source in message.sources {
+            guard source.nodeID.isEmpty || NodeID(bytes: source.nodeID) != nil else { return nil }
+            sources.append(ChunkSource(node: NodeID(bytes: source.nodeID), address: source.address))
+        }
+        let receivers = message.serveTo.compactMap { NodeID(bytes: $0) }
+        guard receivers.count == message.serveTo.count else { return nil }
+        self.init(
+            image: image, manifestDigest: digest, sizeBytes: Int64(message.sizeBytes), sources: sources,
+            serveTo: Set(receivers))
+    }
+
+    /// The message; receivers in a fixed order, so that equal values make equal bytes.
+    public var message: Roost_V1_ImageAssignment {
+        var message = Roost_V1_ImageAssignment()
+        message.imageID = Data(image.bytes)
+        message.manifestDigest = Data(manifestDigest.bytes)
+        message.sizeBytes = UInt64(clamping: sizeBytes)
+        message.sources = sources.map { source in
+            var value = Roost_V1_ChunkSource()
+            value.nodeID = source.node.map { Data($0.bytes) } ?? Data()
+            value.address = source.address
+            return value
+        }
+        message.serveTo = serveTo.sorted().map { Data($0.bytes) }
+        return message
+    }
+}
+
+/// How far a node is with an image.
+public struct ImageStatusValue: Hashable, Sendable {
+    public enum State: Hashable, Sendable { case fetching, held, failed, removed }
+
+    public var image: ImageID
+    public var state: State
+    public var chunksHeld: Int
+    public var chunksTotal: Int
+    /// Bytes that came over the network in this process's life, as they travelled.
+    public var bytesReceived: Int64
+    /// The source in use; `nil` where none was needed yet.
+    public var source: ChunkSource?
+    /// Why it failed or waits; empty where nothing is wrong.
+    public var reason: String
+
+    public init(
+        image: ImageID, state: State, chunksHeld: Int = 0, chunksTotal: Int = 0, bytesReceived: Int64 = 0,
+        source: ChunkSource? = nil, reason: String = ""
+    ) {
+        self.image = image
+        self.state = state
+        self.chunksHeld = chunksHeld
+        self.chunksTotal = chunksTotal
+        self.bytesReceived = bytesReceived
+        self.source = source
+        self.reason = reason
+    }
+
+    public var message: Roost_V1_ImageStatus {
+        var message = Roost_V1_ImageStatus()
+        message.imageID = Data(image.bytes)
+        message.state =
+            switch state {
+            case .fetching: .fetching
+            case .held: .held
+            case .failed: .failed
+            case .removed: .removed
+            }
+        message.chunksHeld = UInt32(clamping: chunksHeld)
+        message.chunksTotal = UInt32(clamping: chunksTotal)
+        message.bytesReceived = UInt64(clamping: bytesReceived)
+        message.sourceNodeID = source?.node.map { Data($0.bytes) } ?? Data()
+        message.reason = reason
+        return message
+    }
+}
+
+/// What a node holds of an image, for its inventory.
+public struct HeldImageValue: Hashable, Sendable {
+    public var image: ImageID
+    public var manifestDigest: ContentDigest
+    public var chunksHeld: Int
+    public var chunksTotal: Int
+
+    public init(image: ImageID, manifestDigest: ContentDigest, chunksHeld: Int, chunksTotal: Int) {
+        self.image = image
+        self.manifestDigest = manifestDigest
+        self.chunksHeld = chunksHeld
+        self.chunksTotal = chunksTotal
+    }
+
+    public var message: Roost_V1_HeldImage {
+        var message = Roost_V1_HeldImage()
+        message.imageID = Data(image.bytes)
+        message.manifestDigest = Data(manifestDigest.bytes)
+        message.chunksHeld = UInt32(clamping: chunksHeld)
+        message.chunksTotal = UInt32(clamping: chunksTotal)
+        return message
+    }
+}

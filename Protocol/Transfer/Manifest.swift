@@ -1,0 +1,131 @@
+import Crypto
+public import Foundation
+import ProtocolMessages
+public import ProtocolModel
+import SwiftProtobuf
+
+/// Why a manifest cannot be used.
+public enum ManifestError: Error, Equatable, Sendable, CustomStringConvertible {
+    case unreadable
+    case unknownVersion(UInt32)
+    case imageIdentifier
+    case size(UInt64)
+    case chunkSize(UInt32)
+    case digestCount(expected: Int, foundBytes: Int)
+
+    public var description: String {
+        switch self {
+        case .unreadable: "the image's manifest could not be decoded; fetch it again from another source"
+        case .unknownVersion(let version):
+            "the image's manifest has version \(version), which this program does not know; upgrade it"
+        case .imageIdentifier: "the manifest names no image"
+        case .size(let size): "the manifest's image size of \(size) bytes is not within 1 and \(Limits.imageBytes)"
+        case .chunkSize(let size): "the manifest's chunk size is \(size) bytes; only \(Limits.chunkBytes) is supported"
+        case .digestCount(let expected, let found):
+            "the manifest holds \(found) bytes of chunk digests, which do not fit \(expected) chunks of 32 bytes each"
+        }
+    }
+}
+
+/// Describes a raw image: its size and the SHA-256 of each of its chunks. Always valid: made by checking decoders only.
+///
+/// The SHA-256 of the serialised form is the image's identity in the fleet, so the serialised form is kept as it came
+/// and is never made anew from the fields.
+public struct Manifest: Hashable, Sendable {
+    public static let version: UInt32 = 1
+
+    public let image: ImageID
+    /// Size of the raw image in bytes; at least 1, at most `Limits.imageBytes`.
+    public let sizeBytes: Int64
+    /// The bytes whose SHA-256 is `digest`.
+    public let serialised: [UInt8]
+    /// The image's identity in the fleet.
+    public let digest: ContentDigest
+    private let chunkDigests: [UInt8]
+
+    /// Describes an image that was just cut into chunks. `chunkDigests` holds 32 bytes a chunk; zeros mean a zero
+    /// chunk.
+    public init(image: ImageID, sizeBytes: Int64, chunkDigests: [UInt8]) throws(ManifestError) {
+        var message = Roost_V1_ImageManifest()
+        message.version = Self.version
+        message.imageID = Data(image.bytes)
+        message.sizeBytes = UInt64(clamping: sizeBytes)
+        message.chunkBytes = UInt32(Limits.chunkBytes)
+        message.chunkDigests = Data(chunkDigests)
+        guard let serialised: [UInt8] = try? message.serializedBytes() else { throw .unreadable }
+        try self.init(serialised: serialised)
+    }
+
+    /// Reads and checks a serialised `ImageManifest`.
+    public init(serialised: [UInt8]) throws(ManifestError) {
+        guard serialised.count <= Self.maximumSerialisedBytes(imageBytes: Limits.imageBytes),
+            let message = try? Roost_V1_ImageManifest(serializedBytes: serialised)
+        else { throw .unreadable }
+        guard message.version == Self.version else { throw .unknownVersion(message.version) }
+        guard let image = ImageID(bytes: message.imageID) else { throw .imageIdentifier }
+        guard message.sizeBytes >= 1, message.sizeBytes <= UInt64(Limits.imageBytes) else {
+            throw .size(message.sizeBytes)
+        }
+        guard message.chunkBytes == UInt32(Limits.chunkBytes) else { throw .chunkSize(message.chunkBytes) }
+        let size = Int64(message.sizeBytes)
+        let count = Self.chunkCount(imageBytes: size)
+        guard message.chunkDigests.count == count * ContentDigest.byteCount else {
+            throw .digestCount(expected: count, foundBytes: message.chunkDigests.count)
+        }
+        self.image = image
+        self.sizeBytes = size
+        self.serialised = serialised
+        self.chunkDigests = Array(message.chunkDigests)
+        self.digest = Self.digest(of: serialised)
+    }
+
+    /// SHA-256 of any bytes, as manifests and chunks are named by it.
+    public static func digest(of bytes: some DataProtocol) -> ContentDigest {
+        guard let digest = ContentDigest(bytes: SHA256.hash(data: bytes)) else {
+            preconditionFailure("SHA-256 has 32 bytes")
+        }
+        return digest
+    }
+
+    /// How many chunks an image of that size has.
+    public static func chunkCount(imageBytes: Int64) -> Int {
+        Int((imageBytes + Int64(Limits.chunkBytes) - 1) / Int64(Limits.chunkBytes))
+    }
+
+    /// The most bytes that a manifest of an image of that size may take: what a receiver is willing to hold.
+    public static func maximumSerialisedBytes(imageBytes: Int64) -> Int {
+        chunkCount(imageBytes: min(max(imageBytes, 0), Limits.imageBytes)) * ContentDigest.byteCount + 128
+    }
+
+    public var chunkCount: Int { chunkDigests.count / ContentDigest.byteCount }
+
+    /// Where chunk `index` begins in the raw image.
+    public func chunkOffset(_ index: Int) -> Int64 { Int64(index) * Int64(Limits.chunkBytes) }
+
+    /// Bytes of chunk `index`: 4 MiB for all but the last.
+    public func chunkSize(_ index: Int) -> Int {
+        Int(min(Int64(Limits.chunkBytes), sizeBytes - chunkOffset(index)))
+    }
+
+    /// Whether the chunk is all zeros, so that nothing travels for it.
+    public func isZero(_ index: Int) -> Bool { digestBytes(index).allSatisfy { $0 == 0 } }
+
+    /// SHA-256 of the chunk's data; 32 zero bytes for a zero chunk.
+    public func chunkDigest(_ index: Int) -> ContentDigest {
+        guard let digest = ContentDigest(bytes: digestBytes(index)) else {
+            preconditionFailure("the digests were counted when the manifest was read")
+        }
+        return digest
+    }
+
+    /// Whether `data` is chunk `index` (P7).
+    public func verifies(_ data: [UInt8], index: Int) -> Bool {
+        guard index >= 0, index < chunkCount, data.count == chunkSize(index) else { return false }
+        if isZero(index) { return data.allSatisfy { $0 == 0 } }
+        return SHA256.hash(data: data).elementsEqual(digestBytes(index))
+    }
+
+    private func digestBytes(_ index: Int) -> ArraySlice<UInt8> {
+        chunkDigests[index * ContentDigest.byteCount..<(index + 1) * ContentDigest.byteCount]
+    }
+}

@@ -1,0 +1,93 @@
+@testable import AgentDurability
+import Foundation
+import Testing
+import TestsSupportFiles
+
+@Suite("Files that survive")
+struct DurabilityTests {
+    @Test("a checksum that others computed too")
+    func checksum() {
+        // RFC 3720, appendix B.4.
+        #expect(Checksum.crc32c([UInt8](repeating: 0, count: 32)) == 0x8A91_36AA)
+        #expect(Checksum.crc32c(Array("123456789".utf8)) == 0xE306_9283)
+    }
+
+    @Test("whichever call fails, the old content or the new is there, whole")
+    func crashPoints() throws {
+        let folder = ScratchFolder()
+        let files = FaultyFileSystem()
+        let file = CheckedFile(path: folder.path + "/file", files: files)
+        try file.save([1, 2, 3])
+        var failures = 0
+        for call in 1...10 {
+            files.fail(at: call)
+            let saved = (try? file.save([4, 5, 6])) != nil
+            files.fail(at: nil)
+            let loaded = try CheckedFile(path: folder.path + "/file").load()
+            #expect(loaded == .content([4, 5, 6]) || (!saved && loaded == .content([1, 2, 3])))
+            if saved { break }
+            failures += 1
+            try file.save([1, 2, 3])
+        }
+        #expect(failures == 3)
+    }
+
+    @Test("every damaged byte is noticed, and the damaged file kept")
+    func damage() throws {
+        let folder = ScratchFolder()
+        let path = folder.path + "/file"
+        let file = CheckedFile(path: path)
+        #expect(try file.load() == .absent)
+        try file.save(Array("content".utf8))
+        let good = try #require(try HostFileSystem().read(path, limit: 1000))
+        for index in good.indices {
+            var bad = good
+            bad[index] ^= 0x10
+            #expect(CheckedFile.content(of: bad) == nil)
+            #expect(CheckedFile.content(of: Array(good[..<index])) == nil)
+        }
+        try HostFileSystem().write(Array(good.dropLast()), to: path, mode: 0o600)
+        #expect(try file.load() == .damaged(copy: path + ".damaged"))
+        #expect(FileManager.default.fileExists(atPath: path + ".damaged"))
+        #expect(try file.load() == .absent)
+    }
+
+    @Test("the file is nobody else's to read")
+    func mode() throws {
+        let folder = ScratchFolder()
+        try CheckedFile(path: folder.path + "/file").save([1])
+        let attributes = try FileManager.default.attributesOfItem(atPath: folder.path + "/file")
+        #expect(attributes[.posixPermissions] as? Int == 0o600)
+    }
+
+    @Test("a second holder of a folder is refused until the first lets go")
+    func lock() throws {
+        let folder = ScratchFolder()
+        var first: FolderLock? = try FolderLock(folder: folder.path)
+        #expect(throws: FolderLock.Failure.held(folder: folder.path)) { try FolderLock(folder: folder.path) }
+        withExtendedLifetime(first) {}
+        first = nil
+        _ = try FolderLock(folder: folder.path)
+    }
+
+    @Test("a thread with too much to do refuses more")
+    func overload() async throws {
+        let thread = BlockingThread(name: "test", limit: 1)
+        defer { thread.close() }
+        #expect(try await thread.run { 7 } == 7)
+        let gate = DispatchSemaphore(value: 0)
+        let outcomes = await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<4 {
+                group.addTask { (try? await thread.run { gate.wait() }) != nil }
+            }
+            // One runs, one waits, and the others are refused, in whichever order they came.
+            var outcomes = [await group.next()!, await group.next()!]
+            gate.signal()
+            gate.signal()
+            for await outcome in group { outcomes.append(outcome) }
+            return outcomes
+        }
+        #expect(outcomes.prefix(2) == [false, false])
+        #expect(outcomes.count { $0 } == 2)
+    }
+}

@@ -1,0 +1,278 @@
+@testable import AgentReconcile
+import ProtocolModel
+import Testing
+
+@Suite("What the agent does to make guests what they should be")
+struct ReconcilerTests {
+    /// A host whose image is there, whose hypervisor answers and whose manager listens.
+    static func ready(_ assignments: [Assignment], hostRebooted: Bool = false, parallelStarts: Int = 4) -> Host {
+        var host = Host(hostRebooted: hostRebooted, parallelStarts: parallelStarts)
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full(assignments)))
+        host.run()
+        return host
+    }
+
+    static func running() -> Host {
+        var host = ready([wanted()])
+        host.answer(first)
+        host.run()
+        return host
+    }
+
+    @Test("a wanted guest gets disk, seed and address once each, starts, and is ready when it answers")
+    func start() {
+        var host = Self.ready([wanted()])
+        let assignment = wanted()
+        #expect(
+            host.done == [
+                .createDisk(assignment), .writeSeed(assignment), .reserveAddress(assignment), .start(assignment),
+            ])
+        #expect(host.statuses[first]?.state == .starting)
+        #expect(host.probing == [first])
+        host.answer(first)
+        host.run()
+        #expect(host.statuses[first]?.state == .running)
+        #expect(host.statuses[first]?.powerCycle == PowerCycle(1))
+        #expect(host.probing.isEmpty)
+    }
+
+    @Test("nothing is made before the image is there, and the report says what is waited for")
+    func waitsForImage() {
+        var host = Host()
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        #expect(host.done.isEmpty)
+        #expect(host.statuses[first]?.code == "waiting_for_image")
+        host.send(.imageMissing(image, reason: "no source answers"))
+        host.run()
+        #expect(host.statuses[first]?.reason == "no source answers")
+        host.send(.imageHeld(image))
+        host.run()
+        #expect(host.starts == 1)
+    }
+
+    @Test("without a survey nothing is done, and without assignments nothing is reported")
+    func blind() {
+        var host = Host()
+        host.send(.imageHeld(image))
+        host.send(.sessionStarted)
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        #expect(host.done.isEmpty)
+        #expect(host.fullReports == 0)
+        host.send(.hypervisorReady)
+        host.run()
+        #expect(host.starts == 1)
+        #expect(host.fullReports == 1)
+    }
+
+    @Test("stopping asks the guest, removes the domain and keeps the disk")
+    func stop() {
+        var host = Self.running()
+        host.send(.assigned(.delta(changed: [wanted(.stopped, generation: 2)], removed: [])))
+        host.run()
+        #expect(host.domains[first] == nil)
+        #expect(host.disks == [first])
+        #expect(host.statuses[first]?.state == .stopped)
+        #expect(host.statuses[first]?.generation == Generation(2))
+        #expect(!host.done.contains(.powerOff(first)))
+    }
+
+    @Test("a guest that ignores the power button is asked again and forced off in the end")
+    func forcedStop() {
+        var host = Self.running()
+        host.guestsObey = false
+        host.send(.assigned(.delta(changed: [wanted(.stopped, generation: 2)], removed: [])))
+        host.run()
+        #expect(host.statuses[first]?.state == .stopping)
+        for _ in 0..<8 {
+            host.pass(.seconds(10))
+            host.run()
+        }
+        #expect(host.count { $0 == .askToShutDown(first) } == 9)
+        #expect(host.domains[first]?.isRunning == true)
+        host.pass(.seconds(10))
+        host.run()
+        #expect(host.domains[first] == nil)
+        #expect(host.statuses[first]?.state == .stopped)
+        #expect(host.notices.contains(.forcedOff(first, after: .seconds(90))))
+    }
+
+    @Test("without a stop timeout a guest is never forced; with force it is at once")
+    func patience() {
+        var host = Self.running()
+        host.guestsObey = false
+        host.send(.assigned(.delta(changed: [wanted(.stopped, generation: 2, stopTimeout: nil)], removed: [])))
+        host.run()
+        for _ in 0..<200 {
+            host.pass(.seconds(10))
+            host.run()
+        }
+        #expect(host.domains[first]?.isRunning == true)
+        host.send(.assigned(.delta(changed: [wanted(.stopped, generation: 3, force: true)], removed: [])))
+        host.run()
+        #expect(host.domains[first] == nil)
+    }
+
+    @Test("deleting leaves neither domain nor address nor disk, and says so only then")
+    func delete() {
+        var host = Self.running()
+        host.send(.assigned(.delta(changed: [wanted(.deleted, generation: 2)], removed: [])))
+        while !host.pending.isEmpty {
+            if host.statuses[first]?.state == .deleted {
+                #expect(host.domains.isEmpty && host.disks.isEmpty && host.reserved.isEmpty)
+            }
+            host.carryOutFirst()
+        }
+        #expect(host.statuses[first]?.state == .deleted)
+        #expect(host.domains.isEmpty && host.disks.isEmpty && host.reserved.isEmpty)
+        host.send(.assigned(.delta(changed: [], removed: [first])))
+        host.run()
+        #expect(host.reconciler.records.isEmpty)
+    }
+
+    @Test("an instance that was never here is deleted by looking, not by believing")
+    func deleteUnknown() {
+        let host = Self.ready([wanted(.deleted)])
+        #expect(host.done == [.releaseAddress(first), .removeDisk(first)])
+        #expect(host.statuses[first]?.state == .deleted)
+    }
+
+    @Test("a newer power cycle reboots the guest once", arguments: [true, false])
+    func reboot(obeys: Bool) {
+        var host = Self.running()
+        host.guestsObey = obeys
+        host.send(.assigned(.delta(changed: [wanted(generation: 2, cycle: 2)], removed: [])))
+        host.run()
+        if !obeys {
+            #expect(host.statuses[first]?.code == "rebooting")
+            for _ in 0..<10 {
+                host.pass(.seconds(10))
+                host.run()
+            }
+        }
+        #expect(host.domains[first]?.powerCycle == PowerCycle(2))
+        #expect(host.starts == 2)
+        #expect(host.statuses[first]?.state == .starting)
+        host.answer(first)
+        host.run()
+        #expect(host.statuses[first]?.powerCycle == PowerCycle(2))
+        #expect(host.statuses[first]?.state == .running)
+    }
+
+    @Test("an answer of the guest before its reboot does not make the new one ready")
+    func staleAnswer() {
+        var host = Self.ready([wanted()])
+        host.send(.assigned(.delta(changed: [wanted(generation: 2, cycle: 2)], removed: [])))
+        host.run()
+        host.send(.answered(first, PowerCycle(1)))
+        host.run()
+        #expect(host.statuses[first]?.state == .starting)
+    }
+
+    @Test("a boot that takes too long is reported, and taken back when the guest answers after all")
+    func bootTimeout() {
+        var host = Self.ready([wanted()])
+        host.pass(.seconds(179))
+        host.run()
+        #expect(host.statuses[first]?.state == .starting)
+        host.pass(.seconds(1))
+        host.run()
+        #expect(host.statuses[first]?.state == .failed)
+        #expect(host.statuses[first]?.code == "boot_timeout")
+        #expect(host.domains[first]?.isRunning == true)
+        #expect(host.probing == [first])
+        host.answer(first)
+        host.run()
+        #expect(host.statuses[first]?.state == .running)
+    }
+
+    @Test("a guest that shuts itself down stays down until something else is wanted")
+    func guestShutdown() {
+        var host = Self.running()
+        host.stop(first, .guestShutdown)
+        host.run()
+        #expect(host.statuses[first]?.state == .stopped)
+        #expect(host.statuses[first]?.code == "guest_shutdown")
+        host.pass(.seconds(600))
+        host.run()
+        #expect(host.starts == 1)
+        host.send(.assigned(.delta(changed: [wanted(.stopped, generation: 2)], removed: [])))
+        host.run()
+        #expect(host.domains[first] == nil)
+        host.send(.assigned(.delta(changed: [wanted(.running, generation: 3, cycle: 2)], removed: [])))
+        host.run()
+        #expect(host.starts == 2)
+    }
+
+    @Test("a crashed guest is started again at growing intervals, and called a crash loop after five")
+    func crashLoop() {
+        var host = Self.running()
+        for crash in 1...6 {
+            host.stop(first, .crashed)
+            host.run()
+            #expect(host.domains[first]?.isRunning != true)
+            #expect(host.statuses[first]?.code == (crash < 5 ? "crashed" : "crash_loop"))
+            var waits = 0
+            while host.domains[first]?.isRunning != true, waits < 600 {
+                host.pass(.milliseconds(500))
+                host.run()
+                waits += 1
+            }
+            #expect(host.domains[first]?.isRunning == true)
+        }
+        #expect(host.statuses[first]?.state == .failed)
+        host.pass(.seconds(100))
+        host.answer(first)
+        host.run()
+        #expect(host.statuses[first]?.state == .running)
+        host.pass(.seconds(300))
+        host.stop(first, .crashed)
+        host.run()
+        #expect(host.statuses[first]?.code == "crashed")
+    }
+
+    @Test("a failed start is tried again after a while, and reported as failed when it keeps failing")
+    func failingStart() {
+        var host = Host()
+        host.failing = { action in
+            if case .start = action { ActionFailure(code: "no_memory", sentence: "not enough memory") } else { nil }
+        }
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        #expect(host.statuses[first]?.state == .preparing)
+        #expect(host.statuses[first]?.code == "no_memory")
+        for _ in 0..<120 {
+            host.pass(.seconds(1))
+            host.run()
+        }
+        #expect(host.statuses[first]?.state == .failed)
+        #expect(host.statuses[first]?.failureIsFinal == false)
+        host.failing = { _ in nil }
+        host.pass(.seconds(60))
+        host.run()
+        #expect(host.statuses[first]?.state == .starting)
+    }
+
+    @Test("a change of mind does not wait for a back-off")
+    func changeOfMind() {
+        var host = Host()
+        host.failing = { if case .createDisk = $0 { ActionFailure(code: "full", sentence: "full") } else { nil } }
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        host.send(.assigned(.delta(changed: [wanted(.deleted, generation: 2)], removed: [])))
+        host.run()
+        #expect(host.statuses[first]?.state == .deleted)
+    }
+}

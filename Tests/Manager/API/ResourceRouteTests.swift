@@ -1,0 +1,449 @@
+import Foundation
+import HTTPTypes
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+import Synchronization
+import Testing
+
+@testable import ManagerAPI
+
+@Suite("Users and keys over HTTP")
+struct UserRouteTests {
+    @Test("a superuser creates, changes and deletes a user")
+    func life() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            let made = try await client.post(
+                "/v1/users", ["name": "eve", "password": "a good password", "email": "eve@site.example"], as: "root")
+            #expect(made.status == 201, "\(made.text)")
+            #expect(made.json["role"] == "user")
+            let location = try #require(made.header("Location"))
+            #expect(try await client.get(location, as: "root").json == made.json)
+            let taken = try await client.post("/v1/users", ["name": "eve", "password": "a good password"], as: "root")
+            #expect(taken.status == 409 && taken.code == "name_taken")
+            let short = try await client.post("/v1/users", ["name": "eva", "password": "short"], as: "root")
+            #expect(short.status == 400)
+            #expect(short.json["errors"]?.array?.first?["pointer"] == "/password")
+            let changed = try await client.patch(
+                "/v1/users/eve", ["role": "superuser", "enabled": false, "email": nil], as: "root")
+            #expect(changed.json["role"] == "superuser")
+            #expect(changed.json["enabled"] == false)
+            #expect(changed.json["email"] == .null)
+            #expect(try await client.delete("/v1/users/eve", as: "root").status == 204)
+            #expect(try await client.get("/v1/users/eve", as: "root").status == 404)
+        }
+    }
+
+    @Test("a user changes their own password with the current one, and only what is theirs")
+    func own() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            let missing = try await client.patch("/v1/users/me", ["password": "another password"], as: "ann")
+            #expect(missing.status == 405, "'me' is a word only for GET")
+            let reserved = try await client.post(
+                "/v1/users", ["name": "me", "password": "a good password"], as: "root")
+            #expect(reserved.status == 400)
+            let without = try await client.patch("/v1/users/ann", ["password": "another password"], as: "ann")
+            #expect(without.status == 400)
+            let wrong = try await client.patch(
+                "/v1/users/ann", ["password": "another password", "current_password": "wrong"], as: "ann")
+            #expect(wrong.status == 403)
+            #expect(try await client.patch("/v1/users/ann", ["role": "superuser"], as: "ann").status == 403)
+            #expect(try await client.patch("/v1/users/ann", ["enabled": true], as: "ann").status == 403)
+            #expect(try await client.patch("/v1/users/bob", ["email": "x@y.example"], as: "ann").status == 404)
+            let email = try await client.patch("/v1/users/ann", ["email": "ann@site.example"], as: "ann")
+            #expect(email.json["email"] == "ann@site.example")
+            let right = try await client.patch(
+                "/v1/users/ann", ["password": "another password", "current_password": .string(TestSite.password)],
+                as: "ann")
+            #expect(right.status == 200, "\(right.text)")
+            // The old token fell with the old password.
+            #expect(try await client.get("/v1/users/me", as: "ann").status == 401)
+        }
+    }
+
+    @Test("the last superuser stays")
+    func last() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            #expect(try await client.delete("/v1/users/root", as: "root").status == 409)
+            #expect(try await client.patch("/v1/users/root", ["role": "user"], as: "root").status == 409)
+            #expect(try await client.patch("/v1/users/root", ["enabled": false], as: "root").status == 409)
+            #expect(try await client.patch("/v1/users/ann", ["role": "superuser"], as: "root").status == 200)
+            #expect(try await client.patch("/v1/users/root", ["role": "user"], as: "root").status == 200)
+            #expect(try await client.get("/v1/nodes", as: "root").status == 403, "a changed role counts at once")
+        }
+    }
+
+    @Test("keys are checked, named once, and not taken from others")
+    func keys() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            let body: JSONValue = ["name": "laptop", "public_key": .string(Fixtures.ed25519)]
+            let made = try await client.post("/v1/keypairs", body, as: "ann")
+            #expect(made.status == 201, "\(made.text)")
+            #expect(made.json["fingerprint"] == "SHA256:velOmTKZl+5wXvrV1LoiOpywlUkysWhKdrU+tSg96UM")
+            #expect(try await client.post("/v1/keypairs", body, as: "ann").code == "name_taken")
+            #expect(try await client.post("/v1/keypairs", body, as: "bob").status == 201)
+            let bad = try await client.post(
+                "/v1/keypairs", ["name": "x", "public_key": "-----BEGIN OPENSSH PRIVATE KEY-----"], as: "ann")
+            #expect(bad.status == 400)
+            #expect(bad.json["detail"]?.string?.contains("private key") == true)
+            #expect(try await client.get("/v1/keypairs/laptop", as: "root").code == "ambiguous_name")
+            let id = try #require(made.json["id"]?.string)
+            #expect(try await client.delete("/v1/keypairs/\(id)", as: "bob").status == 404)
+            #expect(try await client.delete("/v1/keypairs/laptop", as: "ann").status == 204)
+            #expect(try await client.get("/v1/keypairs/\(id)", as: "ann").status == 404)
+        }
+    }
+}
+
+@Suite("Instances, images and nodes over HTTP")
+struct ResourceRouteTests {
+    private static let creation: JSONValue = ["name": "db", "flavor": "small", "image": "debian"]
+
+    @Test("an instance is created, shown, stopped, changed and deleted")
+    func instance() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let made = try await client.post("/v1/instances", Self.creation, as: "bob")
+            #expect(made.status == 202, "\(made.text)")
+            #expect(SchemaCheck.faults(of: made.json, in: .object(InstanceResource.schema)) == [])
+            #expect(made.json["status"] == "QUEUED")
+            #expect(made.json["owner"] == "bob")
+            let operation = try #require(made.header("Operation-Location"))
+            #expect(operation == "/v1/operations/\(made.json["operation_id"]?.string ?? "")")
+            #expect(try await client.get(operation, as: "bob").json["kind"] == "instance.create")
+            #expect(try await client.get(operation, as: "ann").status == 404)
+
+            let conflict = try await client.send(.post, "/v1/instances/db/stop", as: "bob")
+            #expect(conflict.status == 409 && conflict.code == "conflict")
+            #expect(conflict.json["operation_id"] == made.json["operation_id"])
+            let forced = try await client.post("/v1/instances/db/stop", ["force": true], as: "bob")
+            #expect(forced.status == 202, "\(forced.text)")
+            #expect(forced.json["desired_state"] == "stopped")
+
+            let renamed = try await client.patch(
+                "/v1/instances/db", ["name": "db2", "metadata": ["k": "v"]], as: "bob")
+            #expect(renamed.json["name"] == "db2")
+            #expect(renamed.json["metadata"] == ["k": "v"])
+            let gone = try await client.delete("/v1/instances/db2", as: "bob")
+            #expect(gone.status == 202)
+            #expect(gone.json["status"] == "DELETING")
+            #expect(try await client.delete("/v1/instances/db2", as: "bob").status == 409)
+            #expect(try await client.send(.post, "/v1/instances/db2/console", as: "bob").status == 501)
+        }
+    }
+
+    @Test("several instances are created together or not at all")
+    func several() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let three = try await client.post(
+                "/v1/instances", ["name": "w", "flavor": "small", "image": "debian", "count": 3], as: "bob")
+            #expect(three.status == 202, "\(three.text)")
+            #expect(three.json["items"]?.array?.compactMap { $0["name"]?.string } == ["w-1", "w-2", "w-3"])
+            let many = try await client.post(
+                "/v1/instances", ["name": "x", "flavor": "small", "image": "debian", "count": 1000], as: "bob")
+            #expect(many.status == 409 && many.code == "no_capacity", "\(many.text)")
+            #expect(many.json["removed_by"]?.members?.isEmpty == false)
+            let left = try await client.get("/v1/instances", as: "bob")
+            #expect(left.json["items"]?.array?.count == 3)
+        }
+    }
+
+    @Test("what does not fit together is refused with its code")
+    func misfits() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        let cases: [(JSONValue, Int, String)] = [
+            (["name": "a", "flavor": "none", "image": "debian"], 404, "not_found"),
+            (["name": "a", "flavor": "small", "image": "secret-image"], 404, "not_found"),
+            (["name": "a", "flavor": "small", "image": "debian", "key_name": "laptop"], 404, "not_found"),
+            (["name": "a", "flavor": "small", "image": "debian", "node": "cn1"], 403, "forbidden"),
+            (["name": "a", "flavor": "small", "image": "debian", "user_data": "not base64!"], 400, "invalid_request"),
+            (["name": "a", "flavor": "small", "image": "debian", "host_name": "UPPER"], 400, "invalid_request"),
+            (["name": "a", "flavor": "small", "image": "debian", "host_name": "-x"], 400, "invalid_request"),
+        ]
+        try await site.test { client async throws in
+            for (body, status, code) in cases {
+                let reply = try await client.post("/v1/instances", body, as: "bob")
+                #expect(reply.status == status && reply.code == code, "\(reply.text)")
+            }
+        }
+    }
+
+    @Test("a repeated request with the same key is done once")
+    func idempotency() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let key = ["Idempotency-Key": "order-1"]
+            let first = try await client.post("/v1/instances", Self.creation, as: "bob", headers: key)
+            let second = try await client.post("/v1/instances", Self.creation, as: "bob", headers: key)
+            #expect(first.status == 202)
+            #expect(second.status == 202)
+            #expect(first.bytes == second.bytes)
+            #expect(first.header("Idempotent-Replay") == nil)
+            #expect(second.header("Idempotent-Replay") == "true")
+            #expect(second.header("Operation-Location") == first.header("Operation-Location"))
+            let other = try await client.post(
+                "/v1/instances", ["name": "other", "flavor": "small", "image": "debian"], as: "bob", headers: key)
+            #expect(other.status == 422 && other.code == "idempotency_key_reused")
+            // Keys are each user's own.
+            #expect(
+                try await client.post("/v1/instances", Self.creation, as: "ann", headers: key).header(
+                    "Idempotent-Replay") == nil)
+            // What was refused is not kept: the cause may be gone the next time.
+            let refused = ["Idempotency-Key": "order-2"]
+            let bad: JSONValue = ["name": "a", "flavor": "none", "image": "debian"]
+            for _ in 0..<2 {
+                let reply = try await client.post("/v1/instances", bad, as: "bob", headers: refused)
+                #expect(reply.status == 404 && reply.header("Idempotent-Replay") == nil)
+            }
+            for bad in ["a b", "é", String(repeating: "x", count: 256)] {
+                let reply = try await client.post(
+                    "/v1/instances", Self.creation, as: "bob", headers: ["Idempotency-Key": bad])
+                #expect(reply.status == 400, "\(bad)")
+            }
+        }
+    }
+
+    @Test("many at once with one key: one instance")
+    func idempotencyRace() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let replies = try await withThrowingTaskGroup(of: Reply.self) { group in
+                for _ in 0..<16 {
+                    group.addTask {
+                        try await client.post(
+                            "/v1/instances", Self.creation, as: "bob", headers: ["Idempotency-Key": "k"])
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(Set(replies.map(\.text)).count == 1)
+            #expect(replies.filter { $0.header("Idempotent-Replay") == nil }.count == 1)
+            #expect(try await client.get("/v1/instances", as: "bob").json["items"]?.array?.count == 1)
+        }
+    }
+
+    @Test("a change of what has changed meanwhile is refused")
+    func conditional() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let path = "/v1/instances/\(fixtures.instance.id)"
+        try await site.test { client async throws in
+            let tag = try #require(try await client.get(path, as: "ann").header("ETag"))
+            #expect(try await client.get(path, as: "ann", headers: ["If-None-Match": tag]).status == 304)
+            let first = try await client.patch(path, ["name": "new"], as: "ann", headers: ["If-Match": tag])
+            #expect(first.status == 200)
+            let stale = try await client.patch(path, ["name": "newer"], as: "ann", headers: ["If-Match": tag])
+            #expect(stale.status == 412 && stale.code == "precondition_failed")
+            #expect(try await client.delete(path, as: "ann", headers: ["If-Match": "W/\(tag)"]).status == 412)
+            #expect(try await client.get(path, as: "ann").json["name"] == "new")
+            let fresh = try #require(first.header("ETag"))
+            #expect(try await client.delete(path, as: "ann", headers: ["If-Match": "\"x\", \(fresh)"]).status == 202)
+        }
+    }
+
+    @Test("pages hold everything once")
+    func pages() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            for index in 0..<7 {
+                let body: JSONValue = ["name": .string("f\(index)"), "vcpus": 1, "ram_mib": 512, "disk_gib": 1]
+                #expect(try await client.post("/v1/flavors", body, as: "root").status == 201)
+            }
+            var seen: [String] = []
+            var path: String? = "/v1/flavors?limit=3"
+            while let next = path {
+                let page = try await client.get(next, as: "bob")
+                #expect(page.status == 200)
+                seen += page.json["items"]?.array?.compactMap { $0["id"]?.string } ?? []
+                path = page.json["next"]?.string.map { "/v1/flavors?limit=3&after=\($0)" }
+            }
+            #expect(seen.count == 8)
+            #expect(Set(seen).count == 8)
+            let cursor = try #require(try await client.get("/v1/flavors?limit=1", as: "bob").json["next"]?.string)
+            #expect(try await client.get("/v1/images?after=\(cursor)", as: "bob").status == 400)
+        }
+    }
+
+    @Test("an image takes its file as a stream, and once")
+    func upload() async throws {
+        let site = try await TestSite()
+        let octets = "application/octet-stream"
+        try await site.test { client async throws in
+            let made = try await client.post("/v1/images", ["name": "mine", "format": "qcow2"], as: "ann")
+            #expect(made.status == 201, "\(made.text)")
+            #expect(made.json["visibility"] == "private")
+            #expect(made.json["status"] == "queued")
+            #expect(
+                try await client.post("/v1/images", ["name": "x", "visibility": "public"], as: "ann").status == 403)
+            #expect(try await client.post("/v1/images", ["name": "x"], as: "root").json["visibility"] == "public")
+            let file = (0..<100_000).map { UInt8(truncatingIfNeeded: $0) }
+            #expect(try await client.send(.put, "/v1/images/mine/file", as: "ann", body: file).status == 415)
+            #expect(
+                try await client.send(.put, "/v1/images/mine/file", as: "bob", body: file, type: octets).status == 404)
+            #expect(try await client.send(.put, "/v1/images/x/file", as: "ann", body: file, type: octets).status == 403)
+            let sent = try await client.send(.put, "/v1/images/mine/file", as: "ann", body: file, type: octets)
+            #expect(sent.status == 202, "\(sent.text)")
+            #expect(sent.header("Operation-Location") != nil)
+            let id = try #require(made.json["id"]?.string.flatMap { ImageID($0) })
+            site.uploads.state.withLock { state in
+                #expect(state.bytes[id] == file)
+                #expect(state.finished == [id])
+            }
+            #expect(
+                try await client.send(.put, "/v1/images/mine/file", as: "ann", body: file, type: octets).status == 409)
+        }
+    }
+
+    @Test("a rejected or empty file leaves the image in error with the reason")
+    func rejected() async throws {
+        let site = try await TestSite()
+        let octets = "application/octet-stream"
+        try await site.test { client async throws in
+            for name in ["bad", "empty"] { _ = try await client.post("/v1/images", ["name": .string(name)], as: "ann") }
+            site.uploads.state.withLock {
+                $0.refusal = Refusal(.imageRejected, "the image names a backing file", detailCode: "image_backing_file")
+            }
+            let bad = try await client.send(.put, "/v1/images/bad/file", as: "ann", body: [1], type: octets)
+            #expect(bad.status == 422 && bad.code == "image_backing_file", "\(bad.text)")
+            let shown = try await client.get("/v1/images/bad", as: "ann")
+            #expect(shown.json["status"] == "error")
+            #expect(shown.json["status_reason"] == "The image names a backing file.")
+            let operation = try #require(shown.json["operation_id"]?.string)
+            let failed = try await client.get("/v1/operations/\(operation)", as: "ann")
+            #expect(failed.json["error"]?["code"] == "image_backing_file")
+            #expect(
+                try await client.send(.put, "/v1/images/empty/file", as: "ann", body: [], type: octets).status == 400)
+            #expect(site.uploads.state.withLock { $0.cancelled.count } == 1)
+        }
+    }
+
+    @Test("disabling nodes shows a plan first, then does it")
+    func nodes() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let plan = try await client.post("/v1/nodes/disable", ["nodes": ["cn1", "cn9"]], as: "root")
+            #expect(plan.status == 200)
+            #expect(SchemaCheck.faults(of: plan.json, in: .object(NodeRoutes.plans)) == [])
+            #expect(plan.json["items"]?.array?.map { $0["ok"] } == [true, false])
+            #expect(try await client.get("/v1/nodes/cn1", as: "root").json["enabled"] == true)
+            let real = try await client.post("/v1/nodes/disable", ["nodes": ["cn1"], "dry_run": false], as: "root")
+            #expect(real.status == 202, "\(real.text)")
+            #expect(SchemaCheck.faults(of: real.json, in: .object(OperationResource.schema)) == [])
+            #expect(try await client.get("/v1/nodes/cn1", as: "root").json["enabled"] == false)
+            #expect(try await client.delete("/v1/nodes/cn1", as: "root").code == "in_use")
+            let enabled = try await client.post("/v1/nodes/enable", ["nodes": ["cn1"]], as: "root")
+            #expect(SchemaCheck.faults(of: enabled.json, in: .object(NodeRoutes.actions)) == [])
+            #expect(try await client.post("/v1/nodes/enable", ["nodes": []], as: "root").status == 400)
+            let changed = try await client.patch(
+                "/v1/nodes/cn1", ["cpu_allocation_ratio": .number(2.5), "location": "rack 7"], as: "root")
+            #expect(changed.json["cpu_allocation_ratio"] == .number(2.5))
+            let token = try await client.post("/v1/nodes/tokens", ["ttl_seconds": 60, "node_name": "cn2"], as: "root")
+            #expect(token.status == 201)
+            #expect(SchemaCheck.faults(of: token.json, in: .object(NodeRoutes.token)) == [])
+            #expect(token.json["ca_fingerprint"]?.string?.hasPrefix("sha256:") == true)
+        }
+    }
+
+    @Test("readiness is told with its reasons; metrics by route; every answer has a request ID")
+    func site() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            #expect(try await client.get("/healthz").json == ["status": "ok"])
+            #expect(try await client.get("/readyz").status == 200)
+            site.readiness.reasons = ["the store is closed"]
+            let not = try await client.get("/readyz")
+            #expect(not.status == 503)
+            #expect(not.json["reasons"] == ["the store is closed"])
+            _ = try await client.get("/v1/users/ann", as: "ann", headers: ["X-Request-ID": "trace-0001"])
+            let metrics = try await client.get("/metrics")
+            #expect(
+                metrics.text.contains(
+                    "roost_api_requests_total{method=\"GET\",route=\"/v1/users/{ref}\",status=\"200\"} 1"))
+            let own = try await client.get("/healthz", headers: ["X-Request-ID": "trace-0002"])
+            #expect(own.header("X-Request-ID") == "trace-0002")
+            let forged = try await client.get("/healthz", headers: ["X-Request-ID": "a b=\"c\""])
+            #expect(forged.header("X-Request-ID")?.count == 32)
+        }
+        #expect(
+            site.lines.all.contains {
+                $0.contains("trace-0001") && $0.contains("/v1/users/{ref}") && $0.contains("ann")
+            })
+    }
+
+    @Test("usage: days are checked, a user sees their own")
+    func usage() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let ann = site.users["ann"]!
+        let today = SystemTime().timestamp.day
+        try await site.store.write { transaction in
+            var amounts = UsageAmounts()
+            amounts.serverMilliseconds = 1_800_000
+            try transaction.usage.add(
+                amounts, hour: today.daysSince1970 * 24, instance: fixtures.instance.id, owner: ann.id,
+                account: "default",
+                flavor: fixtures.flavor.id)
+        }
+        try await site.test { client async throws in
+            for grouping in ["day", "instance", "user"] {
+                let reply = try await client.get("/v1/usage?group_by=\(grouping)", as: "ann")
+                #expect(SchemaCheck.faults(of: reply.json, in: .object(UsageResource.schema)) == [], "\(reply.text)")
+                #expect(reply.json["totals"]?["server_hours"]?.number == 0.5)
+                #expect(reply.json["items"]?.array?.count == 1)
+            }
+            #expect(try await client.get("/v1/usage", as: "bob").json["items"] == [])
+            #expect(try await client.get("/v1/usage?user=ann", as: "bob").status == 404)
+            #expect(try await client.get("/v1/usage?user=ann", as: "root").json["items"]?.array?.count == 1)
+            for query in [
+                "from=2026-02-30", "from=2026-01-02&to=2026-01-01", "from=0001-01-01&to=2026-01-01", "from=x",
+            ] {
+                #expect(try await client.get("/v1/usage?\(query)", as: "ann").status == 400, "\(query)")
+            }
+        }
+    }
+
+    @Test("an error inside tells only a reference, which stands in the log")
+    func inside() async throws {
+        let site = try await TestSite()
+        site.store.close()
+        try await site.test { client async throws in
+            let reply = try await client.get("/v1/flavors", as: "ann")
+            #expect(reply.status == 503)
+            #expect(reply.code == "storage_unavailable")
+        }
+    }
+
+    @Test("waiting for an operation ends when it ends, or when the time is up")
+    func wait() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let path = "/v1/operations/\(fixtures.operation.id)"
+        try await site.test { client async throws in
+            let running = try await client.get(path + "?wait=1", as: "ann")
+            #expect(running.json["status"] == "running")
+            let start = SystemTime().uptime
+            async let waited = client.get(path + "?wait=60", as: "ann")
+            while site.services.signals.count == 0 { await Task.yield() }
+            try await site.store.write { transaction in
+                var operation = fixtures.operation
+                operation.status = .succeeded
+                try transaction.operations.update(operation)
+            }
+            #expect(try await waited.json["status"] == "succeeded")
+            #expect(SystemTime().uptime - start < .seconds(30), "it answers when the operation ends, not when the time is up")
+            #expect(site.services.signals.count == 0)
+        }
+    }
+}
