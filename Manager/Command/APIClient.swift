@@ -1,246 +1,261 @@
-import ArgumentParser
 import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
-import NIOPosix
 import NIOSSL
 
-/// Options of every command that talks to a site.
-struct SiteOptions: ParsableArguments {
-    @Option(name: .shortAndLong, help: "How answers are printed.")
-    var output: OutputFormat = .table
-
-    @Option(name: .long, help: "The profile that 'roost login' has kept (environment: ROOST_PROFILE).")
-    var profile: String?
-
-    /// Runs `body` with a client of the chosen site.
-    func withClient<Result: Sendable>(_ body: (APIClient) async throws -> Result) async throws -> Result {
-        let client = try APIClient(profileName: profileName)
-        do {
-            let result = try await body(client)
-            try await client.close()
-            return result
-        } catch {
-            try? await client.close()
-            throw error
-        }
-    }
-
-    var profileName: String { profile ?? ProcessInfo.processInfo.environment["ROOST_PROFILE"] ?? "default" }
-}
-
 /// A thin client of the API: paths and JSON in, JSON or a failure out.
-final class APIClient {
-    private let http: HTTPClient
-    private let endpoint: String
-    private let profileName: String
-    private var token: String?
-    private var refreshToken: String?
+final class APIClient: Sendable {
+    /// Waits before the second attempt and those after it.
+    static let pauses: [Duration] = [.milliseconds(250), .milliseconds(500), .seconds(1), .seconds(2)]
+    /// Longer than the manager holds a waiting request.
+    private static let patience = TimeAmount.seconds(120)
+    private static let maximumAnswer = 64 << 20
 
-    init(profileName: String, environment: [String: String] = ProcessInfo.processInfo.environment) throws {
-        let profile = ProfileFile(environment: environment).read()[profileName]
-        self.profileName = profileName
-        endpoint = (environment["ROOST_ENDPOINT"] ?? profile?.endpoint ?? "https://localhost:7400")
-            .trimmingCharacters(in: CharacterSet(charactersIn: "/"))
-        token = environment["ROOST_TOKEN"] ?? profile?.accessToken
-        refreshToken = environment["ROOST_TOKEN"] == nil ? profile?.refreshToken : nil
+    let endpoint: String
+    private let authorityPath: String?
+    private let http: HTTPClient
+    private let tokens: Tokens
+    private let pauses: [Duration]
+
+    init(_ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses) throws(Failure) {
+        endpoint = site.endpoint
+        authorityPath = site.authorityPath
+        tokens = Tokens(site, file: file)
+        self.pauses = pauses
         var tls = TLSConfiguration.makeClientConfiguration()
-        if let path = environment["ROOST_CACERT"] ?? profile?.authorityPath {
-            guard let roots = try? NIOSSLCertificate.fromPEMFile(path) else {
-                throw Failure("cannot read the CA certificate '\(path)' (ROOST_CACERT)")
+        if let path = site.authorityPath {
+            guard let roots = try? NIOSSLCertificate.fromPEMFile(path), !roots.isEmpty else {
+                throw Failure("cannot read a CA certificate from '\(path)' (ROOST_CACERT, or 'roost login')")
             }
             tls.trustRoots = .certificates(roots)
         }
         var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
         configuration.timeout.connect = .seconds(10)
         configuration.redirectConfiguration = .disallow
+        configuration.httpVersion = .http1Only
+        // The client would hide a refused connection behind its time limit; attempts are counted here.
+        configuration.connectionPool.retryConnectionEstablishment = false
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 
-    func close() async throws { try await http.shutdown() }
-
-    var address: String { endpoint }
-
-    // MARK: Requests
-
-    func get(_ path: String, _ query: [String: String?] = [:]) async throws -> JSON {
-        try await send(.GET, path, query: query, body: nil)
-    }
-
-    /// All pages of a list, as one.
-    func list(_ path: String, _ query: [String: String?] = [:]) async throws -> JSON {
-        var items: [JSON] = []
-        var query = query
-        while true {
-            let page = try await get(path, query)
-            items += page["items"].items
-            guard let next = page["next"].text else { return .object(["items": .array(items), "next": .null]) }
-            query["after"] = next
+    /// Runs `body` with a client that is closed afterwards, whatever happens.
+    static func with<Result>(
+        _ site: Site, file: ProfileFile, _ body: (APIClient) async throws -> Result
+    ) async throws -> Result {
+        let client = try APIClient(site, file: file)
+        do {
+            let result = try await body(client)
+            try? await client.http.shutdown()
+            return result
+        } catch {
+            try? await client.http.shutdown()
+            throw error
         }
     }
 
-    func post(_ path: String, _ body: [String: JSON?] = [:]) async throws -> JSON {
-        try await send(.POST, path, body: body)
+    // MARK: Requests
+
+    func get(_ path: String, _ query: KeyValuePairs<String, String?> = [:]) async throws -> JSON {
+        try await send(.GET, path + Self.query(query)).body
     }
 
-    func patch(_ path: String, _ body: [String: JSON?]) async throws -> JSON {
-        try await send(.PATCH, path, body: body)
+    /// An answer and its entity tag.
+    func getTagged(_ path: String) async throws -> (body: JSON, tag: String?) {
+        let answer = try await send(.GET, path)
+        return (answer.body, answer.tag)
     }
 
-    func delete(_ path: String) async throws -> JSON { try await send(.DELETE, path, body: nil) }
+    /// All pages of a list, as one.
+    func list(
+        _ path: String, _ query: KeyValuePairs<String, String?> = [:], after first: String? = nil
+    ) async throws -> JSON {
+        var items: [JSON] = []
+        var after = first
+        repeat {
+            var page = Self.query(query)
+            page += (page.isEmpty ? "?" : "&") + "limit=1000" + (after.map { "&after=\(Self.escaped($0))" } ?? "")
+            let answer = try await send(.GET, path + page).body
+            items += answer["items"].items
+            let next = answer["next"].text
+            // A cursor that does not move would keep us here for ever.
+            after = next == after ? nil : next
+        } while after != nil
+        return .list(items)
+    }
 
-    /// Streams a file; it is never held in memory.
-    func upload(_ path: String, file: String, progress: @escaping @Sendable (Int64) -> Void) async throws -> JSON {
-        guard let handle = FileHandle(forReadingAtPath: file) else { throw Failure("cannot read '\(file)'", isUsage: true) }
-        let size = Int64(try handle.seekToEnd())
-        try handle.seek(toOffset: 0)
+    func post(_ path: String, _ body: JSON = [:]) async throws -> JSON { try await send(.POST, path, body: body).body }
+
+    func patch(_ path: String, _ body: JSON, ifMatch tag: String? = nil) async throws -> JSON {
+        try await send(.PATCH, path, body: body, ifMatch: tag).body
+    }
+
+    func delete(_ path: String) async throws -> JSON { try await send(.DELETE, path).body }
+
+    /// A form for the token endpoint. Only what surely was not sent is sent again: a refresh token counts once.
+    func form(_ path: String, _ fields: KeyValuePairs<String, String>) async throws -> JSON {
+        var request = HTTPClientRequest(url: endpoint + path)
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/x-www-form-urlencoded")
+        let encoded = fields.map { "\($0.key)=\(Self.escaped($0.value))" }.joined(separator: "&")
+        request.body = .bytes(ByteBuffer(string: encoded))
+        return try await checked(persist(request, onlyUnsent: true)).body
+    }
+
+    /// Streams a body from its source; it is never held in memory.
+    func upload<Bytes: AsyncSequence & Sendable>(_ path: String, _ bytes: Bytes, length: Int64) async throws -> JSON
+    where Bytes.Element == ByteBuffer {
         var request = HTTPClientRequest(url: endpoint + path)
         request.method = .PUT
         request.headers.add(name: "content-type", value: "application/octet-stream")
         authorise(&request)
-        request.body = .stream(FileBytes(handle: handle, progress: progress), length: .known(size))
-        let (status, body) = try await execute(request, limit: .hours(24))
-        guard (200..<300).contains(status) else { throw Failure(status: status, body: body) }
-        return try JSON(bytes: body)
+        request.body = .stream(bytes, length: .known(length))
+        return try await explaining { try await self.checked(self.execute(request, limit: .hours(24))).body }
     }
 
-    /// A form, for the token endpoint.
-    func form(_ path: String, _ fields: [(String, String)]) async throws -> JSON {
-        var request = HTTPClientRequest(url: endpoint + path)
-        request.method = .POST
-        request.headers.add(name: "content-type", value: "application/x-www-form-urlencoded")
-        let text = fields.map { "\($0.0)=\(Self.escaped($0.1))" }.joined(separator: "&")
-        request.body = .bytes(ByteBuffer(string: text))
-        let (status, body) = try await execute(request, limit: .seconds(60))
-        guard status == 200 else { throw Failure(status: status, body: body) }
-        return body.isEmpty ? .null : try JSON(bytes: body)
+    /// The chunks of an answer without an end.
+    func stream(
+        _ path: String, headers: KeyValuePairs<String, String>, _ each: (ByteBuffer) async throws -> Void
+    ) async throws {
+        func attempt() async throws -> Bool {
+            var request = HTTPClientRequest(url: endpoint + path)
+            for (name, value) in headers { request.headers.add(name: name, value: value) }
+            authorise(&request)
+            let response = try await explaining { try await self.http.execute(request, timeout: .hours(24 * 365)) }
+            guard response.status != .unauthorized else { return false }
+            guard response.status == .ok else {
+                let body = try await explaining { try await response.body.collect(upTo: Self.maximumAnswer) }
+                throw Failure(status: Int(response.status.code), body: Array(body.readableBytesView))
+            }
+            var chunks = response.body.makeAsyncIterator()
+            while let chunk = try await explaining({ try await chunks.next() }) { try await each(chunk) }
+            return true
+        }
+        if try await attempt() { return }
+        guard try await renew(), try await attempt() else { throw Failure(status: 401, body: []) }
     }
 
-    static func escaped(_ text: String) -> String {
-        text.addingPercentEncoding(
-            withAllowedCharacters: CharacterSet(charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"))
-            ?? ""
+    // MARK: One request
+
+    private struct Answer {
+        var status: Int
+        var tag: String?
+        var bytes: [UInt8]
     }
 
     private func send(
-        _ method: HTTPMethod, _ path: String, query: [String: String?] = [:], body: [String: JSON?]?
-    ) async throws -> JSON {
-        let pairs = query.compactMap { key, value in value.map { "\(key)=\(Self.escaped($0))" } }.sorted()
-        var request = HTTPClientRequest(url: endpoint + path + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&")))
+        _ method: HTTPMethod, _ path: String, body: JSON? = nil, ifMatch tag: String? = nil
+    ) async throws -> (body: JSON, tag: String?) {
+        var request = HTTPClientRequest(url: endpoint + path)
         request.method = method
-        // The same key at each attempt: an answer that got lost is given again, nothing is done twice.
-        if method == .POST { request.headers.add(name: "idempotency-key", value: UUID().uuidString) }
+        // The same key at each attempt: an answer that got lost is given again, and nothing is done twice.
+        if method == .POST { request.headers.add(name: "idempotency-key", value: UUID().uuidString.lowercased()) }
+        if let tag { request.headers.add(name: "if-match", value: tag) }
         if let body {
             request.headers.add(name: "content-type", value: "application/json")
-            let present = body.compactMapValues { $0 }
-            request.body = .bytes(ByteBuffer(bytes: try JSONEncoder().encode(JSON.object(present))))
+            request.body = .bytes(ByteBuffer(string: JSONWriter.compact(body)))
         }
-        let bare = request
+        let mayRepeat = method == .GET || method == .POST
         authorise(&request)
-        var (status, answer) = try await persist(request)
-        if status == 401, try await refresh() {
-            request = bare
+        var answer = try await persist(request, onlyUnsent: !mayRepeat)
+        if answer.status == 401, try await renew() {
             authorise(&request)
-            (status, answer) = try await persist(request)
+            answer = try await persist(request, onlyUnsent: !mayRepeat)
         }
-        guard (200..<300).contains(status) else {
-            if status == 401 {
-                throw Failure(
-                    lines: Failure(status: status, body: answer).lines + ["  run 'roost login' (or set ROOST_TOKEN)"])
-            }
-            throw Failure(status: status, body: answer)
-        }
-        return answer.isEmpty ? .null : try JSON(bytes: answer)
+        return try checked(answer)
+    }
+
+    private func checked(_ answer: Answer) throws -> (body: JSON, tag: String?) {
+        guard (200..<300).contains(answer.status) else { throw Failure(status: answer.status, body: answer.bytes) }
+        return (answer.bytes.isEmpty ? .null : try JSONReader.read(answer.bytes), answer.tag)
     }
 
     private func authorise(_ request: inout HTTPClientRequest) {
-        if let token { request.headers.replaceOrAdd(name: "authorization", value: "Bearer \(token)") }
+        if let token = tokens.current { request.headers.replaceOrAdd(name: "authorization", value: "Bearer \(token)") }
     }
 
-    /// Repeats what failed to reach the manager, or found it unready, a few times.
-    private func persist(_ request: HTTPClientRequest) async throws -> (Int, [UInt8]) {
-        for wait in [1, 2] {
+    private func renew() async throws -> Bool {
+        try await tokens.renew { refresh in
+            try await form("/oauth/token", ["grant_type": "refresh_token", "refresh_token": refresh])
+        }
+    }
+
+    /// Repeats, a few times, what did not reach the manager or found it unready (503).
+    private func persist(_ request: HTTPClientRequest, onlyUnsent: Bool) async throws -> Answer {
+        for pause in pauses {
             do {
-                let answer = try await execute(request, limit: .seconds(120))
-                if answer.0 != 503 { return answer }
-            } catch let failure as Unreachable where request.method == .GET || request.method == .POST {
-                guard failure.mayRetry else { throw failure.failure }
+                let answer = try await execute(request, limit: Self.patience)
+                if answer.status != 503 { return answer }
+            } catch let failure as ConnectionFailure {
+                guard failure.mayPass, failure.isBeforeRequest || !onlyUnsent else { throw explained(failure) }
             }
-            try await Task.sleep(for: .seconds(wait))
+            try await Task.sleep(for: pause)
         }
-        do {
-            return try await execute(request, limit: .seconds(120))
-        } catch let failure as Unreachable {
-            throw failure.failure
-        }
+        return try await explaining { try await self.execute(request, limit: Self.patience) }
     }
 
-    private struct Unreachable: Error {
-        var failure: Failure
-        var mayRetry: Bool
-    }
-
-    private func execute(_ request: HTTPClientRequest, limit: TimeAmount) async throws -> (Int, [UInt8]) {
+    /// - Throws: ``ConnectionFailure``, or `CancellationError`.
+    private func execute(_ request: HTTPClientRequest, limit: TimeAmount) async throws -> Answer {
         do {
             let response = try await http.execute(request, timeout: limit)
-            let body = try await response.body.collect(upTo: 64 << 20)
-            return (Int(response.status.code), Array(body.readableBytesView))
+            let body = try await response.body.collect(upTo: Self.maximumAnswer)
+            return Answer(
+                status: Int(response.status.code), tag: response.headers.first(name: "etag"),
+                bytes: Array(body.readableBytesView))
+        } catch let failure as Failure {
+            throw failure
         } catch {
-            throw explain(error)
+            // Cancelling shows as one of several errors, depending on how far the request was.
+            try Task.checkCancellation()
+            throw ConnectionFailure(error)
         }
     }
 
-    private func explain(_ error: any Error) -> any Error {
-        switch error {
-        case let error as HTTPClientError where error == .connectTimeout || error == .deadlineExceeded:
-            return Unreachable(failure: Failure("the manager at \(endpoint) did not answer in time"), mayRetry: true)
-        case is NIOSSLError, is NIOSSLExtraError:
-            return Unreachable(
-                failure: Failure(
-                    "the certificate of \(endpoint) is not trusted; set ROOST_CACERT to the site's ca.pem (\(error))"),
-                mayRetry: false)
-        case is NIOConnectionError, is IOError:
-            return Unreachable(
-                failure: Failure("cannot connect to the manager at \(endpoint); check ROOST_ENDPOINT and that it runs"),
-                mayRetry: true)
-        default: return Unreachable(failure: Failure("\(endpoint): \(error)"), mayRetry: false)
+    private func explaining<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do {
+            return try await body()
+        } catch let failure as ConnectionFailure {
+            throw explained(failure)
+        } catch let failure as Failure {
+            throw failure
+        } catch {
+            try Task.checkCancellation()
+            throw explained(ConnectionFailure(error))
         }
     }
 
-    /// Exchanges the refresh token once.
-    private func refresh() async throws -> Bool {
-        guard let refreshToken else { return false }
-        self.refreshToken = nil
-        guard let answer = try? await form("/oauth/token", [("grant_type", "refresh_token"), ("refresh_token", refreshToken)]),
-            let access = answer["access_token"].text
-        else { return false }
-        token = access
-        try ProfileFile().update { profiles in
-            profiles[profileName]?.accessToken = access
-            profiles[profileName]?.refreshToken = answer["refresh_token"].text
+    private func explained(_ failure: ConnectionFailure) -> Failure {
+        failure.explained(endpoint: endpoint, authorityPath: authorityPath)
+    }
+
+    // MARK: Addresses
+
+    private static func query(_ parameters: KeyValuePairs<String, String?>) -> String {
+        let pairs = parameters.compactMap { name, value in value.map { "\(name)=\(escaped($0))" } }
+        return pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&")
+    }
+
+    /// RFC 3986 §2.3: all but the unreserved characters.
+    static func escaped(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                UInt8(ascii: "~"):
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            default: result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
         }
-        return true
+        return result
     }
 }
 
-/// A file in pieces.
-private struct FileBytes: AsyncSequence, Sendable {
-    let handle: FileHandle
-    let progress: @Sendable (Int64) -> Void
-
-    struct Iterator: AsyncIteratorProtocol {
-        let handle: FileHandle
-        let progress: @Sendable (Int64) -> Void
-        var sent: Int64 = 0
-
-        mutating func next() async throws -> ByteBuffer? {
-            guard let data = try handle.read(upToCount: 1 << 20), !data.isEmpty else { return nil }
-            sent += Int64(data.count)
-            progress(sent)
-            return ByteBuffer(bytes: data)
-        }
+/// The path of one resource of a kind, by name or ID.
+func path(_ collection: String, _ reference: String) throws(Failure) -> String {
+    // "." and ".." would be taken for steps in the path.
+    guard !reference.isEmpty, reference != ".", reference != ".." else {
+        throw .usage("'\(reference)' is not a name or an ID")
     }
-
-    func makeAsyncIterator() -> Iterator { Iterator(handle: handle, progress: progress) }
+    return "/v1/\(collection)/\(APIClient.escaped(reference))"
 }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 
 struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -7,126 +6,91 @@ struct ImageCommand: AsyncParsableCommand {
         subcommands: [Create.self, List.self, Show.self, Update.self, Delete.self, Prefill.self])
 
     static let columns = [
-        Column("name"), Column("status"), Column("format"), Column("size_bytes", title: "size"), Column("visibility"),
-        Column("owner"), Column("id"),
+        Column("name"), Column("status", colour: Colour.status), Column("format"), Column.bytes("size_bytes", "SIZE"),
+        Column("visibility"), Column("owner"),
+        Column(
+            "nodes", "HELD BY", .number,
+            shown: { image in
+                String(image["nodes"].items.filter { $0["state"].text == "held" }.count)
+            },
+            value: { image in
+                .array(image["nodes"].items.filter { $0["state"].text == "held" }.map { $0["node"] })
+            }),
+        Column.id,
     ]
 
-    struct Create: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Uploads an image and registers it.")
-        @Argument(help: "The name.") var name: String
-        @Option(name: .long, help: "The file.") var file: String
-        @Option(name: .long, help: "raw, qcow2, vmdk, vhd or iso; by default what the file says of itself.") var format: String?
-        @Option(name: .long, help: "GiB that a flavor's disk must have.") var minDisk: Int?
-        @Option(name: .long, help: "MiB of RAM that a flavor must have.") var minRam: Int?
-        @Option(name: .long, help: "key=value; may be given several times.") var property: [String] = []
-        @Flag(name: .long, help: "Only the owner may use it.") var `private` = false
-        @Flag(name: .long, help: "Do not wait for the conversion.") var noWait = false
-        @OptionGroup var site: SiteOptions
-
-        func run() async throws {
-            guard let size = (try? FileManager.default.attributesOfItem(atPath: file)[.size]) as? NSNumber else {
-                throw Failure("cannot read '\(file)'", isUsage: true)
-            }
-            let total = max(1, size.int64Value)
-            try await site.withClient { client in
-                let image = try await client.post(
-                    "/v1/images",
-                    [
-                        "name": .string(name), "format": format.map { .string($0) }, "size_bytes": .whole(size.int64Value),
-                        "min_disk_gib": minDisk.map { .whole(Int64($0)) }, "min_ram_mib": minRam.map { .whole(Int64($0)) },
-                        "properties": try Properties.object(property), "visibility": .string(`private` ? "private" : "public"),
-                    ])
-                let id = image["id"].text ?? ""
-                let uploaded = try await client.upload("/v1/images/\(id)/file", file: file) { sent in
-                    Output.progress("uploading \(name): \(100 * sent / total) %")
-                }
-                Output.endProgress()
-                if !noWait, let operation = uploaded["operation_id"].text {
-                    try await OperationWait(client: client, seconds: 86_400)(operation)
-                }
-                Output.show(try await client.get("/v1/images/\(id)"), columns: ImageCommand.columns, as: site.output)
-            }
-        }
-    }
-
-    struct List: AsyncParsableCommand {
+    struct List: Listing {
         static let configuration = CommandConfiguration(abstract: "Lists images.")
+        static let collection = "images"
+        static let columns = ImageCommand.columns
         @OptionGroup var site: SiteOptions
-
-        func run() async throws {
-            try await site.withClient { client in
-                Output.show(try await client.list("/v1/images"), columns: ImageCommand.columns, as: site.output)
-            }
-        }
     }
 
-    struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Shows one image and where it is.")
-        @Argument(help: "Name or ID.") var image: String
+    struct Show: Showing {
+        static let configuration = CommandConfiguration(abstract: "Shows one image, and which nodes hold it.")
+        static let collection = "images"
+        @Argument(help: ArgumentHelp("Name or ID.", valueName: "image")) var reference: String
         @OptionGroup var site: SiteOptions
-
-        func run() async throws {
-            try await site.withClient { client in
-                Output.show(try await client.get("/v1/images/\(segment(image))"), as: site.output)
-            }
-        }
     }
 
     struct Update: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Changes an image's name or properties.")
+        static let configuration = CommandConfiguration(abstract: "Changes an image's name, properties or visibility.")
         @Argument(help: "Name or ID.") var image: String
         @Option(name: .long, help: "A new name.") var name: String?
-        @Option(name: .long, help: "key=value; these replace the properties.") var property: [String] = []
+        @Option(name: .long, help: ArgumentHelp("Set a property; may be given several times.", valueName: "key=value"))
+        var property: [String] = []
+        @Option(name: .long, help: ArgumentHelp("Remove a property; may be given several times.", valueName: "key"))
+        var unset: [String] = []
+        @Option(name: .long, help: ArgumentHelp("Disk that a flavor must have.", valueName: "gib")) var minDisk: Int?
+        @Option(name: .long, help: ArgumentHelp("RAM that a flavor must have.", valueName: "mib")) var minRam: Int?
+        @Flag(name: .customLong("private"), help: "Only the owner may use it.") var makesPrivate = false
+        @Flag(name: .customLong("public"), help: "Everybody may use it (superusers).") var makesPublic = false
         @OptionGroup var site: SiteOptions
 
-        func run() async throws {
-            let body: [String: JSON?] = ["name": name.map { .string($0) }, "properties": try Properties.object(property)]
-            try await site.withClient { client in
-                Output.show(try await client.patch("/v1/images/\(segment(image))", body), columns: ImageCommand.columns, as: site.output)
+        func validate() throws {
+            guard !(makesPrivate && makesPublic) else {
+                throw ValidationError("--private and --public exclude each other.")
             }
+        }
+
+        func run() async throws {
+            let changes = try KeyValueOptions.object(property) ?? [:]
+            let visibility: String? = makesPrivate ? "private" : makesPublic ? "public" : nil
+            try await site.withClient { client, printer in
+                let target = try path("images", image)
+                let (present, tag) = try await client.getTagged(target)
+                let properties: JSON? =
+                    property.isEmpty && unset.isEmpty ? nil : Self.merged(present["properties"], changes, unset: unset)
+                // The API replaces the properties as a whole; the tag sees that nobody else's change gets lost.
+                let body = JSON.present([
+                    "name": name.map { .string($0) }, "properties": properties,
+                    "visibility": visibility.map { .string($0) }, "min_disk_gib": minDisk.map { .whole($0) },
+                    "min_ram_mib": minRam.map { .whole($0) },
+                ])
+                printer.list(try await client.patch(target, body, ifMatch: tag), ImageCommand.columns)
+            }
+        }
+
+        static func merged(_ present: JSON, _ changes: JSON, unset: [String]) -> JSON {
+            var result = JSON.object(present.members.filter { !unset.contains($0.key) })
+            for change in changes.members { result = result.setting(change.key, to: change.value) }
+            return result
         }
     }
 
     struct Delete: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Deletes an image that no instance uses.")
-        @Argument(help: "Name or ID.") var image: String
+        static let configuration = CommandConfiguration(abstract: "Deletes images that no instance uses.")
+        @Argument(help: ArgumentHelp("Names or IDs.", valueName: "image")) var images: [String]
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await site.withClient { client in _ = try await client.delete("/v1/images/\(segment(image))") }
-        }
-    }
-
-    struct Prefill: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Caches an image on hosts, each serving the next.",
-            discussion: "Hosts: cn[43-45,47], comma lists, @file; quote brackets against the shell.")
-        @Argument(help: "Name or ID.") var image: String
-        @Argument(help: "The hosts.") var hosts: String
-        @Flag(name: .long, help: "Do not wait.") var noWait = false
-        @OptionGroup var site: SiteOptions
-
-        static let columns = [
-            Column(title: "host") { "\($0["source"].shown) --> \($0["node"].shown)" }, Column("state"),
-            Column(title: "progress") { $0["progress"].shown + " %" }, Column("bytes"), Column("seconds"), Column("reason"),
-        ]
-
-        func run() async throws {
-            let nodes = try HostList.expand(hosts)
-            try await site.withClient { client in
-                var operation = try await client.post(
-                    "/v1/images/\(segment(image))/prefill", ["nodes": .array(nodes.map { .string($0) })])
-                if !noWait, let id = operation["id"].text {
-                    operation = try await OperationWait(client: client, seconds: 86_400)(id, throwing: false)
-                }
-                if site.output == .json {
-                    print(operation.rendered)
-                } else {
-                    Output.show(
-                        .object(["items": operation["result"]["hosts"]]), columns: Self.columns, as: site.output)
-                }
-                if operation["status"].text == "failed" {
-                    throw Failure(operation["error"]["detail"].text?.printable ?? "not all hosts hold the image")
+            try await site.withClient { client, printer in
+                try await attemptEach(images) { image in
+                    let answer = try await client.delete(try path("images", image))
+                    if let operation = answer["operation_id"].text {
+                        try await OperationWait(client, printer, seconds: 600).success(of: operation)
+                    }
+                    printer.note("Deleted \(image.printable).")
                 }
             }
         }

@@ -1,31 +1,68 @@
-import Foundation
-
-/// Waits for operations and shows how they get on.
+/// Waits for operations until a common deadline and shows how they get on.
 struct OperationWait {
-    let client: APIClient
-    var seconds: Int = 3600
+    /// The manager may be restarted meanwhile; longer than this it is not waited for.
+    static let patienceWithoutManager = Duration.seconds(60)
 
-    /// Ends with the operation; a failed one is thrown where `throwing`.
-    @discardableResult
-    func callAsFunction(_ id: String, throwing: Bool = true, show: (JSON) -> Void = Self.line) async throws -> JSON {
-        let end = Date().addingTimeInterval(Double(seconds))
-        defer { Output.endProgress() }
+    let client: APIClient
+    let printer: Printer
+    private let deadline: ContinuousClock.Instant
+    private let seconds: Int
+
+    init(_ client: APIClient, _ printer: Printer, seconds: Int) {
+        self.client = client
+        self.printer = printer
+        self.seconds = seconds
+        deadline = .now + .seconds(seconds)
+    }
+
+    /// The operation as it ended, well or not; a line of progress meanwhile.
+    func end(of id: String) async throws -> JSON {
+        try await end(of: id, each: printer.showsProgress ? 1 : 30) { printer.progress(Self.line($0)) }
+    }
+
+    /// The operation as it ended, well or not. `show` gets it while it runs, each so many seconds: where somebody
+    /// watches, they see each step; elsewhere one request may wait longer.
+    func end(of id: String, each seconds: Int, show: (JSON) -> Void) async throws -> JSON {
+        defer { printer.endProgress() }
+        var unreachableSince: ContinuousClock.Instant?
         while true {
-            let left = Int(end.timeIntervalSinceNow)
-            guard left > 0 else { throw Failure("operation \(id) still runs after \(seconds) s; it goes on without this command") }
-            let operation = try await client.get("/v1/operations/\(id)", ["wait": "\(min(left, Output.showsProgress ? 1 : 30))"])
-            switch operation["status"].text {
-            case "running": show(operation)
-            case "failed" where throwing:
-                throw Failure(operation["error"]["detail"].text?.printable ?? "the operation failed")
-            default: return operation
+            let left = Int((deadline - .now).components.seconds)
+            guard left > 0 else {
+                throw Failure(
+                    "operation \(id) has not ended after \(self.seconds) s; it goes on, see 'roost operation wait \(id)'"
+                )
+            }
+            do {
+                let operation = try await client.get(
+                    "/v1/operations/\(APIClient.escaped(id))", ["wait": "\(min(left, seconds))"])
+                unreachableSince = nil
+                guard operation["status"].text == "running" else { return operation }
+                show(operation)
+            } catch let failure as Failure where failure.kind == .unreachable {
+                let since = unreachableSince ?? .now
+                unreachableSince = since
+                guard .now - since < Self.patienceWithoutManager else { throw failure }
+                printer.progress("waiting for the manager at \(client.endpoint)")
             }
         }
     }
 
-    static func line(_ operation: JSON) {
+    /// The operation once it has succeeded; a failed one is thrown.
+    @discardableResult
+    func success(of id: String) async throws -> JSON {
+        let operation = try await end(of: id)
+        guard operation["status"].text != "failed" else { throw Self.failure(operation) }
+        return operation
+    }
+
+    static func failure(_ operation: JSON) -> Failure {
+        Failure(operation["error"]["detail"].text ?? "operation \(operation["id"].text ?? "?") failed")
+    }
+
+    static func line(_ operation: JSON) -> String {
         let step = operation["steps"].items.last
-        Output.progress(
-            "\(operation["kind"].shown) \(operation["resource"]["name"].shown): \(operation["progress"].shown) % \(step?["detail"].text ?? "")")
+        let detail = step.flatMap { $0["detail"].text.flatMap { $0.isEmpty ? nil : $0 } ?? $0["name"].text } ?? ""
+        let percent = operation["progress"].integer.map { " \(Amount.bar(Double($0) / 100)) \($0) %" } ?? ""
+        return "\(operation["kind"].text ?? "") \(operation["resource"]["name"].text ?? "")\(percent)  \(detail)"
     }
 }

@@ -1,47 +1,85 @@
 import Foundation
 
 /// What `roost login` has kept of one site.
-struct Profile: Codable, Equatable {
+struct Profile: Codable, Equatable, Sendable {
     var endpoint: String
     var authorityPath: String?
-    var accessToken: String
+    var accessToken: String?
     var refreshToken: String?
+
+    enum CodingKeys: String, CodingKey {
+        case endpoint
+        case authorityPath = "ca_certificate"
+        case accessToken = "access_token"
+        case refreshToken = "refresh_token"
+    }
 }
 
-/// The file of profiles, which nobody else may read.
-struct ProfileFile {
+/// The file of profiles, which nobody else may read: it holds tokens.
+struct ProfileFile: Sendable {
     let path: String
-
-    init(environment: [String: String] = ProcessInfo.processInfo.environment) {
-        let folder = environment["XDG_CONFIG_HOME"] ?? (environment["HOME"] ?? "") + "/.config"
-        path = folder + "/roost/config.json"
-    }
 
     init(path: String) { self.path = path }
 
-    func read() -> [String: Profile] {
-        guard let data = FileManager.default.contents(atPath: path) else { return [:] }
-        return (try? JSONDecoder().decode([String: Profile].self, from: data)) ?? [:]
+    init(environment: [String: String] = ProcessInfo.processInfo.environment) {
+        let folder = environment["XDG_CONFIG_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.config"
+        path = folder + "/roost/config.json"
     }
 
-    /// Changes the file under a lock, so that commands that run at once do not undo each other.
-    func update(_ change: (inout [String: Profile]) -> Void) throws {
-        let folder = (path as NSString).deletingLastPathComponent
-        try FileManager.default.createDirectory(
-            atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        let lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard lock >= 0, flock(lock, LOCK_EX) == 0 else { throw Failure("cannot lock \(path)") }
+    private var folder: String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
+
+    func read() throws(Failure) -> [String: Profile] {
+        guard FileManager.default.fileExists(atPath: path) else { return [:] }
+        guard let data = FileManager.default.contents(atPath: path) else { throw Failure("cannot read \(path)") }
+        do {
+            return try JSONDecoder().decode([String: Profile].self, from: data)
+        } catch {
+            throw Failure("\(path) is not what 'roost login' writes; correct it or move it away")
+        }
+    }
+
+    /// Takes turns with commands that run at the same time: a refresh token that is used twice ends the session.
+    func locked<Result>(_ body: (ProfileFile) async throws -> Result) async throws -> Result {
+        try makeFolder()
+        let lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard lock >= 0 else { throw Failure("cannot open \(path).lock: \(Self.reason)") }
         defer { close(lock) }
-        var profiles = read()
-        change(&profiles)
+        var turns = 0
+        // Asked again and again rather than waited for: a thread of the cooperative pool must not be held.
+        while flock(lock, LOCK_EX | LOCK_NB) != 0 {
+            guard errno == EWOULDBLOCK || errno == EINTR, turns < 600 else {
+                throw Failure("cannot lock \(path): \(Self.reason)")
+            }
+            turns += 1
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        return try await body(self)
+    }
+
+    /// Replaces the file as a whole, so that a crash leaves the old or the new. The caller holds the lock.
+    func write(_ profiles: [String: Profile]) throws {
+        try makeFolder()
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         let partial = path + ".partial"
         unlink(partial)
         let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw Failure("cannot write \(path)") }
+        guard descriptor >= 0 else { throw Failure("cannot write \(partial): \(Self.reason)") }
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try handle.write(contentsOf: try encoder.encode(profiles))
-        guard rename(partial, path) == 0 else { throw Failure("cannot write \(path)") }
+        try handle.synchronize()
+        try handle.close()
+        guard rename(partial, path) == 0 else { throw Failure("cannot write \(path): \(Self.reason)") }
     }
+
+    private func makeFolder() throws {
+        do {
+            try FileManager.default.createDirectory(
+                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw Failure("cannot make the folder \(folder)")
+        }
+    }
+
+    private static var reason: String { String(cString: strerror(errno)) }
 }

@@ -8,24 +8,30 @@ struct Roost: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "roost", abstract: "Runs virtual machines on a Roost site.",
         discussion: """
-            The site is found through ROOST_ENDPOINT and ROOST_CACERT, or what 'roost login' has kept. Shell completions: \
-            roost --generate-completion-script bash
+            The site is found through ROOST_ENDPOINT, ROOST_CACERT and ROOST_TOKEN, or through what 'roost login' has \
+            kept under the profile that ROOST_PROFILE or --profile names. The options -o, --no-headers, --quiet, \
+            --no-colors and --profile may stand anywhere.
+
+            Exit status: 0 done, 1 failed, 2 wrong usage.
             """,
         version: "roost \(version)",
         subcommands: [
             LoginCommand.self, LogoutCommand.self, InstanceCommand.self, ImageCommand.self, FlavorCommand.self,
             NodeCommand.self, KeyCommand.self, UserCommand.self, UsageCommand.self, OperationCommand.self,
-            EventCommand.self,
+            EventCommand.self, CompletionCommand.self, VersionCommand.self,
         ])
 
-    /// Exit status: 0 done, 1 failed, 2 wrong usage.
     static func main() async {
-        Foundation.exit(await perform())
+        let arguments = ArgumentOrder.arrange(Array(CommandLine.arguments.dropFirst()), root: Self.self)
+        let work = Task { await perform(arguments) }
+        Interruption.watch { work.cancel() }
+        Foundation.exit(await work.value)
     }
 
-    private static func perform() async -> Int32 {
+    /// Runs the command that the arguments name and says how it ended.
+    static func perform(_ arguments: [String]) async -> Int32 {
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(arguments)
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -33,51 +39,26 @@ struct Roost: AsyncParsableCommand {
             }
             return 0
         } catch let failure as Failure {
-            for line in failure.lines { Output.complain(line) }
-            return failure.isUsage ? 2 : 1
+            for line in failure.lines { Terminal.writeError(line + "\n") }
+            return failure.exitStatus
+        } catch is CancellationError {
+            return Interruption.exitStatus
         } catch {
-            let status = exitCode(for: error)
-            if status == .success {
-                print(fullMessage(for: error))
-                return 0
-            }
-            guard status == .validationFailure else {
-                Output.complain("error: \(error)")
-                return 1
-            }
-            Output.complain(fullMessage(for: error))
-            return 2
+            return report(error)
         }
     }
-}
 
-/// What went wrong, in lines for the person who called.
-struct Failure: Error, Equatable {
-    var lines: [String]
-    var isUsage = false
-
-    init(_ sentence: String, isUsage: Bool = false) {
-        lines = ["error: \(sentence)"]
-        self.isUsage = isUsage
-    }
-
-    init(lines: [String]) { self.lines = lines }
-
-    /// Reads a problem document (RFC 9457), or an OAuth error (RFC 6749 §5.2).
-    init(status: Int, body: [UInt8]) {
-        guard let problem = try? JSON(bytes: body) else {
-            self.init("the manager answered with HTTP status \(status)")
-            return
+    private static func report(_ error: any Error) -> Int32 {
+        let status = exitCode(for: error)
+        if status == .success {
+            Terminal.writeOutput(fullMessage(for: error) + "\n")
+            return 0
         }
-        let sentence =
-            problem["detail"].text ?? problem["error_description"].text ?? problem["title"].text ?? "HTTP status \(status)"
-        var lines = ["error: \(sentence.printable)"]
-        for field in problem["errors"].items {
-            lines.append("  \(field["pointer"].text?.printable ?? ""): \(field["detail"].text?.printable ?? "")")
+        guard status == .validationFailure else {
+            Terminal.writeError("error: \("\(error)".printable)\n")
+            return 1
         }
-        for (filter, hosts) in problem["removed_by"].members where hosts.number != 0 {
-            lines.append("  \(filter.printable) removed \(hosts.shown) nodes")
-        }
-        self.init(lines: lines)
+        Terminal.writeError(fullMessage(for: error) + "\n")
+        return 2
     }
 }
