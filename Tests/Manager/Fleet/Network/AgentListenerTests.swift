@@ -266,7 +266,7 @@ struct AgentListenerTests {
 
     @Test("who does not speak is not waited for")
     func silentPeer() async throws {
-        let times = SessionTimes(handshake: .milliseconds(200), heartbeatInterval: .seconds(60))
+        let times = SessionTimes(handshake: .seconds(2), heartbeatInterval: .seconds(60))
         try await ListenerFixture.run(times: times) { fixture in
             let credential = try fixture.credential(node: fixture.newNode())
             #expect(try await fixture.refusal(credential, []) == .handshakeTimeout)
