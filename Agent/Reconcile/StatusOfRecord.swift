@@ -61,11 +61,8 @@ extension InstanceRecord {
                 .failed, "boot_timeout", "the guest runs but did not answer within \(limit); look at its console")
             status.failureIsFinal = true
         case .none, .waiting:
-            if crashes >= policy.crashesInLoop {
-                tellCrashLoop(in: &status)
-            } else {
-                status.tell(.starting, "booting", "the guest is booting")
-            }
+            status.tell(.starting, "booting", "the guest is booting")
+            if crashes >= policy.crashesInLoop { tellCrashLoop(in: &status) } else { tellFailure(in: &status) }
         }
     }
 

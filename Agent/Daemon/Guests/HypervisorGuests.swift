@@ -20,6 +20,8 @@ protocol GuestAddresses: Sendable {
     /// The network that a guest's card is attached to.
     var network: String { get }
     func learn(_ change: AssignmentChange)
+    /// Makes sure that there is the network that guests are attached to.
+    func prepare() async throws(ActionFailure)
     func reserve(_ assignment: Assignment) async throws(ActionFailure)
     func release(_ instance: InstanceID) async throws(ActionFailure)
 }
@@ -93,6 +95,7 @@ struct HypervisorGuests: GuestHost {
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
             accelerator: await accelerator(), emulator: emulator)
+        try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
 

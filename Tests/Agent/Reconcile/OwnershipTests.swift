@@ -129,7 +129,7 @@ struct OwnershipTests {
         host.send(.surveyed(token, Survey()))
         host.run()
         #expect(host.starts == 1)
-        #expect(host.done.last == .start(wanted()))
+        #expect(host.done.last == .reserveAddress(wanted()))
     }
 
     @Test("a stop event that is out of date does not start a second domain")
