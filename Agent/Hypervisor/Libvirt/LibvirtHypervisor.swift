@@ -35,7 +35,9 @@ public final class LibvirtHypervisor: Hypervisor {
             }
             return HypervisorDescription(
                 cpuModel: Self.processorModel() ?? architecture, architecture: architecture, cpuCount: Int(node.cpus),
-                memoryBytes: Int64(clamping: node.memory) << 10, libvirtVersion: version(library),
+                // libvirt counts hot-plugged memory blocks alone on some machines: the kernel's own figure is never less.
+                memoryBytes: max(
+                    Int64(clamping: node.memory) << 10, Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))), libvirtVersion: version(library),
                 hypervisorVersion: version(emulator))
         }
     }
