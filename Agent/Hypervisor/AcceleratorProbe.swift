@@ -48,7 +48,8 @@ public struct AcceleratorProbe: Sendable {
                 emulator,
                 [
                     // enforce: a KVM that lacks what every processor of its kind has runs a boot sector and hangs kernels.
-                    "-accel", "kvm", "-cpu", "kvm64,enforce", "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none",
+                    "-accel", "kvm", "-cpu", "kvm64,enforce", "-machine", "pc", "-m", "16", "-nodefaults",
+                    "-no-user-config", "-display", "none",
                     "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive",
                     "file=\(disk.path),format=raw,if=ide,readonly=off",
                 ], limit: limit)
@@ -61,7 +62,8 @@ public struct AcceleratorProbe: Sendable {
                     ? "\(device) exists, but a test guest did not finish within \(limit): guests are emulated"
                     : "\(device) exists, but a test guest failed (status \(status.code ?? 0)): guests are emulated")
         } catch {
-            return Finding(accelerator: .tcg, reason: "the test of \(device) could not be made (\(error)): guests are emulated")
+            return Finding(
+                accelerator: .tcg, reason: "the test of \(device) could not be made (\(error)): guests are emulated")
         }
     }
 }

@@ -53,11 +53,12 @@ extension Reconciler {
             let before = record.observation
             record.mustInspect = inFlight.sawStart
             record.hintedCause = nil
-            record.domain = before.map {
-                .present(
-                    DomainObservation(
-                        epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed)))
-            } ?? .absent
+            record.domain =
+                before.map {
+                    .present(
+                        DomainObservation(
+                            epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed)))
+                } ?? .absent
             endRun(&record, &effects)
         case .removeDomain:
             record.mustInspect = inFlight.sawStart

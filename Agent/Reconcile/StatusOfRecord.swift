@@ -2,7 +2,8 @@ import ProtocolModel
 
 extension InstanceRecord {
     /// What the manager is told of the instance; `nil` for what is not assigned, or not known yet.
-    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status? {
+    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status?
+    {
         guard let assignment, domain != .unknown else { return nil }
         var status = Status(
             instance: id, epoch: assignment.epoch, generation: assignment.generation, state: .preparing, at: now,

@@ -92,7 +92,9 @@ final class APIClient {
 
     /// Streams a file; it is never held in memory.
     func upload(_ path: String, file: String, progress: @escaping @Sendable (Int64) -> Void) async throws -> JSON {
-        guard let handle = FileHandle(forReadingAtPath: file) else { throw Failure("cannot read '\(file)'", isUsage: true) }
+        guard let handle = FileHandle(forReadingAtPath: file) else {
+            throw Failure("cannot read '\(file)'", isUsage: true)
+        }
         let size = Int64(try handle.seekToEnd())
         try handle.seek(toOffset: 0)
         var request = HTTPClientRequest(url: endpoint + path)
@@ -119,7 +121,8 @@ final class APIClient {
 
     static func escaped(_ text: String) -> String {
         text.addingPercentEncoding(
-            withAllowedCharacters: CharacterSet(charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"))
+            withAllowedCharacters: CharacterSet(
+                charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"))
             ?? ""
     }
 
@@ -127,7 +130,8 @@ final class APIClient {
         _ method: HTTPMethod, _ path: String, query: [String: String?] = [:], body: [String: JSON?]?
     ) async throws -> JSON {
         let pairs = query.compactMap { key, value in value.map { "\(key)=\(Self.escaped($0))" } }.sorted()
-        var request = HTTPClientRequest(url: endpoint + path + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&")))
+        var request = HTTPClientRequest(
+            url: endpoint + path + (pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&")))
         request.method = method
         // The same key at each attempt: an answer that got lost is given again, nothing is done twice.
         if method == .POST { request.headers.add(name: "idempotency-key", value: UUID().uuidString) }
@@ -212,7 +216,9 @@ final class APIClient {
     private func refresh() async throws -> Bool {
         guard let refreshToken else { return false }
         self.refreshToken = nil
-        guard let answer = try? await form("/oauth/token", [("grant_type", "refresh_token"), ("refresh_token", refreshToken)]),
+        guard
+            let answer = try? await form(
+                "/oauth/token", [("grant_type", "refresh_token"), ("refresh_token", refreshToken)]),
             let access = answer["access_token"].text
         else { return false }
         token = access

@@ -10,7 +10,9 @@ enum HostList {
         for part in try split(text) {
             if part.hasPrefix("@") {
                 let name = String(part.dropFirst())
-                guard let content = try? readFile(name) else { throw Failure("cannot read the host list '\(name)'", isUsage: true) }
+                guard let content = try? readFile(name) else {
+                    throw Failure("cannot read the host list '\(name)'", isUsage: true)
+                }
                 for line in content.split(whereSeparator: \.isNewline) {
                     let host = line.prefix { $0 != "#" }.trimmingCharacters(in: .whitespaces)
                     if !host.isEmpty { hosts += try expandRange(host) }
@@ -18,7 +20,9 @@ enum HostList {
             } else {
                 hosts += try expandRange(part)
             }
-            guard hosts.count <= maximumHosts else { throw Failure("the host list names more than \(maximumHosts) hosts", isUsage: true) }
+            guard hosts.count <= maximumHosts else {
+                throw Failure("the host list names more than \(maximumHosts) hosts", isUsage: true)
+            }
         }
         guard !hosts.isEmpty else { throw Failure("the host list is empty", isUsage: true) }
         var seen: Set<String> = []
@@ -40,7 +44,9 @@ enum HostList {
                 continue
             default: break
             }
-            guard (0...1).contains(depth) else { throw Failure("the brackets of '\(text)' do not match", isUsage: true) }
+            guard (0...1).contains(depth) else {
+                throw Failure("the brackets of '\(text)' do not match", isUsage: true)
+            }
             parts[parts.count - 1].append(character)
         }
         guard depth == 0 else { throw Failure("the brackets of '\(text)' do not match", isUsage: true) }
@@ -49,7 +55,9 @@ enum HostList {
 
     private static func expandRange(_ text: String) throws(Failure) -> [String] {
         guard let open = text.firstIndex(of: "[") else { return [text] }
-        guard let close = text[open...].firstIndex(of: "]") else { throw Failure("'\(text)' lacks a ']'", isUsage: true) }
+        guard let close = text[open...].firstIndex(of: "]") else {
+            throw Failure("'\(text)' lacks a ']'", isUsage: true)
+        }
         let (prefix, suffix) = (text[..<open], String(text[text.index(after: close)...]))
         let ends = try expandRange(suffix)
         var hosts: [String] = []

@@ -15,7 +15,8 @@ struct ImageCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Uploads an image and registers it.")
         @Argument(help: "The name.") var name: String
         @Option(name: .long, help: "The file.") var file: String
-        @Option(name: .long, help: "raw, qcow2, vmdk, vhd or iso; by default what the file says of itself.") var format: String?
+        @Option(name: .long, help: "raw, qcow2, vmdk, vhd or iso; by default what the file says of itself.") var format:
+            String?
         @Option(name: .long, help: "GiB that a flavor's disk must have.") var minDisk: Int?
         @Option(name: .long, help: "MiB of RAM that a flavor must have.") var minRam: Int?
         @Option(name: .long, help: "key=value; may be given several times.") var property: [String] = []
@@ -32,9 +33,12 @@ struct ImageCommand: AsyncParsableCommand {
                 let image = try await client.post(
                     "/v1/images",
                     [
-                        "name": .string(name), "format": format.map { .string($0) }, "size_bytes": .whole(size.int64Value),
-                        "min_disk_gib": minDisk.map { .whole(Int64($0)) }, "min_ram_mib": minRam.map { .whole(Int64($0)) },
-                        "properties": try Properties.object(property), "visibility": .string(`private` ? "private" : "public"),
+                        "name": .string(name), "format": format.map { .string($0) },
+                        "size_bytes": .whole(size.int64Value),
+                        "min_disk_gib": minDisk.map { .whole(Int64($0)) },
+                        "min_ram_mib": minRam.map { .whole(Int64($0)) },
+                        "properties": try Properties.object(property),
+                        "visibility": .string(`private` ? "private" : "public"),
                     ])
                 let id = image["id"].text ?? ""
                 let uploaded = try await client.upload("/v1/images/\(id)/file", file: file) { sent in
@@ -80,9 +84,13 @@ struct ImageCommand: AsyncParsableCommand {
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            let body: [String: JSON?] = ["name": name.map { .string($0) }, "properties": try Properties.object(property)]
+            let body: [String: JSON?] = [
+                "name": name.map { .string($0) }, "properties": try Properties.object(property),
+            ]
             try await site.withClient { client in
-                Output.show(try await client.patch("/v1/images/\(segment(image))", body), columns: ImageCommand.columns, as: site.output)
+                Output.show(
+                    try await client.patch("/v1/images/\(segment(image))", body), columns: ImageCommand.columns,
+                    as: site.output)
             }
         }
     }
@@ -108,7 +116,8 @@ struct ImageCommand: AsyncParsableCommand {
 
         static let columns = [
             Column(title: "host") { "\($0["source"].shown) --> \($0["node"].shown)" }, Column("state"),
-            Column(title: "progress") { $0["progress"].shown + " %" }, Column("bytes"), Column("seconds"), Column("reason"),
+            Column(title: "progress") { $0["progress"].shown + " %" }, Column("bytes"), Column("seconds"),
+            Column("reason"),
         ]
 
         func run() async throws {

@@ -14,7 +14,9 @@ struct InstanceCommand: AsyncParsableCommand {
     ]
 
     /// Waits for the latest operation of each instance, then shows them as they are.
-    static func finish(_ instances: [JSON], _ client: APIClient, wait: Bool, timeout: Int, as format: OutputFormat) async throws {
+    static func finish(
+        _ instances: [JSON], _ client: APIClient, wait: Bool, timeout: Int, as format: OutputFormat
+    ) async throws {
         var shown = instances
         if wait {
             var problems: [String] = []
@@ -25,15 +27,21 @@ struct InstanceCommand: AsyncParsableCommand {
                         try await OperationWait(client: client, seconds: timeout)(operation)
                     }
                 } catch let failure as Failure {
-                    problems.append("error: \(instance["name"].shown): \(failure.lines[0].replacingOccurrences(of: "error: ", with: ""))")
+                    problems.append(
+                        "error: \(instance["name"].shown): \(failure.lines[0].replacingOccurrences(of: "error: ", with: ""))"
+                    )
                 }
                 if let id = instance["id"].text { shown.append(try await client.get("/v1/instances/\(id)")) }
             }
-            Output.show(shown.count == 1 ? shown[0] : .object(["items": .array(shown), "next": .null]), columns: columns, as: format)
+            Output.show(
+                shown.count == 1 ? shown[0] : .object(["items": .array(shown), "next": .null]), columns: columns,
+                as: format)
             if !problems.isEmpty { throw Failure(lines: problems) }
             return
         }
-        Output.show(shown.count == 1 ? shown[0] : .object(["items": .array(shown), "next": .null]), columns: columns, as: format)
+        Output.show(
+            shown.count == 1 ? shown[0] : .object(["items": .array(shown), "next": .null]), columns: columns, as: format
+        )
     }
 
     struct WaitOptions: ParsableArguments {
@@ -63,7 +71,8 @@ struct InstanceCommand: AsyncParsableCommand {
                 data = .string(bytes.base64EncodedString())
             }
             let body: [String: JSON?] = [
-                "name": .string(name), "flavor": .string(flavor), "image": .string(image), "key_name": key.map { .string($0) },
+                "name": .string(name), "flavor": .string(flavor), "image": .string(image),
+                "key_name": key.map { .string($0) },
                 "user_data": data, "metadata": try Properties.object(metadata), "count": .whole(Int64(count)),
                 "node": node.map { .string($0) },
             ]
@@ -106,7 +115,8 @@ struct InstanceCommand: AsyncParsableCommand {
 
     /// Start, stop, reboot and delete differ in a word.
     private static func change(
-        _ instances: [String], site: SiteOptions, waiting: WaitOptions, _ request: (APIClient, String) async throws -> JSON
+        _ instances: [String], site: SiteOptions, waiting: WaitOptions,
+        _ request: (APIClient, String) async throws -> JSON
     ) async throws {
         try await site.withClient { client in
             var changed: [JSON] = []
@@ -132,7 +142,9 @@ struct InstanceCommand: AsyncParsableCommand {
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await InstanceCommand.change(instances, site: site, waiting: waiting) { try await $0.post($1 + "/start") }
+            try await InstanceCommand.change(instances, site: site, waiting: waiting) {
+                try await $0.post($1 + "/start")
+            }
         }
     }
 

@@ -6,7 +6,8 @@ struct LoginCommand: AsyncParsableCommand {
         commandName: "login", abstract: "Signs in and keeps the tokens for later commands.")
 
     @Option(name: .shortAndLong, help: "The user name.") var username: String
-    @Option(name: .long, help: "A file whose first line is the password; by default it is asked for.") var passwordFile: String?
+    @Option(name: .long, help: "A file whose first line is the password; by default it is asked for.") var passwordFile:
+        String?
     @OptionGroup var site: SiteOptions
 
     func run() async throws {
@@ -29,7 +30,8 @@ struct LoginCommand: AsyncParsableCommand {
 }
 
 struct LogoutCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "logout", abstract: "Revokes and forgets the kept tokens.")
+    static let configuration = CommandConfiguration(
+        commandName: "logout", abstract: "Revokes and forgets the kept tokens.")
 
     @OptionGroup var site: SiteOptions
 

@@ -12,7 +12,8 @@ struct NodeCommand: AsyncParsableCommand {
         Column("name"), Column("enabled"), Column("alive"), Column("instances"),
         Column(title: "vcpus") { "\($0["vcpus_used"].shown)/\($0["vcpus"].shown)" },
         Column(title: "ram_mib") { "\($0["ram_used_mib"].shown)/\($0["ram_mib"].shown)" },
-        Column(title: "disk_gib") { "\($0["disk_used_gib"].shown)/\($0["disk_gib"].shown)" }, Column("accelerator"), Column("id"),
+        Column(title: "disk_gib") { "\($0["disk_used_gib"].shown)/\($0["disk_gib"].shown)" }, Column("accelerator"),
+        Column("id"),
     ]
 
     /// A short name stands for the only node that begins with it and a dot (HLT-07).
@@ -36,12 +37,14 @@ struct NodeCommand: AsyncParsableCommand {
     }
 
     struct Status: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Shows which nodes run instances, and their addresses.")
+        static let configuration = CommandConfiguration(
+            abstract: "Shows which nodes run instances, and their addresses.")
         @Argument(help: "Hosts, such as cn[43-45,47]; all by default.") var hosts: String?
         @OptionGroup var site: SiteOptions
 
         static let columns = [
-            Column("name", title: "Hypervisor"), Column("enabled", title: "Runs VMs?"), Column("alive", title: "Alive?"),
+            Column("name", title: "Hypervisor"), Column("enabled", title: "Runs VMs?"),
+            Column("alive", title: "Alive?"),
             Column("instances", title: "#VMs"), Column("addresses", title: "VMs"),
         ]
 
@@ -52,7 +55,8 @@ struct NodeCommand: AsyncParsableCommand {
                 if let wanted {
                     let names = try await NodeCommand.resolve(wanted, client)
                     answer = .object([
-                        "items": .array(answer["items"].items.filter { names.contains($0["name"].text ?? "") }), "next": .null,
+                        "items": .array(answer["items"].items.filter { names.contains($0["name"].text ?? "") }),
+                        "next": .null,
                     ])
                 }
                 Output.show(answer, columns: Self.columns, as: site.output)
@@ -127,7 +131,9 @@ struct NodeCommand: AsyncParsableCommand {
             try await site.withClient { client in
                 guard forReal else {
                     let record = try await client.get("/v1/nodes/\(segment(node))")
-                    print("[DRY RUN] Removing node \(record["name"].shown), which has \(record["instances"].shown) instances; repeat with --for-real")
+                    print(
+                        "[DRY RUN] Removing node \(record["name"].shown), which has \(record["instances"].shown) instances; repeat with --for-real"
+                    )
                     return
                 }
                 _ = try await client.delete("/v1/nodes/\(segment(node))")
@@ -137,7 +143,8 @@ struct NodeCommand: AsyncParsableCommand {
     }
 
     struct Token: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Tokens for joining nodes.", subcommands: [Create.self])
+        static let configuration = CommandConfiguration(
+            abstract: "Tokens for joining nodes.", subcommands: [Create.self])
 
         struct Create: AsyncParsableCommand {
             static let configuration = CommandConfiguration(abstract: "Makes a token with which one node may join.")
@@ -167,7 +174,9 @@ struct NodeCommand: AsyncParsableCommand {
 /// What happened on each node, in the lines that operators know (HLT-18).
 enum NodeReport {
     static func showDryRun(_ answer: JSON, as format: OutputFormat) throws {
-        guard format == .table else { return Output.show(answer, columns: [Column("node"), Column("ok"), Column("detail")], as: format) }
+        guard format == .table else {
+            return Output.show(answer, columns: [Column("node"), Column("ok"), Column("detail")], as: format)
+        }
         for item in answer["items"].items {
             if !item["ok"].isTrue { print("[DRY RUN] [FAIL] \(item["node"].shown): \(item["detail"].shown)") }
             for action in item["actions"].items { print("[DRY RUN] \(item["node"].shown): \(action.shown)") }
@@ -184,7 +193,8 @@ enum NodeReport {
                 print("\(mark) \(action) \(item["node"].shown): \(item["detail"].shown)")
             }
         } else {
-            Output.show(answer["items"] == .null && format == .csv ? .object(["items": .array(items)]) : answer,
+            Output.show(
+                answer["items"] == .null && format == .csv ? .object(["items": .array(items)]) : answer,
                 columns: [Column("node"), Column("ok"), Column("detail")], as: format)
         }
         try failIfAny(items.filter { !$0["ok"].isTrue })
@@ -192,6 +202,8 @@ enum NodeReport {
 
     private static func failIfAny(_ failed: [JSON]) throws {
         guard !failed.isEmpty else { return }
-        throw Failure("\(failed.count) node\(failed.count == 1 ? "" : "s") failed: \(failed.map { $0["node"].shown }.joined(separator: ", "))")
+        throw Failure(
+            "\(failed.count) node\(failed.count == 1 ? "" : "s") failed: \(failed.map { $0["node"].shown }.joined(separator: ", "))"
+        )
     }
 }

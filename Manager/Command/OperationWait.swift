@@ -12,8 +12,11 @@ struct OperationWait {
         defer { Output.endProgress() }
         while true {
             let left = Int(end.timeIntervalSinceNow)
-            guard left > 0 else { throw Failure("operation \(id) still runs after \(seconds) s; it goes on without this command") }
-            let operation = try await client.get("/v1/operations/\(id)", ["wait": "\(min(left, Output.showsProgress ? 1 : 30))"])
+            guard left > 0 else {
+                throw Failure("operation \(id) still runs after \(seconds) s; it goes on without this command")
+            }
+            let operation = try await client.get(
+                "/v1/operations/\(id)", ["wait": "\(min(left, Output.showsProgress ? 1 : 30))"])
             switch operation["status"].text {
             case "running": show(operation)
             case "failed" where throwing:
@@ -26,6 +29,7 @@ struct OperationWait {
     static func line(_ operation: JSON) {
         let step = operation["steps"].items.last
         Output.progress(
-            "\(operation["kind"].shown) \(operation["resource"]["name"].shown): \(operation["progress"].shown) % \(step?["detail"].text ?? "")")
+            "\(operation["kind"].shown) \(operation["resource"]["name"].shown): \(operation["progress"].shown) % \(step?["detail"].text ?? "")"
+        )
     }
 }

@@ -81,7 +81,8 @@ enum TableWriter {
         cells += rows.map { row in columns.map { $0.value(row) } }
         var widths = columns.indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
         if let width {
-            while widths.reduce(0, +) + 2 * (widths.count - 1) > width, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
+            while widths.reduce(0, +) + 2 * (widths.count - 1) > width,
+                let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
                 widths[widest] > 8
             {
                 widths[widest] -= 1
@@ -89,7 +90,8 @@ enum TableWriter {
         }
         return cells.map { row in
             zip(row, widths).map { cell, width in
-                cell.count > width ? cell.prefix(width - 1) + "…" : cell.padding(toLength: width, withPad: " ", startingAt: 0)
+                cell.count > width
+                    ? cell.prefix(width - 1) + "…" : cell.padding(toLength: width, withPad: " ", startingAt: 0)
             }.joined(separator: "  ").trimmingTrailingSpaces
         }.joined(separator: "\n")
     }
@@ -97,9 +99,11 @@ enum TableWriter {
     /// RFC 4180.
     static func csv(_ columns: [Column], _ rows: [JSON]) -> String {
         func quoted(_ cell: String) -> String {
-            cell.contains { $0 == "," || $0 == "\"" || $0 == "\n" } ? "\"" + cell.replacingOccurrences(of: "\"", with: "\"\"") + "\"" : cell
+            cell.contains { $0 == "," || $0 == "\"" || $0 == "\n" }
+                ? "\"" + cell.replacingOccurrences(of: "\"", with: "\"\"") + "\"" : cell
         }
-        let lines = [columns.map { quoted($0.title.lowercased()) }] + rows.map { row in columns.map { quoted($0.value(row)) } }
+        let lines =
+            [columns.map { quoted($0.title.lowercased()) }] + rows.map { row in columns.map { quoted($0.value(row)) } }
         return lines.map { $0.joined(separator: ",") }.joined(separator: "\n")
     }
 }

@@ -70,7 +70,8 @@ struct Failure: Error, Equatable {
             return
         }
         let sentence =
-            problem["detail"].text ?? problem["error_description"].text ?? problem["title"].text ?? "HTTP status \(status)"
+            problem["detail"].text ?? problem["error_description"].text ?? problem["title"].text
+            ?? "HTTP status \(status)"
         var lines = ["error: \(sentence.printable)"]
         for field in problem["errors"].items {
             lines.append("  \(field["pointer"].text?.printable ?? ""): \(field["detail"].text?.printable ?? "")")

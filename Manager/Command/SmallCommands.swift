@@ -6,7 +6,9 @@ struct FlavorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flavor", abstract: "Sizes of instances.",
         subcommands: [Create.self, List.self, Show.self, Delete.self])
-    static let columns = [Column("name"), Column("vcpus"), Column("ram_mib"), Column("disk_gib"), Column("properties"), Column("id")]
+    static let columns = [
+        Column("name"), Column("vcpus"), Column("ram_mib"), Column("disk_gib"), Column("properties"), Column("id"),
+    ]
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Makes a flavor (superusers).")
@@ -56,20 +58,27 @@ struct KeyCommand: AsyncParsableCommand {
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Registers a public key.")
         @Argument(help: "The name.") var name: String
-        @Option(name: [.customLong("public-key-file"), .customLong("public-key")], help: "The file; by default ~/.ssh/id_ed25519.pub or id_rsa.pub.")
+        @Option(
+            name: [.customLong("public-key-file"), .customLong("public-key")],
+            help: "The file; by default ~/.ssh/id_ed25519.pub or id_rsa.pub.")
         var publicKeyFile: String?
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
             let home = ProcessInfo.processInfo.environment["HOME"] ?? ""
-            let candidates = publicKeyFile.map { [$0] } ?? ["id_ed25519", "id_ecdsa", "id_rsa"].map { "\(home)/.ssh/\($0).pub" }
-            guard let text = candidates.lazy.compactMap({ try? String(contentsOfFile: $0, encoding: .utf8) }).first else {
+            let candidates =
+                publicKeyFile.map { [$0] } ?? ["id_ed25519", "id_ecdsa", "id_rsa"].map { "\(home)/.ssh/\($0).pub" }
+            guard let text = candidates.lazy.compactMap({ try? String(contentsOfFile: $0, encoding: .utf8) }).first
+            else {
                 throw Failure("cannot read a public key from \(candidates.joined(separator: ", "))", isUsage: true)
             }
             try await site.withClient { client in
                 let key = try await client.post(
                     "/v1/keypairs",
-                    ["name": .string(name), "public_key": .string(text.trimmingCharacters(in: .whitespacesAndNewlines))])
+                    [
+                        "name": .string(name),
+                        "public_key": .string(text.trimmingCharacters(in: .whitespacesAndNewlines)),
+                    ])
                 Output.show(key, columns: KeyCommand.columns, as: site.output)
             }
         }
@@ -98,14 +107,17 @@ struct UserCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "user", abstract: "People who may sign in.",
         subcommands: [Create.self, List.self, Show.self, Passwd.self, Enable.self, Disable.self, Delete.self])
-    static let columns = [Column("name"), Column("role"), Column("enabled"), Column("account"), Column("email"), Column("id")]
+    static let columns = [
+        Column("name"), Column("role"), Column("enabled"), Column("account"), Column("email"), Column("id"),
+    ]
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Makes a user (superusers).")
         @Argument(help: "The name.") var name: String
         @Option(name: .long, help: "user or superuser.") var role = "user"
         @Option(name: .long, help: "An address for mail.") var email: String?
-        @Option(name: .long, help: "A file whose first line is the password; by default it is asked for.") var passwordFile: String?
+        @Option(name: .long, help: "A file whose first line is the password; by default it is asked for.")
+        var passwordFile: String?
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
@@ -143,7 +155,9 @@ struct UserCommand: AsyncParsableCommand {
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await site.withClient { client in _ = try await client.patch("/v1/users/\(segment(user))", ["enabled": .flag(true)]) }
+            try await site.withClient { client in
+                _ = try await client.patch("/v1/users/\(segment(user))", ["enabled": .flag(true)])
+            }
         }
     }
     struct Disable: AsyncParsableCommand {
@@ -152,7 +166,9 @@ struct UserCommand: AsyncParsableCommand {
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await site.withClient { client in _ = try await client.patch("/v1/users/\(segment(user))", ["enabled": .flag(false)]) }
+            try await site.withClient { client in
+                _ = try await client.patch("/v1/users/\(segment(user))", ["enabled": .flag(false)])
+            }
         }
     }
     struct List: Listing {
@@ -179,7 +195,8 @@ struct OperationCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "operation", abstract: "Requests that take time.", subcommands: [List.self, Show.self, Wait.self])
     static let columns = [
-        Column("kind"), Column(title: "resource") { $0["resource"]["name"].shown }, Column("status"), Column("progress"),
+        Column("kind"), Column(title: "resource") { $0["resource"]["name"].shown }, Column("status"),
+        Column("progress"),
         Column("created_at"), Column("id"),
     ]
 
@@ -196,20 +213,24 @@ struct OperationCommand: AsyncParsableCommand {
         @OptionGroup var site: SiteOptions
     }
     struct Wait: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Returns when the operation has ended; exits with 1 if it failed.")
+        static let configuration = CommandConfiguration(
+            abstract: "Returns when the operation has ended; exits with 1 if it failed.")
         @Argument(help: "The ID.") var operation: String
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
             try await site.withClient { client in
-                Output.show(try await OperationWait(client: client)(operation), columns: OperationCommand.columns, as: site.output)
+                Output.show(
+                    try await OperationWait(client: client)(operation), columns: OperationCommand.columns,
+                    as: site.output)
             }
         }
     }
 }
 
 struct EventCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "event", abstract: "The event log.", subcommands: [List.self])
+    static let configuration = CommandConfiguration(
+        commandName: "event", abstract: "The event log.", subcommands: [List.self])
 
     struct List: Listing {
         static let configuration = CommandConfiguration(abstract: "Lists events, oldest first.")
@@ -223,7 +244,8 @@ struct EventCommand: AsyncParsableCommand {
 }
 
 struct UsageCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "usage", abstract: "What was used, by day, instance or user.")
+    static let configuration = CommandConfiguration(
+        commandName: "usage", abstract: "What was used, by day, instance or user.")
     @Option(name: .long, help: "Only this user's.") var user: String?
     @Option(name: .long, help: "First day, YYYY-MM-DD; by default the first of this month.") var from: String?
     @Option(name: .long, help: "Last day, YYYY-MM-DD; by default today.") var to: String?
@@ -231,7 +253,10 @@ struct UsageCommand: AsyncParsableCommand {
     @OptionGroup var site: SiteOptions
 
     func run() async throws {
-        var columns = [Column("user"), Column("server_hours"), Column("vcpu_hours"), Column("ram_mib_hours"), Column("cpu_seconds")]
+        var columns = [
+            Column("user"), Column("server_hours"), Column("vcpu_hours"), Column("ram_mib_hours"),
+            Column("cpu_seconds"),
+        ]
         if by == "day" { columns.insert(Column("day"), at: 0) }
         if by == "instance" { columns.insert(contentsOf: [Column("instance"), Column("flavor")], at: 1) }
         let shown = columns

@@ -82,7 +82,8 @@ struct HypervisorGuests: GuestHost {
 
     private func createDisk(_ assignment: Assignment) async throws(ActionFailure) {
         guard let image = imagePath(assignment.image) else {
-            throw ActionFailure(code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
+            throw ActionFailure(
+                code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
         }
         try await storage.createDisk(assignment, image: image)
     }
@@ -103,7 +104,8 @@ struct HypervisorGuests: GuestHost {
     private func removeDomain(_ id: InstanceID) async throws(ActionFailure) {
         guard let domain = try await domains()[id] else { return }
         guard !domain.isRunning else {
-            throw ActionFailure(code: "domain_running", sentence: "the domain runs although it was thought to be stopped")
+            throw ActionFailure(
+                code: "domain_running", sentence: "the domain runs although it was thought to be stopped")
         }
         try await asking { () async throws(HypervisorError) in try await hypervisor.remove(id) }
     }

@@ -36,7 +36,8 @@ struct AgentTests {
             let settings = try AgentSettings(
                 flags: SettingsFlags(
                     data: folder.path,
-                    assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:])
+                    assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:]
+            )
             return try Agent(settings: settings, logger: silent) { boot, imagePath in
                 if pretends {
                     return try HostParts.open(settings, boot: boot, imagePath: imagePath, logger: silent)
@@ -87,7 +88,8 @@ struct AgentTests {
             try await site.withAgent { agent in
                 #expect(await eventually { manager.observed(firstInstance) == .running })
                 #expect(manager.state.withLock { $0.inventories.first?.accelerator } == "tcg")
-                #expect(manager.state.withLock { $0.inventories.first?.chunkAddress } == "127.0.0.1:\(agent.chunks.port)")
+                #expect(
+                    manager.state.withLock { $0.inventories.first?.chunkAddress } == "127.0.0.1:\(agent.chunks.port)")
                 #expect(await eventually { manager.state.withLock { $0.acknowledged } == 1 })
                 #expect(await eventually { manager.milliseconds(of: firstInstance) >= 300 })
                 manager.want([instanceMessage(firstInstance, .stopped, generation: 2)])
@@ -141,7 +143,8 @@ struct AgentTests {
             manager.want([instanceMessage(firstInstance)])
             try await site.withAgent(pretends: true) { _ in
                 #expect(await eventually { manager.observed(firstInstance) == .running })
-                #expect(manager.state.withLock { $0.inventories.first?.acceleratorReason.contains("simulated") } == true)
+                #expect(
+                    manager.state.withLock { $0.inventories.first?.acceleratorReason.contains("simulated") } == true)
                 manager.want([instanceMessage(firstInstance, generation: 2, cycle: 2)])
                 #expect(
                     await eventually {
@@ -178,7 +181,9 @@ struct AgentTests {
         }
     }
 
-    @Test("changes that do not follow from what is known end the session, and the next brings the whole set", .timeLimit(.minutes(2)))
+    @Test(
+        "changes that do not follow from what is known end the session, and the next brings the whole set",
+        .timeLimit(.minutes(2)))
     func resync() async throws {
         let site = try Site()
         let manager = site.manager

@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Whose guest it is (P1), and guests that must not be touched (P5)")
 struct OwnershipTests {
-    func domain(epoch: UInt64 = 1, cycle: UInt64 = 1, _ state: DomainObservation.State = .running) -> DomainObservation {
+    func domain(epoch: UInt64 = 1, cycle: UInt64 = 1, _ state: DomainObservation.State = .running) -> DomainObservation
+    {
         DomainObservation(epoch: Epoch(epoch), powerCycle: PowerCycle(cycle), state: state)
     }
 
