@@ -53,7 +53,7 @@ final class ImageImports: ImageUploadSink, Service {
         func append(_ bytes: ByteBuffer) async throws {
             do {
                 try await handle.append(Array(bytes.readableBytesView))
-            } catch let error as ImageError {
+            } catch {
                 throw ImageImports.refusal(error)
             }
         }

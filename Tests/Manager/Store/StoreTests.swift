@@ -45,7 +45,7 @@ struct StoreTests {
     func durable() async throws {
         try await withStore { store, path in
             for _ in 0..<5 {
-                try await store.write { sql in
+                _ = try await store.write { sql in
                     try sql.events.append(
                         "test", actor: .manager, owner: nil,
                         resource: ResourceReference(kind: "node", id: "", name: "n"),
