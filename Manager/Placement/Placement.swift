@@ -56,8 +56,7 @@ public struct HostSnapshot: Sendable, Equatable {
         claimedRAMMiB += request.ramMiB
         claimedDiskGiB += request.diskGiB
         freeAddresses -= 1
-        // The instance brings its image along.
-        holdsImage = true
+        // The image is not held yet, however soon it will be: several instances of one request are to spread.
     }
 }
 
