@@ -41,10 +41,17 @@ final class APIClient {
     init(profileName: String, environment: [String: String] = ProcessInfo.processInfo.environment) throws {
         let profile = ProfileFile(environment: environment).read()[profileName]
         self.profileName = profileName
+        let slash = CharacterSet(charactersIn: "/")
         endpoint = (environment["ROOST_ENDPOINT"] ?? profile?.endpoint ?? "https://localhost:7400")
-            .trimmingCharacters(in: CharacterSet(charactersIn: "/"))
-        token = environment["ROOST_TOKEN"] ?? profile?.accessToken
-        refreshToken = environment["ROOST_TOKEN"] == nil ? profile?.refreshToken : nil
+            .trimmingCharacters(in: slash)
+        guard endpoint.hasPrefix("https://") else {
+            throw Failure(
+                "'\(endpoint)' must begin with https://, since a token travels with each request", isUsage: true)
+        }
+        // The tokens of a profile are for its own site alone.
+        let kept = profile?.endpoint == endpoint ? profile : nil
+        token = environment["ROOST_TOKEN"] ?? kept?.accessToken
+        refreshToken = environment["ROOST_TOKEN"] == nil ? kept?.refreshToken : nil
         var tls = TLSConfiguration.makeClientConfiguration()
         if let path = environment["ROOST_CACERT"] ?? profile?.authorityPath {
             guard let roots = try? NIOSSLCertificate.fromPEMFile(path) else {
@@ -102,7 +109,7 @@ final class APIClient {
         request.headers.add(name: "content-type", value: "application/octet-stream")
         authorise(&request)
         request.body = .stream(FileBytes(handle: handle, progress: progress), length: .known(size))
-        let (status, body) = try await execute(request, limit: .hours(24))
+        let (status, body) = try await once(request, limit: .hours(24))
         guard (200..<300).contains(status) else { throw Failure(status: status, body: body) }
         return try JSON(bytes: body)
     }
@@ -114,7 +121,7 @@ final class APIClient {
         request.headers.add(name: "content-type", value: "application/x-www-form-urlencoded")
         let text = fields.map { "\($0.0)=\(Self.escaped($0.1))" }.joined(separator: "&")
         request.body = .bytes(ByteBuffer(string: text))
-        let (status, body) = try await execute(request, limit: .seconds(60))
+        let (status, body) = try await once(request, limit: .seconds(60))
         guard status == 200 else { throw Failure(status: status, body: body) }
         return body.isEmpty ? .null : try JSON(bytes: body)
     }
@@ -168,13 +175,17 @@ final class APIClient {
             do {
                 let answer = try await execute(request, limit: .seconds(120))
                 if answer.0 != 503 { return answer }
-            } catch let failure as Unreachable where request.method == .GET || request.method == .POST {
-                guard failure.mayRetry else { throw failure.failure }
+            } catch let failure as Unreachable {
+                guard failure.mayRetry, request.method == .GET || request.method == .POST else { throw failure.failure }
             }
             try await Task.sleep(for: .seconds(wait))
         }
+        return try await once(request, limit: .seconds(120))
+    }
+
+    private func once(_ request: HTTPClientRequest, limit: TimeAmount) async throws -> (Int, [UInt8]) {
         do {
-            return try await execute(request, limit: .seconds(120))
+            return try await execute(request, limit: limit)
         } catch let failure as Unreachable {
             throw failure.failure
         }

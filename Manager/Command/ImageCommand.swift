@@ -134,7 +134,8 @@ struct ImageCommand: AsyncParsableCommand {
                     Output.show(
                         .object(["items": operation["result"]["hosts"]]), columns: Self.columns, as: site.output)
                 }
-                if operation["status"].text == "failed" {
+                let failed = operation["result"]["hosts"].items.contains { $0["state"].text == "failed" }
+                if failed || operation["status"].text == "failed" {
                     throw Failure(operation["error"]["detail"].text?.printable ?? "not all hosts hold the image")
                 }
             }

@@ -198,6 +198,9 @@ enum NodeReport {
                 columns: [Column("node"), Column("ok"), Column("detail")], as: format)
         }
         try failIfAny(items.filter { !$0["ok"].isTrue })
+        if answer["status"].text == "failed" {
+            throw Failure(answer["error"]["detail"].text?.printable ?? "the operation failed")
+        }
     }
 
     private static func failIfAny(_ failed: [JSON]) throws {
