@@ -41,9 +41,9 @@ final class APIClient: Sendable {
 
     /// Runs `body` with a client that is closed afterwards, whatever happens.
     static func with<Result>(
-        _ site: Site, file: ProfileFile, _ body: (APIClient) async throws -> Result
+        _ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses, _ body: (APIClient) async throws -> Result
     ) async throws -> Result {
-        let client = try APIClient(site, file: file)
+        let client = try APIClient(site, file: file, pauses: pauses)
         do {
             let result = try await body(client)
             try? await client.http.shutdown()

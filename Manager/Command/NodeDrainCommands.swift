@@ -46,19 +46,23 @@ extension NodeCommand {
                 let resolution = try await HostResolution.of(hosts, client, printer)
                 let report = NodeReport(printer)
                 var failed = report.unknown(resolution, isDryRun: !forReal)
-                if !resolution.nodes.isEmpty {
-                    let body = JSON.present([
-                        "nodes": .texts(resolution.nodes), "dry_run": .flag(!forReal),
-                        "vm_timeout_seconds": .whole(vmTimeout), "force_shutoff": .flag(forceShutoff),
-                        "reason": reason.map { .string($0) },
-                    ])
-                    let answer = try await client.post("/v1/nodes/disable", body)
-                    failed +=
-                        forReal ? report.disabled(try await end(of: answer, client, printer)) : report.planned(answer)
-                } else if !forReal {
-                    report.dry("Nothing was changed.")
+                guard !resolution.nodes.isEmpty else {
+                    if !forReal { report.dry("Nothing was changed.") }
+                    return try report.end(failed)
                 }
-                try report.end(failed)
+                let body = JSON.present([
+                    "nodes": .texts(resolution.nodes), "dry_run": .flag(!forReal),
+                    "vm_timeout_seconds": .whole(vmTimeout), "force_shutoff": .flag(forceShutoff),
+                    "reason": reason.map { .string($0) },
+                ])
+                var answer = try await client.post("/v1/nodes/disable", body)
+                if forReal {
+                    answer = try await end(of: answer, client, printer)
+                    failed += report.disabled(answer)
+                } else {
+                    failed += report.planned(answer)
+                }
+                try report.end(failed, operation: answer)
             }
         }
 

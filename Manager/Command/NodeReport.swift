@@ -99,8 +99,9 @@ struct NodeReport {
         if !isWrong { ok(text) }
     }
 
-    /// Says that all went well, or throws with the nodes that failed.
-    func end(_ failed: [String]) throws {
+    /// Says that all went well, or throws with the nodes that failed. `operation` may have failed as a whole.
+    func end(_ failed: [String], operation: JSON = .null) throws {
+        if failed.isEmpty, operation["status"].text == "failed" { throw OperationWait.failure(operation) }
         guard failed.isEmpty else {
             throw Failure(
                 "\(failed.count) node\(failed.count == 1 ? "" : "s") failed: \(failed.joined(separator: ", "))")
