@@ -216,3 +216,10 @@ for target in package.targets {
 if !targetNames.contains("AgentDaemon") { package.products.removeAll { $0.name == "roost-agent" } }
 if !targetNames.contains("ManagerDaemon") { package.products.removeAll { $0.name == "roost-manager" } }
 if !targetNames.contains("ManagerCommand") { package.products.removeAll { $0.name == "roost" } }
+
+// The parsers of outside input, instrumented: see packaging/fuzz.
+if Context.environment["ROOST_FUZZ"] != nil {
+    package.targets.append(
+        room("Fuzz", ["ProtocolModel", "ProtocolMessages", "ProtocolWire"], exclude: ["Driver", "corpus", "findings"]))
+    package.products.append(.library(name: "RoostFuzz", type: .static, targets: ["Fuzz"]))
+}
