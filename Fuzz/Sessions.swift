@@ -78,7 +78,8 @@ private func manager(_ script: inout Script) {
 
 private func openStream(_ session: inout ManagerSession, _ credit: UInt8) {
     session.withStreams { streams in
-        guard let (stream, _) = try? streams.open(kind: "console", instance: InstanceID(node.uuid), credit: UInt32(credit))
+        let instance = InstanceID(node.uuid)
+        guard let (stream, _) = try? streams.open(kind: "console", instance: instance, credit: UInt32(credit))
         else { return }
         _ = streams.grant(UInt32(credit) << 20, on: stream)
         if credit & 1 == 0 { _ = streams.close(stream, code: "done", sentence: "") }

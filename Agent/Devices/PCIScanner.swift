@@ -55,7 +55,8 @@ public struct PCIScanner: Sendable {
         return PCIDevice(
             address: name, vendor: vendor, product: product, subsystemVendor: number(name, "subsystem_vendor") ?? 0,
             subsystemProduct: number(name, "subsystem_device") ?? 0, classCode: classCode & 0xFF_FFFF,
-            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) }, numaNode: node.flatMap { $0 < 0 ? nil : $0 },
+            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) },
+            numaNode: node.flatMap { $0 < 0 ? nil : $0 },
             driver: linkTarget(name, "driver"))
     }
 

@@ -109,7 +109,9 @@ public struct InstanceFolder: Sendable {
 
     private func publish(_ partial: String, as final: String) throws {
         let descriptor = open(partial, O_RDONLY)
-        guard descriptor >= 0 else { throw Failure.files("cannot open \(partial): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw Failure.files("cannot open \(partial): \(String(cString: strerror(errno)))")
+        }
         defer { close(descriptor) }
         guard fsync(descriptor) == 0, rename(partial, final) == 0 else {
             throw Failure.files("cannot keep \(final): \(String(cString: strerror(errno)))")
@@ -144,7 +146,8 @@ extension InstanceFolder.Seed {
             var hostname: String
             var ssh_authorized_keys: [String]
         }
-        return Array("#cloud-config\n\(Self.json(CloudConfig(hostname: hostName, ssh_authorized_keys: sshKeys)))\n".utf8)
+        return Array(
+            "#cloud-config\n\(Self.json(CloudConfig(hostname: hostName, ssh_authorized_keys: sshKeys)))\n".utf8)
     }
 
     private static func json(_ value: some Encodable) -> String {

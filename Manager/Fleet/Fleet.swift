@@ -73,29 +73,24 @@ public final class Fleet: FleetBackend, Service {
     /// Pushes changes and watches heartbeats until cancelled or shut down.
     public func run() async throws {
         try await begin()
-        let ticks = tickStream()
-        await withTaskCancellationOrGracefulShutdownHandler {
+        await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
                 group.addTask { for await _ in self.wakeUps { await self.pushAll() } }
-                group.addTask {
-                    for await _ in ticks {
-                        do { try await self.tick() } catch {
-                            self.logger.error("periodic work failed", metadata: ["error": "\(error)"])
-                        }
-                    }
-                    self.wake.finish()
-                }
+                group.addTask { await self.watch() }
             }
-        } onCancelOrGracefulShutdown: {
-            self.wake.finish()
         }
     }
 
-    private func tickStream() -> AsyncStream<Void> {
-        AsyncStream {
-            // A cancelled sleep ends the stream.
-            do { try await Task.sleep(for: .seconds(1)) } catch { return nil }
-            return ()
+    private func watch() async {
+        while !Task.isCancelled {
+            do {
+                try await Task.sleep(for: .seconds(1))
+                try await tick()
+            } catch is CancellationError {
+                return
+            } catch {
+                logger.error("periodic work failed", metadata: ["error": "\(error)"])
+            }
         }
     }
 
@@ -153,10 +148,12 @@ public final class Fleet: FleetBackend, Service {
 
     /// Ends sessions of nodes that were removed.
     private func checkNodes() async {
-        guard state.withLock({ state in
-            defer { state.mustCheckNodes = false }
-            return state.mustCheckNodes
-        }), let known = try? await store.read({ sql in Set(try sql.nodes.list().map(\.id)) }) else { return }
+        guard
+            state.withLock({ state in
+                defer { state.mustCheckNodes = false }
+                return state.mustCheckNodes
+            }), let known = try? await store.read({ sql in Set(try sql.nodes.list().map(\.id)) })
+        else { return }
         let removed = state.withLock { state in
             state.heard.keys.filter { !known.contains($0) }.compactMap { state.forget($0) }
         }

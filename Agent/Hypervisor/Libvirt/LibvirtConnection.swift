@@ -71,8 +71,8 @@ final class LibvirtConnection: Sendable {
         let code = Int(error.pointee.code)
         let message = lastMessage
         switch UInt32(bitPattern: error.pointee.code) {
-        case VIR_ERR_RPC.rawValue, VIR_ERR_SYSTEM_ERROR.rawValue where error.pointee.domain == Int32(VIR_FROM_RPC.rawValue),
-            VIR_ERR_NO_CONNECT.rawValue:
+        case VIR_ERR_RPC.rawValue, VIR_ERR_NO_CONNECT.rawValue: return .unreachable(message)
+        case VIR_ERR_SYSTEM_ERROR.rawValue where error.pointee.domain == Int32(VIR_FROM_RPC.rawValue):
             return .unreachable(message)
         default: return .refused(code: code, message: message)
         }

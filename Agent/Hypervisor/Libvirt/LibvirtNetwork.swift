@@ -72,8 +72,15 @@ public struct LibvirtNetwork: Sendable {
             guard let network = try NetworkHandle(name, on: connection) else {
                 throw HypervisorError.badConfiguration("libvirt has no network '\(name)'")
             }
+            // Each update makes dnsmasq read everything again and takes half a second, so none is made in vain.
+            guard let text = virNetworkGetXMLDesc(network.raw, 0) else { throw LibvirtConnection.lastError }
+            defer { free(text) }
+            let document = String(cString: text)
+            if document.contains("<host mac='\(mac)' ip='\(address)'") { return }
             // What is there of this address or guest goes first: updating in place is refused where they differ.
-            network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, entry)
+            if document.contains("mac='\(mac)'") || document.contains("ip='\(address)'") {
+                network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, entry)
+            }
             guard network.update(VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, entry) else { throw LibvirtConnection.lastError }
         }
     }

@@ -1,0 +1,55 @@
+import AgentDurability
+import AgentHypervisor
+import AgentReconcile
+import ProtocolModel
+
+/// Instances' files in folders of this host.
+struct FolderStorage: InstanceStorage {
+    let data: String
+    /// For calls that only touch files: removing a large disk takes its time.
+    let thread: BlockingThread
+
+    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) {
+        let folder = InstanceFolder(instance, in: data)
+        return (folder.diskPath, folder.seedPath, folder.consoleLogPath)
+    }
+
+    func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure) {
+        try await trying("disk_not_made") {
+            try await InstanceFolder(assignment.instance, in: data).createDisk(
+                base: image, sizeBytes: assignment.guest.diskBytes)
+        }
+    }
+
+    func writeSeed(_ assignment: Assignment) async throws(ActionFailure) {
+        let guest = assignment.guest
+        try await trying("seed_not_made") {
+            try await InstanceFolder(assignment.instance, in: data).writeSeed(
+                InstanceFolder.Seed(
+                    instance: assignment.instance, hostName: guest.hostName, sshKeys: guest.sshKeys,
+                    userData: guest.userData, metadata: guest.metadata))
+        }
+    }
+
+    func remove(_ instance: InstanceID) async throws(ActionFailure) {
+        try await trying("disk_not_removed") {
+            try await thread.run { [data] in try InstanceFolder(instance, in: data).remove() }
+        }
+    }
+
+    func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID> {
+        try await trying("disks_not_listed") {
+            try await thread.run { [data] in InstanceFolder.all(in: data) }
+        }
+    }
+
+    private func trying<Answer: Sendable>(
+        _ code: String, _ body: () async throws -> Answer
+    ) async throws(ActionFailure) -> Answer {
+        do {
+            return try await body()
+        } catch {
+            throw ActionFailure(code: code, sentence: "\(error)")
+        }
+    }
+}

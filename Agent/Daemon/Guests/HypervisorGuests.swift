@@ -1,0 +1,194 @@
+import AgentHypervisor
+import AgentReconcile
+import AgentUsage
+import Logging
+import ProtocolModel
+
+/// Where instances' files lie; everything in it is repeatable.
+protocol InstanceStorage: Sendable {
+    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String)
+    /// Makes the boot disk on top of a raw image, unless there is one.
+    func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure)
+    func writeSeed(_ assignment: Assignment) async throws(ActionFailure)
+    /// Removes disk, seed and all else of the instance.
+    func remove(_ instance: InstanceID) async throws(ActionFailure)
+    func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID>
+}
+
+/// Who hands out addresses to guests.
+protocol GuestAddresses: Sendable {
+    /// The network that a guest's card is attached to.
+    var network: String { get }
+    func learn(_ change: AssignmentChange)
+    /// Makes sure that there is the network that guests are attached to.
+    func prepare() async throws(ActionFailure)
+    func reserve(_ assignment: Assignment) async throws(ActionFailure)
+    func release(_ instance: InstanceID) async throws(ActionFailure)
+}
+
+/// Carries actions out on a hypervisor, with files and addresses beside it.
+struct HypervisorGuests: GuestHost {
+    let hypervisor: any Hypervisor
+    let storage: any InstanceStorage
+    let addresses: any GuestAddresses
+    let accelerator: @Sendable () async -> DomainSpecification.Accelerator
+    let emulator: String?
+    let imagePath: @Sendable (ImageID) -> String?
+    let time: any TimeSource
+    let logger: Logger
+
+    // MARK: Looking
+
+    func survey() async throws(ActionFailure) -> Survey {
+        let disks = try await storage.instancesWithDisks()
+        return Survey(domains: try await domains(), disks: disks)
+    }
+
+    private func domains() async throws(ActionFailure) -> [InstanceID: DomainObservation] {
+        let domains = try await asking { () async throws(HypervisorError) in try await hypervisor.domains() }
+        return Dictionary(domains.map { ($0.instance, DomainObservation($0)) }, uniquingKeysWith: { $1 })
+    }
+
+    func readings() async throws(ActionFailure) -> [UsageReading] {
+        try await asking { () async throws(HypervisorError) in try await hypervisor.statistics() }
+            .map { UsageReading($0) }
+    }
+
+    func learn(_ change: AssignmentChange) { addresses.learn(change) }
+
+    // MARK: Acting
+
+    func perform(_ action: Action) async -> Outcome {
+        do throws(ActionFailure) {
+            switch action {
+            case .createDisk(let assignment): try await createDisk(assignment)
+            case .writeSeed(let assignment): try await storage.writeSeed(assignment)
+            case .reserveAddress(let assignment): try await addresses.reserve(assignment)
+            case .start(let assignment): try await start(assignment)
+            case .askToShutDown(let id):
+                try await asking { () async throws(HypervisorError) in try await hypervisor.requestShutdown(id) }
+            case .powerOff(let id):
+                try await asking { () async throws(HypervisorError) in try await hypervisor.powerOff(id) }
+            case .removeDomain(let id): try await removeDomain(id)
+            case .releaseAddress(let id): try await addresses.release(id)
+            case .removeDisk(let id): try await storage.remove(id)
+            case .inspect(let id): return .observed(try await domains()[id])
+            }
+            return .succeeded
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private func createDisk(_ assignment: Assignment) async throws(ActionFailure) {
+        guard let image = imagePath(assignment.image) else {
+            throw ActionFailure(
+                code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
+        }
+        try await storage.createDisk(assignment, image: image)
+    }
+
+    private func start(_ assignment: Assignment) async throws(ActionFailure) {
+        let paths = storage.paths(of: assignment.instance)
+        let specification = DomainSpecification(
+            instance: assignment.instance, epoch: assignment.epoch, powerCycle: assignment.powerCycle,
+            startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
+            memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
+            consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
+            accelerator: await accelerator(), emulator: emulator)
+        try await addresses.prepare()
+        try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
+    }
+
+    /// Removing a domain would cut its power, so that one that runs after all is left for another look (P5).
+    private func removeDomain(_ id: InstanceID) async throws(ActionFailure) {
+        guard let domain = try await domains()[id] else { return }
+        guard !domain.isRunning else {
+            throw ActionFailure(
+                code: "domain_running", sentence: "the domain runs although it was thought to be stopped")
+        }
+        try await asking { () async throws(HypervisorError) in try await hypervisor.remove(id) }
+    }
+
+    private func asking<Answer: Sendable>(
+        _ call: () async throws(HypervisorError) -> Answer
+    ) async throws(ActionFailure) -> Answer {
+        do throws(HypervisorError) {
+            return try await call()
+        } catch {
+            throw ActionFailure(error)
+        }
+    }
+
+    // MARK: Events
+
+    func watch(_ handler: @escaping @Sendable (HostEvent) -> Void) async {
+        // The first look makes the connection, and with it the events come.
+        handler(.ready)
+        for await event in hypervisor.events {
+            switch event {
+            case .started(let id): handler(.started(id))
+            case .stopped(let id, let reason): handler(.stopped(id, StopCause(reason)))
+            case .connectionLost:
+                logger.warning("the hypervisor went away; guests run on")
+                // Looking is what connects again; it is repeated until it succeeds.
+                handler(.ready)
+            case .connectionRestored: handler(.ready)
+            }
+        }
+    }
+}
+
+extension ActionFailure {
+    init(_ error: HypervisorError) {
+        let code =
+            switch error {
+            case .unreachable: "hypervisor_unreachable"
+            case .domainRuns: "domain_runs"
+            case .noSuchDomain: "no_such_domain"
+            case .refused: "hypervisor_refused"
+            case .overloaded: "hypervisor_overloaded"
+            case .badConfiguration: "bad_configuration"
+            }
+        self.init(code: code, sentence: error.description)
+    }
+}
+
+extension DomainObservation {
+    init(_ domain: ObservedDomain) {
+        let state: State =
+            switch domain.state {
+            // A guest that stands still holds its memory and its disk, and may go on at any moment.
+            case .running, .paused: .running
+            case .shutOff(let reason): .stopped(StopCause(reason))
+            }
+        self.init(
+            epoch: domain.epoch, powerCycle: domain.powerCycle, state: state, startedAt: domain.startedAt)
+    }
+}
+
+extension StopCause {
+    init(_ reason: DomainState.Reason) {
+        self =
+            switch reason {
+            case .guestShutdown: .guestShutdown
+            case .crashed: .crashed
+            case .destroyed: .destroyed
+            case .failed: .failed
+            case .unknown: .unknown
+            }
+    }
+}
+
+extension UsageReading {
+    init(_ counted: DomainStatistics) {
+        self.init(
+            instance: counted.instance, powerCycle: counted.powerCycle, startedAt: counted.startedAt,
+            vcpus: UInt32(clamping: counted.vcpus), memoryBytes: counted.memoryBytes,
+            counters: UsageCounters(
+                cpuTimeNanoseconds: counted.cpuTimeNanoseconds, diskReadBytes: counted.diskReadBytes,
+                diskWriteBytes: counted.diskWriteBytes, networkReceiveBytes: counted.networkReceiveBytes,
+                networkTransmitBytes: counted.networkTransmitBytes),
+            memoryResidentBytes: counted.memoryResidentBytes, diskAllocatedBytes: counted.diskAllocatedBytes)
+    }
+}

@@ -1,0 +1,105 @@
+import AgentDevices
+import AgentDurability
+import AgentHypervisor
+import AgentNetwork
+import AgentReconcile
+import Logging
+import ProtocolMessages
+import ProtocolModel
+import SwiftProtobuf
+
+extension HostParts {
+    /// What the settings name: libvirt, or a hypervisor that only pretends.
+    static func open(
+        _ settings: AgentSettings, boot: BootID, imagePath: @escaping @Sendable (ImageID) -> String?,
+        time: any TimeSource = SystemTime(), logger: Logger
+    ) throws -> HostParts {
+        let devices = DeviceList(sysfs: settings.sysfs, logger: logger)
+        guard settings.hypervisor != "memory:" else {
+            return pretending(settings, devices: devices, imagePath: imagePath, time: time, logger: logger)
+        }
+        guard let subnet = LibvirtNetwork.Subnet(settings.subnet) else {
+            throw AgentProblem.badSubnet(settings.subnet)
+        }
+        let hypervisor = LibvirtHypervisor(uri: settings.hypervisor)
+        let network = LibvirtNetwork(hypervisor, name: settings.networkName, bridge: settings.bridge, subnet: subnet)
+        let thread = BlockingThread(name: "roost-disks", threads: 2)
+        let accelerator = AcceleratorFinding(settings, boot: boot, thread: thread)
+        let guests = HypervisorGuests(
+            hypervisor: hypervisor, storage: FolderStorage(data: settings.data, thread: thread),
+            addresses: NetworkAddresses(network), accelerator: { await accelerator.value().accelerator },
+            emulator: settings.emulator, imagePath: imagePath, time: time, logger: logger)
+        let probe = ReadinessProbe()
+        return HostParts(
+            guests: guests,
+            describe: {
+                let finding = await accelerator.value()
+                return await describe(hypervisor, finding.accelerator.rawValue, finding.reason, logger)
+            },
+            ask: { assignment in
+                let address = assignment.guest.ipAddress
+                if let page = assignment.guest.serviceURL { return await probe.pageAnswers(page, address: address) }
+                return await probe.sshAnswers(at: address)
+            }, devices: { devices.messages })
+    }
+
+    private static func pretending(
+        _ settings: AgentSettings, devices: DeviceList, imagePath: @escaping @Sendable (ImageID) -> String?,
+        time: any TimeSource, logger: Logger
+    ) -> HostParts {
+        let hypervisor = MemoryHypervisor(time: time)
+        let guests = HypervisorGuests(
+            hypervisor: hypervisor, storage: MemoryStorage(), addresses: MemoryAddresses(network: settings.networkName),
+            accelerator: { .tcg }, emulator: nil, imagePath: imagePath, time: time, logger: logger)
+        return HostParts(
+            guests: guests,
+            describe: { await describe(hypervisor, "tcg", "guests are simulated in memory", logger) },
+            ask: { _ in true }, devices: { devices.messages })
+    }
+
+    private static func describe(
+        _ hypervisor: any Hypervisor, _ accelerator: String, _ reason: String, _ logger: Logger
+    ) async -> EngineDescription {
+        var description = EngineDescription(accelerator: accelerator, acceleratorReason: reason)
+        do throws(HypervisorError) {
+            let told = try await hypervisor.describe()
+            description.cpuModel = told.cpuModel
+            description.architecture = told.architecture
+            description.cpuCount = UInt32(clamping: told.cpuCount)
+            description.memoryBytes = UInt64(clamping: told.memoryBytes)
+            description.libvirtVersion = told.libvirtVersion
+            description.hypervisorVersion = told.hypervisorVersion
+        } catch {
+            logger.warning("the hypervisor does not describe itself", metadata: ["error": "\(error)"])
+        }
+        return description
+    }
+}
+
+/// The PCI devices of this host.
+struct DeviceList: Sendable {
+    let sysfs: String
+    let logger: Logger
+
+    /// For the inventory; a host without a PCI bus has none.
+    var messages: [Roost_V1_PCIDevice] {
+        do {
+            return try PCIScanner(sysfsRoot: sysfs).scan().map { device in
+                .with {
+                    $0.address = device.address
+                    $0.vendor = device.vendor
+                    $0.product = device.product
+                    $0.classCode = device.classCode
+                    $0.iommuGroup = device.iommuGroup.map { Int32(clamping: $0) } ?? -1
+                    $0.numaNode = device.numaNode.map { Int32(clamping: $0) } ?? -1
+                    $0.driver = device.driver ?? ""
+                    $0.subsystemVendor = device.subsystemVendor
+                    $0.subsystemProduct = device.subsystemProduct
+                }
+            }
+        } catch {
+            logger.debug("no PCI devices", metadata: ["reason": "\(error)"])
+            return []
+        }
+    }
+}

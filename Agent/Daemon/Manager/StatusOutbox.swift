@@ -1,0 +1,57 @@
+import AgentReconcile
+import ProtocolMessages
+import ProtocolModel
+import ProtocolTransfer
+import SwiftProtobuf
+
+/// Reports that wait for the manager to read: of each instance and image only the newest, so that a slow manager gets
+/// fewer messages and never a growing queue.
+struct StatusOutbox: Sendable {
+    private var isFull = false
+    private var instances: [InstanceID: Status] = [:]
+    private var images: [ImageID: ImageStatusValue] = [:]
+    private var imagesSeen: [ImageID: ImageStatusValue] = [:]
+    private var isLive = false
+
+    var isEmpty: Bool { !isFull && instances.isEmpty && images.isEmpty }
+
+    /// A session begins: every image is told about again; the instances follow as a full report.
+    mutating func begin() {
+        isLive = true
+        isFull = false
+        instances = [:]
+        images = imagesSeen
+    }
+
+    mutating func end() { isLive = false }
+
+    mutating func add(full: Bool, _ statuses: [Status]) {
+        guard isLive else { return }
+        if full {
+            isFull = true
+            instances = [:]
+            images = imagesSeen
+        }
+        for status in statuses { instances[status.instance] = status }
+    }
+
+    mutating func add(_ status: ImageStatusValue) {
+        imagesSeen[status.image] = status.state == .removed ? nil : status
+        if isLive { images[status.image] = status }
+    }
+
+    /// What there is to tell, as one message.
+    mutating func take() -> Roost_V1_StatusReport? {
+        guard isLive, !isEmpty else { return nil }
+        defer {
+            isFull = false
+            instances = [:]
+            images = [:]
+        }
+        return .with {
+            $0.full = isFull
+            $0.instances = instances.values.sorted { $0.instance < $1.instance }.map(\.message)
+            $0.images = images.values.sorted { $0.image < $1.image }.map(\.message)
+        }
+    }
+}

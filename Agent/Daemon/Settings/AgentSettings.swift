@@ -1,0 +1,137 @@
+import Logging
+import ProcessSettings
+
+/// How guests are run.
+enum AcceleratorChoice: String, CaseIterable, Sendable {
+    case auto, kvm, tcg
+}
+
+enum LogLevelName: String, CaseIterable, Sendable {
+    case trace, debug, info, notice, warning, error
+
+    var level: Logger.Level {
+        switch self {
+        case .trace: .trace
+        case .debug: .debug
+        case .info: .info
+        case .notice: .notice
+        case .warning: .warning
+        case .error: .error
+        }
+    }
+}
+
+/// Everything that an operator can set for an agent, read once and passed down.
+struct AgentSettings: Sendable {
+    enum Key {
+        static let manager = Setting(
+            "manager.address", .optional(.text(1...255, accepted: "host:port of the manager's port for agents")),
+            default: nil, "Where the manager is; by default where this host joined.")
+        static let nodeName = Setting(
+            "node.name", .optional(.text(1...63, accepted: "a name of up to 63 characters")), default: nil,
+            "The node's name in the fleet when it joins; by default the host name.")
+        static let location = Setting(
+            "node.location", .text(0...128), default: "",
+            "Where the host stands, such as a rack; hosts of one location pull images from one another first.")
+        static let hypervisor = Setting(
+            "hypervisor.uri", .text(1...255, accepted: "a libvirt URI, or memory: for a hypervisor that only pretends"),
+            default: "qemu:///system", "The hypervisor that runs the guests.")
+        static let accelerator = Setting(
+            "hypervisor.accelerator", ValueKind<AcceleratorChoice>.choice, default: .auto,
+            "auto proves that KVM runs a guest before it is trusted.")
+        static let emulator = Setting(
+            "hypervisor.emulator", .optional(.path), default: nil,
+            "The emulator's program; by default the one that libvirt knows.")
+        static let parallelStarts = Setting(
+            "instances.parallel_starts", .integer(1...64), default: 4,
+            "Guests that are started, and disks that are made, at once.")
+        static let cache = Setting(
+            "images.cache", .optional(.path), default: nil,
+            "The folder of cached images; by default 'images' in the data folder.")
+        static let chunkHost = Setting(
+            "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"),
+            default: "0.0.0.0", "The address on which images are served to other hosts.")
+        static let chunkPort = Setting(
+            "chunks.port", .integer(0...65_535), default: 7402,
+            "The port on which images are served to other hosts; 0 takes any free one.")
+        static let chunkAdvertise = Setting(
+            "chunks.advertise", .optional(.text(1...255, accepted: "host:port")), default: nil,
+            "Where other hosts reach this one for images; by default the address that the manager sees, and the port.")
+        static let networkName = Setting(
+            "network.name", .text(1...32, accepted: "a name of up to 32 characters"), default: "roost",
+            "The libvirt network of the guests.")
+        static let subnet = Setting(
+            "network.subnet", .text(9...18, accepted: "an IPv4 network such as 192.168.177.0/24"),
+            default: "192.168.177.0/24", "The addresses of the guests' network.")
+        static let bridge = Setting(
+            "network.bridge", .text(1...15, accepted: "an interface name of up to 15 characters"),
+            default: "roost0", "The bridge of the guests' network.")
+        static let sysfs = Setting(
+            "devices.sysfs", .path, default: "/sys", "Where the kernel shows its devices.")
+        static let usageBudget = Setting(
+            "usage.budget_mib", .integer(1...1_048_576), default: 256,
+            "Disk space for usage that the manager has not fetched; above it the oldest is lost.")
+        static let usageInterval = Setting(
+            "usage.interval", .optional(.duration(.seconds(1)...(.seconds(3600)))), default: nil,
+            "How often guests are sampled; by default as the manager wishes.")
+        static let logLevel = Setting(
+            "log.level", ValueKind<LogLevelName>.choice, default: .info, "How much is logged.")
+    }
+
+    static let schema = SettingsSchema(
+        program: "roost-agent", defaultConfigurationPath: "/etc/roost/agent.yaml",
+        defaultDataPath: "/var/lib/roost/agent",
+        [
+            Key.manager.declared, Key.nodeName.declared, Key.location.declared, Key.hypervisor.declared,
+            Key.accelerator.declared, Key.emulator.declared, Key.parallelStarts.declared, Key.cache.declared,
+            Key.chunkHost.declared, Key.chunkPort.declared, Key.chunkAdvertise.declared, Key.networkName.declared,
+            Key.subnet.declared, Key.bridge.declared, Key.sysfs.declared, Key.usageBudget.declared,
+            Key.usageInterval.declared, Key.logLevel.declared,
+        ])
+
+    var data: String
+    var manager: String?
+    var nodeName: String?
+    var location: String
+    var hypervisor: String
+    var accelerator: AcceleratorChoice
+    var emulator: String?
+    var parallelStarts: Int
+    var cache: String
+    var chunkHost: String
+    var chunkPort: Int
+    var chunkAdvertise: String?
+    var networkName: String
+    var subnet: String
+    var bridge: String
+    var sysfs: String
+    var usageBudgetBytes: Int
+    var usageInterval: Duration?
+    var logLevel: Logger.Level
+    /// What a person should know although nothing is wrong enough to stop.
+    var warnings: [String]
+
+    init(flags: SettingsFlags, environment: [String: String]) throws(SettingsError) {
+        let reader = try SettingsReader(schema: Self.schema, flags: flags, environment: environment)
+        data = reader.dataPath
+        manager = reader.value(Key.manager)
+        nodeName = reader.value(Key.nodeName)
+        location = reader.value(Key.location)
+        hypervisor = reader.value(Key.hypervisor)
+        accelerator = reader.value(Key.accelerator)
+        emulator = reader.value(Key.emulator)
+        parallelStarts = reader.value(Key.parallelStarts)
+        cache = reader.value(Key.cache) ?? reader.dataPath + "/images"
+        chunkHost = reader.value(Key.chunkHost)
+        chunkPort = reader.value(Key.chunkPort)
+        chunkAdvertise = reader.value(Key.chunkAdvertise)
+        networkName = reader.value(Key.networkName)
+        subnet = reader.value(Key.subnet)
+        bridge = reader.value(Key.bridge)
+        sysfs = reader.value(Key.sysfs)
+        usageBudgetBytes = reader.value(Key.usageBudget) << 20
+        usageInterval = reader.value(Key.usageInterval)
+        logLevel = reader.value(Key.logLevel).level
+        warnings = reader.warnings
+    }
+}

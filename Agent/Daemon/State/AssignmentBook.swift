@@ -1,0 +1,122 @@
+import AgentReconcile
+import Foundation
+import ProtocolMessages
+import ProtocolModel
+import ProtocolTransfer
+import SwiftProtobuf
+
+/// The desired set of this host, as last persisted. A pure value: what a message does to it is decided here, what is then
+/// done about it elsewhere.
+struct AssignmentBook: Sendable, Equatable {
+    private(set) var revision: UInt64 = 0
+    private(set) var instances: [InstanceID: Roost_V1_InstanceAssignment] = [:]
+    private(set) var images: [ImageID: Roost_V1_ImageAssignment] = [:]
+
+    /// What a set changed, in the words of those who act on it.
+    struct Change: Equatable {
+        var instances: AssignmentChange
+        var images: [ImageAssignmentValue]
+        var removedImages: [ImageID]
+    }
+
+    enum Refusal: Error, Equatable, CustomStringConvertible {
+        /// A delta to a set that is not ours; the manager sends the whole set at the start of a session.
+        case baseDiffers(ours: UInt64, theirs: UInt64)
+        case malformed(String)
+
+        var description: String {
+            switch self {
+            case .baseDiffers(let ours, let theirs):
+                "the manager sent changes to revision \(theirs), but this host is at \(ours)"
+            case .malformed(let what): "the manager sent \(what)"
+            }
+        }
+    }
+
+    init() {}
+
+    /// Takes over a message, all of it or nothing.
+    mutating func apply(_ set: Roost_V1_AssignmentSet) throws(Refusal) -> Change {
+        var next = self
+        var changed: [Assignment] = []
+        if set.full {
+            next.instances = [:]
+            next.images = [:]
+        } else if set.baseRevision != revision {
+            throw .baseDiffers(ours: revision, theirs: set.baseRevision)
+        }
+        for message in set.instances {
+            let assignment = try Assignment(message)
+            changed.append(assignment)
+            next.instances[assignment.instance] = message
+        }
+        var removed: [InstanceID] = []
+        for bytes in set.removedInstances {
+            guard let id = InstanceID(bytes: bytes) else {
+                throw .malformed("a removed instance without an identifier")
+            }
+            removed.append(id)
+            next.instances[id] = nil
+        }
+        for message in set.images {
+            guard let image = ImageAssignmentValue(message) else { throw .malformed("an image that makes no sense") }
+            next.images[image.image] = message
+        }
+        var removedImages: [ImageID] = []
+        for bytes in set.removedImages {
+            guard let id = ImageID(bytes: bytes) else { throw .malformed("a removed image without an identifier") }
+            removedImages.append(id)
+            next.images[id] = nil
+        }
+        next.revision = set.revision
+        self = next
+        return Change(
+            instances: set.full ? .full(changed) : .delta(changed: changed, removed: removed),
+            images: next.images.values.compactMap { ImageAssignmentValue($0) }, removedImages: removedImages)
+    }
+
+    /// The whole set as one message, in a fixed order.
+    var message: Roost_V1_AssignmentSet {
+        .with {
+            $0.revision = revision
+            $0.full = true
+            $0.instances = instances.sorted { $0.key < $1.key }.map(\.value)
+            $0.images = images.sorted { $0.key < $1.key }.map(\.value)
+        }
+    }
+}
+
+extension Assignment {
+    init(_ message: Roost_V1_InstanceAssignment) throws(AssignmentBook.Refusal) {
+        guard let instance = InstanceID(bytes: message.instanceID), let image = ImageID(bytes: message.imageID) else {
+            throw .malformed("an instance without identifiers")
+        }
+        let desired: Desired
+        switch message.desired {
+        case .running: desired = .running
+        case .stopped: desired = .stopped
+        case .deleted: desired = .deleted
+        case .unspecified, .UNRECOGNIZED: throw .malformed("instance \(instance) without a desired state")
+        }
+        guard message.userData.count <= Limits.userDataBytes, message.sshKeys.count <= 256 else {
+            throw .malformed("more data for instance \(instance) than a guest may have")
+        }
+        self.init(
+            instance: instance, epoch: Epoch(message.epoch), generation: Generation(message.generation),
+            desired: desired, powerCycle: PowerCycle(message.powerCycle), force: message.force, image: image,
+            bootTimeout: Self.timeout(message.bootTimeoutSeconds, none: 0),
+            stopTimeout: Self.timeout(message.stopTimeoutSeconds, none: nil),
+            probesReadiness: message.readinessProbe,
+            guest: GuestDescription(
+                name: message.name, hostName: message.hostName, vcpus: Int(message.vcpus),
+                memoryBytes: message.memoryBytes, diskBytes: message.diskBytes, macAddress: message.macAddress,
+                ipAddress: message.ipAddress, sshKeys: message.sshKeys, userData: Array(message.userData),
+                metadata: message.metadata, serviceURL: message.serviceURL.isEmpty ? nil : message.serviceURL,
+                owner: message.owner))
+    }
+
+    /// The largest number stands for no limit.
+    private static func timeout(_ seconds: UInt32, none: UInt32?) -> Duration? {
+        seconds == .max || seconds == none ? nil : .seconds(Int64(seconds))
+    }
+}

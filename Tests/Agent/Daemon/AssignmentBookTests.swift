@@ -1,0 +1,171 @@
+@testable import AgentDaemon
+import AgentDurability
+import AgentReconcile
+import Foundation
+import ProtocolMessages
+import ProtocolModel
+import ProtocolTransfer
+import SwiftProtobuf
+import Testing
+import TestsSupportFiles
+
+let firstInstance = InstanceID("01900000-0000-7000-8000-000000000001")!
+let secondInstance = InstanceID("01900000-0000-7000-8000-000000000002")!
+let someImage = ImageID("01900000-0000-7000-8000-0000000000aa")!
+
+func instanceMessage(
+    _ id: InstanceID, _ desired: Roost_V1_DesiredState = .running, generation: UInt64 = 1, cycle: UInt64 = 1
+) -> Roost_V1_InstanceAssignment {
+    .with {
+        $0.instanceID = id.bytes
+        $0.imageID = someImage.bytes
+        $0.epoch = 1
+        $0.generation = generation
+        $0.desired = desired
+        $0.powerCycle = cycle
+        $0.name = "vm"
+        $0.vcpus = 1
+        $0.memoryBytes = 1 << 30
+        $0.bootTimeoutSeconds = 180
+        $0.stopTimeoutSeconds = 90
+        $0.readinessProbe = true
+    }
+}
+
+func imageMessage(_ id: ImageID = someImage) -> Roost_V1_ImageAssignment {
+    .with {
+        $0.imageID = id.bytes
+        $0.manifestDigest = Data(repeating: 7, count: 32)
+        $0.sizeBytes = 4096
+    }
+}
+
+func fullSet(_ revision: UInt64, _ instances: [Roost_V1_InstanceAssignment]) -> Roost_V1_AssignmentSet {
+    .with {
+        $0.revision = revision
+        $0.full = true
+        $0.instances = instances
+        $0.images = [imageMessage()]
+    }
+}
+
+@Suite("The desired set, as it arrives and as it is kept")
+struct AssignmentBookTests {
+    @Test("a whole set replaces everything, a delta what it names")
+    func apply() throws {
+        var book = AssignmentBook()
+        let first = try book.apply(fullSet(3, [instanceMessage(firstInstance)]))
+        guard case .full(let assignments) = first.instances else { Issue.record("not a whole set"); return }
+        #expect(assignments.map(\.instance) == [firstInstance])
+        #expect(first.images.map(\.image) == [someImage])
+        let delta = Roost_V1_AssignmentSet.with {
+            $0.revision = 4
+            $0.baseRevision = 3
+            $0.instances = [instanceMessage(secondInstance)]
+            $0.removedInstances = [firstInstance.bytes]
+            $0.removedImages = [someImage.bytes]
+        }
+        let second = try book.apply(delta)
+        guard case .delta(let changed, let removed) = second.instances else { Issue.record("not a delta"); return }
+        #expect(changed.map(\.instance) == [secondInstance] && removed == [firstInstance])
+        #expect(second.removedImages == [someImage])
+        #expect(book.revision == 4)
+        #expect(Array(book.instances.keys) == [secondInstance])
+        _ = try book.apply(fullSet(2, []))
+        #expect(book.revision == 2 && book.instances.isEmpty)
+    }
+
+    @Test("a delta to another set than ours changes nothing")
+    func otherBase() throws {
+        var book = AssignmentBook()
+        _ = try book.apply(fullSet(3, [instanceMessage(firstInstance)]))
+        let before = book
+        let delta = Roost_V1_AssignmentSet.with {
+            $0.revision = 9
+            $0.baseRevision = 8
+            $0.removedInstances = [firstInstance.bytes]
+        }
+        #expect(throws: AssignmentBook.Refusal.baseDiffers(ours: 3, theirs: 8)) { try book.apply(delta) }
+        #expect(book == before)
+    }
+
+    @Test("what makes no sense is refused as a whole")
+    func malformed() throws {
+        let bad: [(inout Roost_V1_InstanceAssignment) -> Void] = [
+            { $0.instanceID = Data([1, 2]) }, { $0.imageID = Data() }, { $0.desired = .unspecified },
+            { $0.desired = .UNRECOGNIZED(9) }, { $0.userData = Data(count: Limits.userDataBytes + 1) },
+        ]
+        for spoil in bad {
+            var book = AssignmentBook()
+            var message = instanceMessage(firstInstance)
+            spoil(&message)
+            #expect(throws: AssignmentBook.Refusal.self) {
+                try book.apply(fullSet(1, [instanceMessage(secondInstance), message]))
+            }
+            #expect(book == AssignmentBook())
+        }
+        var book = AssignmentBook()
+        var set = fullSet(1, [])
+        set.images = [.with { $0.imageID = Data([1]) }]
+        #expect(throws: AssignmentBook.Refusal.self) { try book.apply(set) }
+    }
+
+    @Test("a stop timeout may be none at all, and zero")
+    func timeouts() throws {
+        var message = instanceMessage(firstInstance)
+        message.stopTimeoutSeconds = .max
+        message.bootTimeoutSeconds = 0
+        #expect(try Assignment(message).stopTimeout == nil)
+        #expect(try Assignment(message).bootTimeout == nil)
+        message.stopTimeoutSeconds = 0
+        #expect(try Assignment(message).stopTimeout == .zero)
+    }
+
+    @Test("whichever call fails while the book is kept, the old one or the new one is read back")
+    func crashPoints() throws {
+        var old = AssignmentBook()
+        _ = try old.apply(fullSet(1, [instanceMessage(firstInstance)]))
+        var new = old
+        _ = try new.apply(fullSet(2, [instanceMessage(firstInstance, .stopped, generation: 2)]))
+        var failures = 0
+        for call in 1...10 {
+            let folder = ScratchFolder()
+            let files = FaultyFileSystem()
+            let journal = AssignmentJournal(data: folder.path, files: files)
+            try journal.save(old)
+            files.fail(at: call)
+            let isSaved = (try? journal.save(new)) != nil
+            files.fail(at: nil)
+            let loaded = try AssignmentJournal(data: folder.path).load()
+            #expect(loaded == .book(new) || (!isSaved && loaded == .book(old)), "failing call \(call)")
+            if isSaved { break }
+            failures += 1
+        }
+        #expect(failures == 3)
+    }
+
+    @Test("a damaged journal is set aside and counts as none")
+    func damage() throws {
+        let folder = ScratchFolder()
+        let journal = AssignmentJournal(data: folder.path)
+        #expect(try journal.load() == .none)
+        try Data("garbage".utf8).write(to: URL(fileURLWithPath: folder.path + "/assignments"))
+        #expect(try journal.load() == .damaged(copy: folder.path + "/assignments.damaged"))
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/assignments.damaged"))
+    }
+
+    @Test("a boot of the host is noticed once")
+    func boot() throws {
+        let folder = ScratchFolder()
+        let source = folder.path + "/boot_id"
+        func read(_ id: String) throws -> Bool {
+            try Data("\(id)\n".utf8).write(to: URL(fileURLWithPath: source))
+            return try HostBoot.read(data: folder.path, source: source).hostRebooted
+        }
+        #expect(try !read("01900000-0000-7000-8000-00000000b001"))
+        #expect(try !read("01900000-0000-7000-8000-00000000b001"))
+        #expect(try read("01900000-0000-7000-8000-00000000b002"))
+        #expect(try !read("01900000-0000-7000-8000-00000000b002"))
+        #expect(throws: HostBoot.Problem.self) { try read("nonsense") }
+    }
+}

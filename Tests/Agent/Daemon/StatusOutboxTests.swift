@@ -1,0 +1,45 @@
+@testable import AgentDaemon
+import AgentReconcile
+import ProtocolMessages
+import ProtocolModel
+import ProtocolTransfer
+import Testing
+
+@Suite("Reports that wait")
+struct StatusOutboxTests {
+    func status(_ id: InstanceID, _ state: Status.State) -> Status {
+        Status(
+            instance: id, epoch: Epoch(1), generation: Generation(1), state: state, at: Timestamp(milliseconds: 1))
+    }
+
+    @Test("of each instance only the newest is told, and a full report stays full")
+    func coalesced() {
+        var outbox = StatusOutbox()
+        outbox.begin()
+        outbox.add(full: true, [status(firstInstance, .preparing), status(secondInstance, .stopped)])
+        outbox.add(full: false, [status(firstInstance, .starting)])
+        outbox.add(full: false, [status(firstInstance, .running)])
+        let report = outbox.take()
+        #expect(report?.full == true)
+        #expect(report?.instances.map(\.state) == [.running, .stopped])
+        #expect(outbox.take() == nil)
+        outbox.add(full: false, [status(firstInstance, .failed)])
+        #expect(outbox.take()?.full == false)
+    }
+
+    @Test("without a session nothing piles up, and a new one begins with every image")
+    func sessions() {
+        var outbox = StatusOutbox()
+        outbox.add(ImageStatusValue(image: someImage, state: .held))
+        outbox.add(full: false, [status(firstInstance, .running)])
+        #expect(outbox.take() == nil)
+        outbox.begin()
+        let report = outbox.take()
+        #expect(report?.instances.isEmpty == true)
+        #expect(report?.images.map(\.state) == [.held])
+        outbox.end()
+        outbox.add(ImageStatusValue(image: someImage, state: .removed))
+        outbox.begin()
+        #expect(outbox.take() == nil)
+    }
+}
