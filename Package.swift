@@ -256,3 +256,10 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The parsers of outside input, instrumented: see packaging/fuzz.
+if Context.environment["ROOST_FUZZ"] != nil {
+    package.targets.append(
+        room("Fuzz", ["ProtocolModel", "ProtocolMessages", "ProtocolWire"], exclude: ["Driver", "corpus", "findings"]))
+    package.products.append(.library(name: "RoostFuzz", type: .static, targets: ["Fuzz"]))
+}

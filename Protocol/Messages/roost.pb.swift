@@ -339,7 +339,7 @@ public nonisolated struct Roost_V1_HeartbeatAcknowledgement: Sendable {
   public init() {}
 }
 
-/// First message of an agent without a certificate, or of one that renews its own (then the token is empty).
+/// First message of an agent without a certificate; in a session, from an agent that renews its own (the token is empty).
 public nonisolated struct Roost_V1_EnrolmentRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
