@@ -188,10 +188,11 @@ var package = Package(
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
+        tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",
             ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
-        tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Fixtures")]),
+        tests("Agent/Devices", ["AgentDevices"]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
         tests(
