@@ -92,7 +92,7 @@ struct HypervisorGuests: GuestHost {
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
-            accelerator: await accelerator(), emulator: emulator)
+            accelerator: await accelerator(), emulator: emulator, basePath: imagePath(assignment.image))
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
 
@@ -144,6 +144,7 @@ extension ActionFailure {
             case .refused: "hypervisor_refused"
             case .overloaded: "hypervisor_overloaded"
             case .badConfiguration: "bad_configuration"
+            case .foreignDomain: "foreign_domain"
             }
         self.init(code: code, sentence: error.description)
     }
