@@ -1,18 +1,20 @@
 // swift-tools-version: 6.2
-import Foundation
 import PackageDescription
 
 /// One setting for every target of ours (STYLE: the compiler guards what it can).
-let strict: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-]
+let strict: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+    ]
     // CI refuses warnings; a newer compiler's new ones must not stop a user's build.
     + (Context.environment["ROOST_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)])
 
 /// A room of the tree: module name = folder path, so an import line says where to look.
-func room(_ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil)
+func room(
+    _ folder: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil
+)
     -> Target
 {
     .target(
@@ -28,7 +30,9 @@ func program(_ folder: String, _ dependencies: [Target.Dependency], exclude: [St
 }
 
 /// The tests of a room.
-func tests(_ folder: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = [])
+func tests(
+    _ folder: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = []
+)
     -> Target
 {
     .testTarget(
@@ -37,9 +41,9 @@ func tests(_ folder: String, _ dependencies: [Target.Dependency], resources: [Re
 }
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -61,7 +65,7 @@ let configuration: Target.Dependency = .product(name: "Configuration", package: 
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
 
-var package = Package(
+let package = Package(
     name: "roost",
     products: [
         .executable(name: "roost-manager", targets: ["ManagerDaemon"]),
@@ -89,8 +93,10 @@ var package = Package(
     ],
     targets: [
         // C libraries: one module map each, and one owning wrapper beside its only user.
-        .systemLibrary(name: "COpenSSL", path: "CLibraries/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CZstd", path: "CLibraries/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(
+            name: "COpenSSL", path: "CLibraries/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CZstd", path: "CLibraries/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(
             name: "CSQLite", path: "CLibraries/CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(
@@ -110,34 +116,51 @@ var package = Package(
         // ChunkPlane: chunks of images over TLS, served and pulled by both sides on threads of their own.
         room(
             "ChunkPlane",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "COpenSSL", "CZstd",
-             crypto, logging, protobuf]),
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "COpenSSL",
+                "CZstd",
+                crypto, logging, protobuf,
+            ]),
 
         // Manager: the authoritative record.
         room("Manager/Model", ["ProtocolModel"]),
         room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
-        room("Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
+        room(
+            "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room("Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
         room(
             "Manager/Images",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, subprocess, logging, protobuf]),
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, subprocess, logging,
+                protobuf,
+            ]),
         room(
             "Manager/Fleet",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "ManagerModel",
-             "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioTLS, nioSSL,
-             logging, lifecycle, protobuf]),
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer",
+                "ManagerModel",
+                "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioTLS,
+                nioSSL,
+                logging, lifecycle, protobuf,
+            ]),
         room(
             "Manager/API",
-            ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", hummingbird,
-             hummingbirdCore, hummingbirdTLS, httpTypes, crypto, lifecycle, logging, nio, nioSSL]),
+            [
+                "ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", hummingbird,
+                hummingbirdCore, hummingbirdTLS, httpTypes, crypto, lifecycle, logging, nio, nioSSL,
+            ]),
         program(
             "Manager/Daemon",
-            ["ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel", "ManagerStore",
-             "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImages", "ManagerAPI",
-             arguments, lifecycle, logging, nioSSL, x509, crypto]),
-        program("Manager/Command", [arguments, httpClient, nio, nioSSL]),
+            [
+                "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel",
+                "ManagerStore",
+                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImages",
+                "ManagerAPI",
+                arguments, lifecycle, logging, nioSSL, x509, crypto,
+            ]),
+        program("Manager/Command", [arguments, httpClient, nio, nioHTTP1, nioPosix, nioSSL]),
 
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
@@ -149,14 +172,20 @@ var package = Package(
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
             "Agent/Uplink",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix, nioTLS,
-             nioSSL, logging, protobuf]),
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix,
+                nioTLS,
+                nioSSL, logging, protobuf,
+            ]),
         program(
             "Agent/Daemon",
-            ["ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings", "ProcessLog",
-             "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
-             "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
-             protobuf]),
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings",
+                "ProcessLog",
+                "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
+                "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
+                protobuf,
+            ]),
 
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
@@ -166,32 +195,43 @@ var package = Package(
         tests("Process/Log", ["ProcessLog", logging]),
         tests(
             "ChunkPlane",
-            ["ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
-             logging]),
+            [
+                "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
+                logging,
+            ]),
         tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
             ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
-            "Manager/Lifecycle", ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
+            "Manager/Lifecycle",
+            ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
         tests(
             "Manager/Fleet",
-            ["ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-             "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509]),
+            [
+                "ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
+                "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
+            ]),
         tests(
             "Manager/API",
-            ["ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel", crypto,
-             hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL]),
+            [
+                "ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel",
+                crypto,
+                hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
+            ]),
         tests("Manager/Command", ["ManagerCommand"]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
         tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",
-            ["AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel", logging]),
+            [
+                "AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel",
+                logging,
+            ]),
         tests("Agent/Devices", ["AgentDevices"]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
@@ -200,25 +240,20 @@ var package = Package(
             ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
-            ["AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages", logging,
-             protobuf]),
+            [
+                "AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages",
+                logging,
+                protobuf,
+            ]),
         tests(
             "Agent/Daemon",
-            ["AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor", "AgentImages",
-             "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings", "ProtocolModel",
-             "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging]),
+            [
+                "AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor",
+                "AgentImages",
+                "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings",
+                "ProtocolModel",
+                "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging,
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )
-
-package.targets.removeAll { target in !FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + (target.path ?? "")) }
-let targetNames = Set(package.targets.map(\.name))
-for target in package.targets {
-    target.dependencies.removeAll {
-        if case .byNameItem(let name, _) = $0 { return !targetNames.contains(name) }
-        return false
-    }
-}
-if !targetNames.contains("AgentDaemon") { package.products.removeAll { $0.name == "roost-agent" } }
-if !targetNames.contains("ManagerDaemon") { package.products.removeAll { $0.name == "roost-manager" } }
-if !targetNames.contains("ManagerCommand") { package.products.removeAll { $0.name == "roost" } }

@@ -60,7 +60,8 @@ struct Agent: Sendable {
         let inventory = Self.inventory(settings, parts, cache, chunks, manager, files)
         link = ManagerLink(
             introduction: ManagerLink.Introduction(
-                boot: boot.id, process: BootID.generate(at: time.timestamp), version: AgentVersion.current),
+                boot: boot.id, process: BootID.generate(at: time.timestamp), version: AgentVersion.current,
+                managerHost: manager.host),
             book: book, journal: journal, reconcile: reconcile, images: cache, inventory: inventory, identity: keeper,
             usageInterval: settings.usageInterval, files: files, logger: logger)
         let usage = try Self.usage(settings, parts, boot, time, logger) { router.link?.usageWaits() }
@@ -78,7 +79,7 @@ struct Agent: Sendable {
                 ImageStatusValue(
                     image: held.image, state: .held, chunksHeld: held.chunksHeld, chunksTotal: held.chunksTotal))
         }
-        if isKnown { Self.resume(book, reconcile, cache) }
+        if isKnown { Self.resume(book, manager, reconcile, cache) }
         logger.info(
             "agent starts",
             metadata: [
@@ -89,11 +90,13 @@ struct Agent: Sendable {
     }
 
     /// What was wanted when the last process ended is wanted until the manager says otherwise.
-    private static func resume(_ book: AssignmentBook, _ reconcile: ReconcileService, _ cache: ImageCache) {
+    private static func resume(
+        _ book: AssignmentBook, _ manager: ManagerAddress, _ reconcile: ReconcileService, _ cache: ImageCache
+    ) {
         var same = AssignmentBook()
         guard let change = try? same.apply(book.message) else { return }
         reconcile.post(.assigned(change.instances))
-        cache.apply(change.images)
+        cache.apply(change.images.map { $0.completed(managerHost: manager.host) })
     }
 
     private static func manager(_ settings: AgentSettings, _ files: IdentityFiles) throws -> ManagerAddress {

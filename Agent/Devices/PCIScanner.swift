@@ -55,7 +55,8 @@ public struct PCIScanner: Sendable {
         return PCIDevice(
             address: name, vendor: vendor, product: product, subsystemVendor: number(name, "subsystem_vendor") ?? 0,
             subsystemProduct: number(name, "subsystem_device") ?? 0, classCode: classCode & 0xFF_FFFF,
-            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) }.flatMap { $0 < 0 ? nil : $0 }, numaNode: node.flatMap { $0 < 0 ? nil : $0 },
+            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) }.flatMap { $0 < 0 ? nil : $0 },
+            numaNode: node.flatMap { $0 < 0 ? nil : $0 },
             driver: linkTarget(name, "driver"))
     }
 
@@ -63,7 +64,9 @@ public struct PCIScanner: Sendable {
     static func isAddress(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
         guard (12...16).contains(bytes.count) else { return false }
-        let marks = [bytes.count - 8: UInt8(ascii: ":"), bytes.count - 5: UInt8(ascii: ":"), bytes.count - 2: UInt8(ascii: ".")]
+        let marks = [
+            bytes.count - 8: UInt8(ascii: ":"), bytes.count - 5: UInt8(ascii: ":"), bytes.count - 2: UInt8(ascii: "."),
+        ]
         return bytes.enumerated().allSatisfy { index, byte in
             if let mark = marks[index] { return byte == mark }
             return (48...57).contains(byte) || (97...102).contains(byte)

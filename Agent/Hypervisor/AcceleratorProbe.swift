@@ -19,10 +19,19 @@ public struct AcceleratorProbe: Sendable {
         self.limit = limit
     }
 
-    /// A boot sector in real mode: `mov dx, 0xf4; mov al, 0x10; out dx, al; hlt`, signature. The debug-exit device turns
-    /// the written 0x10 into QEMU's exit status 0x21.
+    /// A boot sector in real mode: waits for two ticks of the timer, so that interrupts are seen to arrive, then writes
+    /// 0x10 to the debug-exit device, which QEMU turns into its exit status 0x21.
     static let bootSector: [UInt8] =
-        [0xBA, 0xF4, 0x00, 0xB0, 0x10, 0xEE, 0xF4, 0xEB, 0xFD] + [UInt8](repeating: 0, count: 501) + [0x55, 0xAA]
+        [
+            0x31, 0xC0, 0x8E, 0xD8,  // xor ax, ax; mov ds, ax
+            0xFB,  // sti
+            0x8B, 0x1E, 0x6C, 0x04,  // mov bx, [0x046c]: the BIOS's tick count
+            0xF4,  // hlt
+            0xA1, 0x6C, 0x04, 0x29, 0xD8,  // mov ax, [0x046c]; sub ax, bx
+            0x83, 0xF8, 0x02, 0x72, 0xF5,  // cmp ax, 2; jb to hlt
+            0xBA, 0xF4, 0x00, 0xB0, 0x10, 0xEE,  // mov dx, 0xf4; mov al, 0x10; out dx, al
+            0xF4, 0xEB, 0xFD,  // hlt for ever
+        ] + [UInt8](repeating: 0, count: 481) + [0x55, 0xAA]
     static let answer: Int32 = 0x21
 
     public func probe() async -> Finding {
@@ -38,7 +47,9 @@ public struct AcceleratorProbe: Sendable {
             let status = try await HostProgram.exitStatus(
                 emulator,
                 [
-                    "-accel", "kvm", "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none",
+                    // enforce: a KVM that lacks what every processor of its kind has runs a boot sector and hangs kernels.
+                    "-accel", "kvm", "-cpu", "kvm64,enforce", "-machine", "pc", "-m", "16", "-nodefaults",
+                    "-no-user-config", "-display", "none",
                     "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive",
                     // A comma would begin an option of QEMU unless doubled.
                     "file=\(disk.path.replacing(",", with: ",,")),format=raw,if=ide,readonly=off",
@@ -52,7 +63,8 @@ public struct AcceleratorProbe: Sendable {
                     ? "\(device) exists, but a test guest did not finish within \(limit): guests are emulated"
                     : "\(device) exists, but a test guest failed (status \(status.code ?? 0)): guests are emulated")
         } catch {
-            return Finding(accelerator: .tcg, reason: "the test of \(device) could not be made (\(error)): guests are emulated")
+            return Finding(
+                accelerator: .tcg, reason: "the test of \(device) could not be made (\(error)): guests are emulated")
         }
     }
 }

@@ -12,7 +12,8 @@ enum HostProgram {
         let status = try await exitStatus(name, arguments, limit: limit)
         guard status.code == 0 else {
             let reason = status.words.split(whereSeparator: \.isNewline).prefix(3).joined(separator: "; ")
-            throw Failure(description: "\(name) failed: \(reason.isEmpty ? "exit status \(status.code ?? -1)" : reason)")
+            throw Failure(
+                description: "\(name) failed: \(reason.isEmpty ? "exit status \(status.code ?? -1)" : reason)")
         }
     }
 

@@ -95,7 +95,7 @@ public struct InstanceFolder: Sendable {
     public func writeSeed(_ seed: Seed) async throws {
         let staging = path + "/seed.partial"
         let partial = seedPath + ".partial"
-        let metaData = Data(try seed.metaDataText.utf8)
+        let metaData = Data(seed.metaDataText.utf8)
         let userData = Data(seed.userDataBytes)
         try await Self.threads.run {
             try makeFolder()

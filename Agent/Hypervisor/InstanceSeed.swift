@@ -1,20 +1,12 @@
-import Foundation
-
 extension InstanceFolder.Seed {
     /// cloud-init reads meta-data as YAML, of which JSON is a part: one writer escapes everything.
     var metaDataText: String {
-        get throws {
-            // A line break would make one key two lines of the guest's `authorized_keys`.
-            for key in sshKeys where key.unicodeScalars.contains(where: { $0.value < 32 || $0.value == 127 }) {
-                throw InstanceFolder.Failure.files("an SSH key has control characters; a key is one line")
-            }
-            return JSONText.object([
-                ("instance-id", .string("\(instance)")),
-                ("local-hostname", .string(hostName)),
-                ("public-keys", .array(sshKeys.map { .string($0) })),
-                ("roost_metadata", .object(metadata.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
-            ]).description + "\n"
-        }
+        JSONText.object([
+            ("instance-id", .string("\(instance)")),
+            ("local-hostname", .string(hostName)),
+            ("public-keys", .array(sshKeys.map { .string($0) })),
+            ("roost_metadata", .object(metadata.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
+        ]).description + "\n"
     }
 
     /// The owner's user data as it is; where there is none, a minimal document that sets host name and keys.
@@ -27,4 +19,3 @@ extension InstanceFolder.Seed {
         return Array("#cloud-config\n\(document)\n".utf8)
     }
 }
-

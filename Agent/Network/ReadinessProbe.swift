@@ -23,13 +23,17 @@ public struct ReadinessProbe: Sendable {
     /// Whether the page behind the URL answers; `{}` stands for the address, and a URL that names another host is refused.
     public func pageAnswers(_ template: String, address: String) async -> Bool {
         let text = template.replacingOccurrences(of: "{}", with: address)
-        guard let url = URL(string: text), ["http", "https"].contains(url.scheme), url.host == address else { return false }
+        guard let url = URL(string: text), ["http", "https"].contains(url.scheme), url.host == address else {
+            return false
+        }
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         // A guest's own certificate is not what is asked here: only whether its server runs.
         configuration.tlsConfiguration = .makeClientConfiguration()
         configuration.tlsConfiguration?.certificateVerification = .none
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-        let answered = (try? await client.execute(HTTPClientRequest(url: text), timeout: .seconds(limit.components.seconds))) != nil
+        let answered =
+            (try? await client.execute(HTTPClientRequest(url: text), timeout: .seconds(limit.components.seconds)))
+            != nil
         try? await client.shutdown()
         return answered
     }

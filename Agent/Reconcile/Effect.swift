@@ -7,6 +7,7 @@ public enum Action: Sendable, Hashable {
     case createDisk(Assignment)
     /// Write the guest's first-boot data.
     case writeSeed(Assignment)
+    /// Make sure that the guest is given its address; the guest runs already.
     case reserveAddress(Assignment)
     /// Define and start the domain, with epoch and power cycle recorded in it. A domain that runs is a failure.
     case start(Assignment)

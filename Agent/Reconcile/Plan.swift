@@ -43,6 +43,8 @@ extension InstanceRecord {
             if observation.epoch < assignment.epoch { return .act(.powerOff(id)) }
             if observation.powerCycle < assignment.powerCycle { return shutDownStep(assignment, in: surroundings) }
             stopping = nil
+            // Only now: it takes longer than a start, and the guest asks for its address seconds later.
+            if !addressReserved { return .act(.reserveAddress(assignment)) }
             if case .waiting(let deadline?) = readiness { return .wait(until: deadline) }
             return .rest
         case .present:
@@ -53,7 +55,6 @@ extension InstanceRecord {
             guard surroundings.heldImages.contains(assignment.image) else { return .rest }
             if !hasDisk { return .act(.createDisk(assignment)) }
             if !seedWritten { return .act(.writeSeed(assignment)) }
-            if !addressReserved { return .act(.reserveAddress(assignment)) }
             return .act(.start(assignment))
         }
     }

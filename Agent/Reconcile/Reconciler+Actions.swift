@@ -11,7 +11,9 @@ extension Reconciler {
         record.touched = sequence
         if inFlight.action.isHeavy { heavyActions -= 1 }
         switch outcome {
-        case .failed(let failure): fail(&record, inFlight.action, failure, at: now, &effects)
+        case .failed(let failure):
+            record.mustInspect = record.mustInspect || inFlight.sawStart || inFlight.sawStop
+            fail(&record, inFlight.action, failure, at: now, &effects)
         case .observed(let observation):
             clearFailure(&record, of: inFlight.action)
             record.mustInspect = inFlight.sawStart || inFlight.sawStop
@@ -27,6 +29,8 @@ extension Reconciler {
     private mutating func succeed(
         _ record: inout InstanceRecord, _ inFlight: InstanceRecord.InFlight, at now: Moment, _ effects: inout [Effect]
     ) {
+        // What happened meanwhile is looked up, but for what the action itself brings about.
+        record.mustInspect = record.mustInspect || inFlight.sawStart || inFlight.sawStop
         switch inFlight.action {
         case .createDisk:
             record.hasDisk = true
@@ -44,16 +48,17 @@ extension Reconciler {
                     epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running,
                     startedAt: now.timestamp))
             beginRun(&record, at: now, &effects)
-        case .askToShutDown: record.mustInspect = inFlight.sawStop
+        case .askToShutDown: break
         case .powerOff:
             let before = record.observation
             record.mustInspect = inFlight.sawStart
             record.hintedCause = nil
-            record.domain = before.map {
-                .present(
-                    DomainObservation(
-                        epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed)))
-            } ?? .absent
+            record.domain =
+                before.map {
+                    .present(
+                        DomainObservation(
+                            epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed)))
+                } ?? .absent
             endRun(&record, &effects)
         case .removeDomain:
             record.mustInspect = inFlight.sawStart

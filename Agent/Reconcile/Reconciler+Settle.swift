@@ -99,7 +99,8 @@ extension Reconciler {
         guard sessionIsLive else { return }
         if owesFullReport, setIsKnown {
             owesFullReport = false
-            effects.append(.report(full: true, records.values.compactMap(\.status).sorted { $0.instance < $1.instance }))
+            effects.append(
+                .report(full: true, records.values.compactMap(\.status).sorted { $0.instance < $1.instance }))
         } else if !changed.isEmpty, !owesFullReport {
             effects.append(.report(full: false, changed))
         }

@@ -58,7 +58,9 @@ extension Reconciler {
         }
         record.domain = .present(observation)
         switch observation.state {
-        case .running: beginRun(&record, at: now, &effects)
+        case .running:
+            record.addressReserved = true
+            beginRun(&record, at: now, &effects)
         case .stopped(.guestShutdown) where !hostRebooted:
             guard let assignment = record.assignment, observation.powerCycle == assignment.powerCycle else { return }
             record.ended = InstanceRecord.Ended(

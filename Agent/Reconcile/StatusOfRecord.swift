@@ -2,7 +2,8 @@ import ProtocolModel
 
 extension InstanceRecord {
     /// What the manager is told of the instance; `nil` for what is not assigned, or not known yet.
-    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status? {
+    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status?
+    {
         guard let assignment, domain != .unknown else { return nil }
         var status = Status(
             instance: id, epoch: assignment.epoch, generation: assignment.generation, state: .preparing, at: now,
@@ -61,11 +62,8 @@ extension InstanceRecord {
                 .failed, "boot_timeout", "the guest runs but did not answer within \(limit); look at its console")
             status.failureIsFinal = true
         case .none, .waiting:
-            if crashes >= policy.crashesInLoop {
-                tellCrashLoop(in: &status)
-            } else {
-                status.tell(.starting, "booting", "the guest is booting")
-            }
+            status.tell(.starting, "booting", "the guest is booting")
+            if crashes >= policy.crashesInLoop { tellCrashLoop(in: &status) } else { tellFailure(in: &status) }
         }
     }
 

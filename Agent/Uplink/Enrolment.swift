@@ -125,7 +125,9 @@ public enum Enrolment {
         switch message {
         case .enrolmentAnswer(let answer): return .success(answer)
         case .goodbye(let goodbye):
-            guard case .theirs(let refusal, let sentence) = SessionEnd(goodbye) else { return .failure(.refusedOtherwise("")) }
+            guard case .theirs(let refusal, let sentence) = SessionEnd(goodbye) else {
+                return .failure(.refusedOtherwise(""))
+            }
             return .failure(refusal.map { .refused($0) } ?? .refusedOtherwise(sentence))
         default: return .failure(.wrongAnswer(SessionRefusal.unexpectedMessage.sentence))
         }

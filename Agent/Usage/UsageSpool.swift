@@ -105,7 +105,11 @@ public struct UsageSpool: Sendable {
                 // A file that was only begun holds nothing that anybody has seen; another is kept for a person.
                 isDamaged = isDamaged || !isLast
                 notices.append(isLast ? .tornTailRemoved(file: path(name)) : .damaged(file: path(name)))
-                if isLast { try files.remove(path(name)) } else { try files.rename(path(name), to: path(name) + ".damaged") }
+                if isLast {
+                    try files.remove(path(name))
+                } else {
+                    try files.rename(path(name), to: path(name) + ".damaged")
+                }
                 continue
             }
             segments.append(contents.segment)

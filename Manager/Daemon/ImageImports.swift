@@ -53,7 +53,7 @@ final class ImageImports: ImageUploadSink, Service {
         func append(_ bytes: ByteBuffer) async throws {
             do {
                 try await handle.append(Array(bytes.readableBytesView))
-            } catch let error as ImageError {
+            } catch {
                 throw ImageImports.refusal(error)
             }
         }
@@ -166,7 +166,8 @@ final class ImageImports: ImageUploadSink, Service {
         if let problem { job.inspected.yield(problem) }
         job.inspected.finish()
         images.remove(job.image.id)
-        logger.notice("image refused", metadata: ["image.id": "\(job.image.id)", "code": "\(code)", "reason": "\(sentence)"])
+        logger.notice(
+            "image refused", metadata: ["image.id": "\(job.image.id)", "code": "\(code)", "reason": "\(sentence)"])
         try? await record { commands in try commands.failImport(job.image.id, code: code, sentence: sentence) }
     }
 
@@ -178,7 +179,8 @@ final class ImageImports: ImageUploadSink, Service {
             for status in [Image.Status.saving, .converting] {
                 for image in try sql.images.list(status: status) {
                     try commands.failImport(
-                        image.id, code: "interrupted", sentence: "the manager was restarted during the import; upload it again")
+                        image.id, code: "interrupted",
+                        sentence: "the manager was restarted during the import; upload it again")
                 }
             }
             return Set(try sql.images.list(status: .active).map(\.id))

@@ -43,7 +43,9 @@ enum ManagerMetrics {
                 MetricFamily(
                     "roost_chunks_served_bytes_total", .counter, help: "Bytes of images served to nodes.",
                     samples: [.init(Double(snapshot.servedBytes))]),
-                .gauge("roost_chunks_connections", help: "Open connections of the image plane.", Double(snapshot.connections)),
+                .gauge(
+                    "roost_chunks_connections", help: "Open connections of the image plane.",
+                    Double(snapshot.connections)),
             ]
         }
     }

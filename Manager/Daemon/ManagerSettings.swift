@@ -17,17 +17,20 @@ struct ManagerSettings: Sendable {
             "api.names", .list(), default: [],
             "Further names and IP addresses that clients reach the manager by; they stand in its certificate.")
         static let agentsHost = Setting(
-            "agents.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"), default: "0.0.0.0",
+            "agents.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"),
+            default: "0.0.0.0",
             "The address on which agents are served.")
         static let agentsPort = Setting("agents.port", .integer(1...65_535), default: 7401, "The port for agents.")
         static let agentsAdvertise = Setting(
             "agents.advertise", .optional(.text(1...255, accepted: "host:port")), default: nil,
-            "Where agents reach the manager, for the join command that is shown; by default the host name and the port.")
+            "Where agents reach the manager, for the join command that is shown; by default the host name and the port."
+        )
         static let heartbeat = Setting(
             "agents.heartbeat_interval_ms", .integer(100...600_000), default: 5000,
             "How often agents report; a node is suspect after 3 missed reports and down after 6.")
         static let chunksHost = Setting(
-            "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"), default: "0.0.0.0",
+            "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"),
+            default: "0.0.0.0",
             "The address on which images are served to agents.")
         static let chunksPort = Setting(
             "chunks.port", .integer(1...65_535), default: 7403,

@@ -18,7 +18,8 @@ import ServiceLifecycle
 import UnixSignals
 
 struct RunCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "run", abstract: "Runs the manager until it is stopped.")
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Runs the manager until it is stopped.")
 
     @OptionGroup var options: SettingsOptions
 
@@ -105,7 +106,8 @@ struct Manager {
             logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services = [
-            Housekeeping(store: store, images: images, time: time, logger: logger), imports, chunks, fleet, listener, api,
+            Housekeeping(store: store, images: images, time: time, logger: logger), imports, chunks, fleet, listener,
+            api,
         ]
     }
 

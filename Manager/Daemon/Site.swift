@@ -19,7 +19,8 @@ enum SiteError: Error, CustomStringConvertible {
         case .exists(let path):
             "there is a site in \(path) already; 'init' makes a new one only in an empty folder, since it would replace the "
                 + "authority that every node trusts. To start it: roost-manager run"
-        case .absent(let path): "there is no site in \(path); run 'roost-manager init' with the same --config and --data first"
+        case .absent(let path):
+            "there is no site in \(path); run 'roost-manager init' with the same --config and --data first"
         case .inUse(let path): "another roost-manager runs on \(path); stop it first"
         case .files(let message): message
         }
@@ -44,7 +45,9 @@ struct Site {
     /// - Returns: the password of the superuser `admin`, which is kept in a 0600 file, too.
     static func create(in folder: String, now: Timestamp) async throws -> String {
         let site = Site(folder: folder)
-        if FileManager.default.fileExists(atPath: site.authorityPath) || FileManager.default.fileExists(atPath: site.storePath) {
+        if FileManager.default.fileExists(atPath: site.authorityPath)
+            || FileManager.default.fileExists(atPath: site.storePath)
+        {
             throw SiteError.exists(folder)
         }
         let contents = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
@@ -122,7 +125,9 @@ struct Site {
     /// Keeps a second manager off this record for as long as the process lives.
     func lock() throws {
         let descriptor = Glibc.open(folder + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw SiteError.files("cannot open \(folder)/lock: \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw SiteError.files("cannot open \(folder)/lock: \(String(cString: strerror(errno)))")
+        }
         // Closed, and so unlocked, by the end of the process alone.
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw SiteError.inUse(folder) }
     }
@@ -136,7 +141,9 @@ struct Site {
 
     private func write(_ text: String, to path: String, mode: mode_t = 0o600) throws {
         let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        guard descriptor >= 0 else { throw SiteError.files("cannot write \(path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw SiteError.files("cannot write \(path): \(String(cString: strerror(errno)))")
+        }
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try handle.write(contentsOf: Data(text.utf8))
         try handle.synchronize()

@@ -25,7 +25,9 @@ extension Fleet {
             }
             logger.info(
                 peer == nil ? "node joined" : "certificate renewed",
-                metadata: ["node.id": "\(NodeID(octets: answer.nodeID)?.description ?? "")", "remote": "\(remoteAddress)"])
+                metadata: [
+                    "node.id": "\(NodeID(octets: answer.nodeID)?.description ?? "")", "remote": "\(remoteAddress)",
+                ])
             return .success(answer)
         } catch let refusal as SessionRefusal {
             return .failure(refusal)
@@ -59,14 +61,16 @@ extension Fleet {
         try sql.nodes.insert(node)
         try sql.nodes.markUsed(token, at: now)
         try sql.events.append(
-            "node.joined", actor: .manager, owner: nil, resource: ResourceReference(kind: "node", id: "\(id)", name: name),
+            "node.joined", actor: .manager, owner: nil,
+            resource: ResourceReference(kind: "node", id: "\(id)", name: name),
             detail: "with a token of \(token.createdBy)", at: now)
         return answer(id, certificate, authority)
     }
 
     /// The old certificate stays good until it expires: the agent may die before it has kept the new one.
     private static func renew(
-        _ id: NodeID, _ request: Roost_V1_EnrolmentRequest, authority: SiteAuthority, at now: Timestamp, in sql: Transaction
+        _ id: NodeID, _ request: Roost_V1_EnrolmentRequest, authority: SiteAuthority, at now: Timestamp,
+        in sql: Transaction
     ) throws -> Roost_V1_EnrolmentAnswer {
         guard var node = try sql.nodes.find(id) else { throw SessionRefusal.certificateRevoked }
         let certificate = try authority.signNode(requestDER: Array(request.certificateRequestDer), node: id, at: now)
@@ -92,7 +96,8 @@ extension Fleet {
             && name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
                 (1...63).contains(label.utf8.count) && label.first != "-" && label.last != "-"
                     && label.utf8.allSatisfy {
-                        (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 45 || $0 == 95
+                        (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 45
+                            || $0 == 95
                     }
             }
     }

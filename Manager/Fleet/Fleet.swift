@@ -148,10 +148,12 @@ public final class Fleet: FleetBackend, Service {
 
     /// Ends sessions of nodes that were removed.
     private func checkNodes() async {
-        guard state.withLock({ state in
-            defer { state.mustCheckNodes = false }
-            return state.mustCheckNodes
-        }), let known = try? await store.read({ sql in Set(try sql.nodes.list().map(\.id)) }) else { return }
+        guard
+            state.withLock({ state in
+                defer { state.mustCheckNodes = false }
+                return state.mustCheckNodes
+            }), let known = try? await store.read({ sql in Set(try sql.nodes.list().map(\.id)) })
+        else { return }
         let removed = state.withLock { state in
             state.heard.keys.filter { !known.contains($0) }.compactMap { state.forget($0) }
         }

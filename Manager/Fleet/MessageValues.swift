@@ -100,7 +100,8 @@ extension UsageSample {
         self.init(
             instance: id, from: Timestamp(milliseconds: message.fromMs), to: Timestamp(milliseconds: message.toMs),
             vcpus: Int(min(message.vcpus, 65_536)), ramMiB: Int(min(message.memoryBytes >> 20, 1 << 30)),
-            cpuTimeNanoseconds: Int64(clamping: message.cpuTimeNs), diskReadBytes: Int64(clamping: message.diskReadBytes),
+            cpuTimeNanoseconds: Int64(clamping: message.cpuTimeNs),
+            diskReadBytes: Int64(clamping: message.diskReadBytes),
             diskWriteBytes: Int64(clamping: message.diskWriteBytes),
             networkReceiveBytes: Int64(clamping: message.networkReceiveBytes),
             networkTransmitBytes: Int64(clamping: message.networkTransmitBytes))

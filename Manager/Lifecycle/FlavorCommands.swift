@@ -3,7 +3,9 @@ import ManagerStore
 import ProtocolModel
 
 extension Commands {
-    public func createFlavor(name: String, vcpus: Int, ramMiB: Int, diskGiB: Int, properties: [String: String]) throws -> Flavor {
+    public func createFlavor(
+        name: String, vcpus: Int, ramMiB: Int, diskGiB: Int, properties: [String: String]
+    ) throws -> Flavor {
         guard try sql.flavors.find(name: name) == nil else {
             throw Refusal(.nameTaken, "there is a flavor '\(name)' already")
         }
@@ -19,7 +21,8 @@ extension Commands {
         let flavor = try flavor(reference)
         let users = try sql.instances.count(flavor: flavor.id)
         guard users == 0 else {
-            throw Refusal(.inUse, "\(users) instance\(users == 1 ? " has" : "s have") flavor '\(flavor.name)'; delete them first")
+            throw Refusal(
+                .inUse, "\(users) instance\(users == 1 ? " has" : "s have") flavor '\(flavor.name)'; delete them first")
         }
         try sql.flavors.remove(flavor.id)
         try event("flavor.deleted", ResourceReference(flavor), owner: nil)

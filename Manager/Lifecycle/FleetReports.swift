@@ -101,7 +101,8 @@ public struct FleetReports {
             let failed = operation.hosts.filter { $0.state == "failed" }
             operation.finish(
                 errorCode: failed.isEmpty ? nil : "prefill_incomplete",
-                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "), at: now)
+                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "),
+                at: now)
         }
         if operation != before { try sql.operations.update(operation) }
     }

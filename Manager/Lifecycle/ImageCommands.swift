@@ -10,7 +10,8 @@ extension Commands {
     ) throws -> Image {
         guard let owner = actor.user else { throw Refusal(.forbidden, "only a user of this site can own images") }
         let image = Image(
-            id: .generate(at: now), name: name, owner: owner, visibility: visibility, format: format, minDiskGiB: minDiskGiB,
+            id: .generate(at: now), name: name, owner: owner, visibility: visibility, format: format,
+            minDiskGiB: minDiskGiB,
             minRAMMiB: minRAMMiB, properties: properties, createdAt: now, updatedAt: now)
         try sql.images.insert(image)
         try event("image.created", ResourceReference(image), owner: visibility == .public ? nil : owner)
@@ -22,7 +23,8 @@ extension Commands {
         var image = try image(reference)
         try checkOwnership(of: image)
         guard image.status == .queued || image.status == .error else {
-            throw Refusal(.conflict, "image '\(image.name)' is \(image.status.rawValue); only a queued one takes a file")
+            throw Refusal(
+                .conflict, "image '\(image.name)' is \(image.status.rawValue); only a queued one takes a file")
         }
         image.status = .saving
         image.statusReason = "receiving the file"
@@ -45,7 +47,9 @@ extension Commands {
     }
 
     public func noteImageProgress(_ id: ImageID, percent: Int, detail: String) throws {
-        guard var image = try sql.images.find(id), image.status == .converting || image.status == .saving else { return }
+        guard var image = try sql.images.find(id), image.status == .converting || image.status == .saving else {
+            return
+        }
         image.progress = max(image.progress, min(99, percent))
         try save(&image)
         if var operation = try image.operation.flatMap({ try sql.operations.find($0) }) {
@@ -84,7 +88,9 @@ extension Commands {
     }
 
     public func failImport(_ id: ImageID, code: String, sentence: String) throws {
-        guard var image = try sql.images.find(id), [.saving, .converting, .queued].contains(image.status) else { return }
+        guard var image = try sql.images.find(id), [.saving, .converting, .queued].contains(image.status) else {
+            return
+        }
         image.status = .error
         image.statusReason = sentence
         try save(&image)
@@ -93,7 +99,8 @@ extension Commands {
     }
 
     public func updateImage(
-        _ reference: String, name: String?, visibility: Image.Visibility?, properties: [String: String]?, minDiskGiB: Int?,
+        _ reference: String, name: String?, visibility: Image.Visibility?, properties: [String: String]?,
+        minDiskGiB: Int?,
         minRAMMiB: Int?
     ) throws -> Image {
         var image = try image(reference)
@@ -113,11 +120,14 @@ extension Commands {
         var image = try image(reference)
         try checkOwnership(of: image)
         guard image.status != .saving, image.status != .converting else {
-            throw Refusal(.conflict, "image '\(image.name)' is \(image.status.rawValue); wait until that has ended", operation: image.operation)
+            throw Refusal(
+                .conflict, "image '\(image.name)' is \(image.status.rawValue); wait until that has ended",
+                operation: image.operation)
         }
         let users = try sql.instances.count(image: image.id)
         guard users == 0 else {
-            throw Refusal(.inUse, "\(users) instance\(users == 1 ? "" : "s") depend on image '\(image.name)'; delete them first")
+            throw Refusal(
+                .inUse, "\(users) instance\(users == 1 ? "" : "s") depend on image '\(image.name)'; delete them first")
         }
         for var placement in try sql.images.placements(of: image.id) {
             placement.state = .removing
@@ -152,7 +162,9 @@ extension Commands {
             operation.hosts.append(try Self.hostResult(of: placement, on: node, sql: sql))
         }
         try sql.operations.insert(operation)
-        try event("image.prefill_requested", ResourceReference(image), owner: nil, detail: targets.map(\.name).joined(separator: " "))
+        try event(
+            "image.prefill_requested", ResourceReference(image), owner: nil,
+            detail: targets.map(\.name).joined(separator: " "))
         try FleetReports(in: sql, at: now).settlePrefill(operation.id)
         return try sql.operations.find(operation.id) ?? operation
     }
@@ -171,10 +183,14 @@ extension Commands {
             }
             return existing
         }
-        let others = try sql.images.placements(of: image).filter { $0.node != node && ($0.state == .held || $0.state == .fetching) }
+        let others = try sql.images.placements(of: image).filter {
+            $0.node != node && ($0.state == .held || $0.state == .fetching)
+        }
         let usable = try others.filter { try sql.nodes.find($0.node).map { $0.liveness == .alive } ?? false }
         let load = Dictionary(grouping: others.compactMap(\.upstream), by: { $0 }).mapValues(\.count)
-        let upstream = usable.filter { load[$0.node, default: 0] == 0 }.last ?? usable.min { load[$0.node, default: 0] < load[$1.node, default: 0] }
+        let upstream =
+            usable.filter { load[$0.node, default: 0] == 0 }.last
+            ?? usable.min { load[$0.node, default: 0] < load[$1.node, default: 0] }
         try sql.images.removePlacement(of: image, on: node)
         let placement = ImagePlacement(
             image: image, node: node, upstream: upstream?.node, operation: operation, requestedAt: now, updatedAt: now)
@@ -182,14 +198,16 @@ extension Commands {
         return placement
     }
 
-    static func hostResult(of placement: ImagePlacement, on node: Node, sql: Transaction) throws -> Operation.HostResult {
+    static func hostResult(of placement: ImagePlacement, on node: Node, sql: Transaction) throws -> Operation.HostResult
+    {
         let total = max(1, placement.chunksTotal)
         return Operation.HostResult(
             node: node.name, state: placement.state.rawValue,
             progress: placement.state == .held ? 100 : 100 * placement.chunksHeld / total,
             source: try placement.upstream.flatMap { try sql.nodes.find($0)?.name } ?? "manager",
             bytes: placement.bytesReceived,
-            seconds: Double((placement.updatedAt - placement.requestedAt).milliseconds) / 1000, detail: placement.reason)
+            seconds: Double((placement.updatedAt - placement.requestedAt).milliseconds) / 1000, detail: placement.reason
+        )
     }
 
     private func checkOwnership(of image: Image) throws {

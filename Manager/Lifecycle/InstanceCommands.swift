@@ -48,7 +48,8 @@ extension Commands {
         let pinned = try creation.node.map { try node($0) }
 
         let held = Dictionary(
-            try sql.images.placements(of: image.id).map { ($0.node, $0.state) }, uniquingKeysWith: { first, _ in first })
+            try sql.images.placements(of: image.id).map { ($0.node, $0.state) }, uniquingKeysWith: { first, _ in first }
+        )
         let nodes = try sql.nodes.list()
         var placement = Placement(
             hosts: nodes.map { node in
@@ -64,7 +65,8 @@ extension Commands {
         for index in 1...max(1, creation.count) {
             switch placement.place(request) {
             case .refused(let counts):
-                throw noCapacity(counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: nodes.count)
+                throw noCapacity(
+                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: nodes.count)
             case .placed(let node):
                 guard let host = nodes.first(where: { $0.id == node }) else { continue }
                 let name = creation.count > 1 ? "\(creation.name)-\(index)" : creation.name
@@ -93,7 +95,8 @@ extension Commands {
         let instance = try instance(reference)
         guard let node = try sql.nodes.find(instance.node) else { throw Refusal.notFound("node", "\(instance.node)") }
         guard node.enabled else {
-            throw Refusal(.nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
+            throw Refusal(
+                .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
         }
         return try request(.instanceStart, of: instance) { machine throws(Refusal) in try machine.start(at: now) }
     }
@@ -139,7 +142,9 @@ extension Commands {
         _ kind: Operation.Kind, of instance: Instance, superseding: Bool = false,
         _ change: (inout InstanceMachine) throws(Refusal) -> [InstanceMachine.Effect]
     ) throws -> Instance {
-        let running = try instance.operation.flatMap { try sql.operations.find($0) }.flatMap { $0.status == .running ? $0 : nil }
+        let running = try instance.operation.flatMap { try sql.operations.find($0) }.flatMap {
+            $0.status == .running ? $0 : nil
+        }
         if let running, !superseding {
             throw Refusal(
                 .conflict,
@@ -182,18 +187,22 @@ extension Commands {
     private func check(_ image: Image, fits flavor: Flavor) throws {
         guard image.status == .active, let size = image.sizeBytes else {
             throw Refusal(
-                .imageNotReady, "image '\(image.name)' is \(image.status.rawValue), not active\(image.statusReason.isEmpty ? "" : ": \(image.statusReason)")")
+                .imageNotReady,
+                "image '\(image.name)' is \(image.status.rawValue), not active\(image.statusReason.isEmpty ? "" : ": \(image.statusReason)")"
+            )
         }
         let neededGiB = max(image.minDiskGiB, Int((size + (1 << 30) - 1) >> 30))
         guard flavor.diskGiB >= neededGiB else {
             throw Refusal(
                 .flavorTooSmall,
-                "image '\(image.name)' needs a disk of \(neededGiB) GiB, flavor '\(flavor.name)' has \(flavor.diskGiB) GiB")
+                "image '\(image.name)' needs a disk of \(neededGiB) GiB, flavor '\(flavor.name)' has \(flavor.diskGiB) GiB"
+            )
         }
         guard flavor.ramMiB >= image.minRAMMiB else {
             throw Refusal(
                 .flavorTooSmall,
-                "image '\(image.name)' needs \(image.minRAMMiB) MiB of RAM, flavor '\(flavor.name)' has \(flavor.ramMiB) MiB")
+                "image '\(image.name)' needs \(image.minRAMMiB) MiB of RAM, flavor '\(flavor.name)' has \(flavor.ramMiB) MiB"
+            )
         }
     }
 
@@ -201,7 +210,9 @@ extension Commands {
         _ counts: [Refusal.FilterCount], flavor: Flavor, placed: Int, wanted: Int, hosts: Int
     ) -> Refusal {
         let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
-        let what = wanted > 1 ? "only \(placed) of \(wanted) instances fit, so none was created" : "no node can take this instance"
+        let what =
+            wanted > 1
+            ? "only \(placed) of \(wanted) instances fit, so none was created" : "no node can take this instance"
         return Refusal(
             .noCapacity,
             "\(what): flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
@@ -219,7 +230,9 @@ extension Commands {
     }
 
     private func freeAddress(on node: Node) throws -> String {
-        guard let address = GuestSubnet(node.inventory.guestSubnet)?.firstFree(taken: try sql.instances.addresses(on: node.id))
+        guard
+            let address = GuestSubnet(node.inventory.guestSubnet)?.firstFree(
+                taken: try sql.instances.addresses(on: node.id))
         else { throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address") }
         return address
     }

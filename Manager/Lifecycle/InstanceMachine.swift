@@ -37,7 +37,9 @@ public struct InstanceMachine: Sendable {
     /// - Throws: `Refusal.conflict` where the state does not allow it.
     public mutating func start(at now: Timestamp) throws(Refusal) -> [Effect] {
         guard instance.desired == .stopped else {
-            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only a stopped one can be started")
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' is \(instance.status.rawValue), only a stopped one can be started")
         }
         instance.desired = .running
         instance.powerCycle = instance.powerCycle.next
@@ -48,11 +50,16 @@ public struct InstanceMachine: Sendable {
     }
 
     /// - Parameter timeoutSeconds: how long the guest may take before it is forced off; `nil`: it is not forced.
-    public mutating func stop(force: Bool, timeoutSeconds: Int?, byDrain: Bool = false, at now: Timestamp) throws(Refusal)
+    public mutating func stop(
+        force: Bool, timeoutSeconds: Int?, byDrain: Bool = false, at now: Timestamp
+    ) throws(Refusal)
         -> [Effect]
     {
-        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status == .stopping) else {
-            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only a running one can be stopped")
+        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status == .stopping)
+        else {
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' is \(instance.status.rawValue), only a running one can be stopped")
         }
         instance.desired = .stopped
         instance.stopTimeoutSeconds = timeoutSeconds
@@ -64,7 +71,9 @@ public struct InstanceMachine: Sendable {
 
     public mutating func reboot(force: Bool, timeoutSeconds: Int?, at now: Timestamp) throws(Refusal) -> [Effect] {
         guard instance.desired == .running, instance.status == .active || instance.status == .error else {
-            throw Refusal(.conflict, "instance '\(instance.name)' is \(instance.status.rawValue), only an active one can be rebooted")
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' is \(instance.status.rawValue), only an active one can be rebooted")
         }
         instance.powerCycle = instance.powerCycle.next
         instance.stopTimeoutSeconds = timeoutSeconds
@@ -76,7 +85,8 @@ public struct InstanceMachine: Sendable {
 
     public mutating func delete(at now: Timestamp) throws(Refusal) -> [Effect] {
         guard instance.desired != .deleted else {
-            throw Refusal(.conflict, "instance '\(instance.name)' is being deleted already", operation: instance.operation)
+            throw Refusal(
+                .conflict, "instance '\(instance.name)' is being deleted already", operation: instance.operation)
         }
         instance.desired = .deleted
         change(.deleting, "deleting", "waiting for the node to remove domain and disk", at: now)
@@ -124,7 +134,8 @@ public struct InstanceMachine: Sendable {
         if let started = seen.domainStartedAt { instance.startedAt = started }
         switch seen.state {
         case .preparing:
-            show(visible(.building), code(seen, "preparing"), reason(seen, "image and disk are being prepared"), at: now)
+            show(
+                visible(.building), code(seen, "preparing"), reason(seen, "image and disk are being prepared"), at: now)
             return [.step(name: "prepare", detail: instance.statusReason)]
         case .starting, .stopping:
             show(visible(.building), code(seen, "booting"), reason(seen, "the guest is booting"), at: now)
@@ -135,11 +146,17 @@ public struct InstanceMachine: Sendable {
             if was != .active { instance.readyAt = seen.at }
             show(.active, "ready", reason(seen, "the guest answers"), at: now)
             return was == .active
-                ? [] : [.step(name: "ready", detail: instance.statusReason), .succeed, .event(kind: "instance.active", detail: "")]
+                ? []
+                : [
+                    .step(name: "ready", detail: instance.statusReason), .succeed,
+                    .event(kind: "instance.active", detail: ""),
+                ]
         case .stopped:
             // The guest turned itself off; its owner's wish follows, else the agent would have to guess.
             guard seen.reasonCode == "guest_shutdown" else {
-                show(visible(.building), code(seen, "restarting"), reason(seen, "the domain is gone and comes back"), at: now)
+                show(
+                    visible(.building), code(seen, "restarting"), reason(seen, "the domain is gone and comes back"),
+                    at: now)
                 return []
             }
             instance.desired = .stopped
@@ -151,7 +168,9 @@ public struct InstanceMachine: Sendable {
             ]
         case .failed:
             guard seen.failureIsFinal || ["boot_timeout", "crash_loop"].contains(seen.reasonCode) else {
-                show(visible(.building), code(seen, "retrying"), reason(seen, "an attempt failed and is repeated"), at: now)
+                show(
+                    visible(.building), code(seen, "retrying"), reason(seen, "an attempt failed and is repeated"),
+                    at: now)
                 return [.step(name: "retry", detail: instance.statusReason)]
             }
             return fail(seen, at: now)

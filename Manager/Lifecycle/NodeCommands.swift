@@ -17,7 +17,10 @@ public struct DrainOrder: Sendable, Equatable {
     }
 
     var parameters: [String: String] {
-        ["vm_timeout_seconds": "\(vmTimeoutSeconds)", "force_shutoff": forceShutoff ? "true" : "false", "reason": reason]
+        [
+            "vm_timeout_seconds": "\(vmTimeoutSeconds)", "force_shutoff": forceShutoff ? "true" : "false",
+            "reason": reason,
+        ]
     }
 
     init(parameters: [String: String]) {
@@ -58,7 +61,9 @@ extension Commands {
             filter.node = node.id
             let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
             for instance in stopped {
-                _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in try machine.start(at: now) }
+                _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in
+                    try machine.start(at: now)
+                }
             }
             if !wasEnabled { try event("node.enabled", ResourceReference(node), owner: nil) }
             return NodeAction(
@@ -85,7 +90,8 @@ extension Commands {
         var operation = Operation(
             id: .generate(at: now), kind: .nodeDisable,
             steps: [.init(name: "disabled", detail: "no node of this operation takes instances any more", at: now)],
-            resource: ResourceReference(kind: "node", id: "", name: references.joined(separator: ",").prefix(200).description),
+            resource: ResourceReference(
+                kind: "node", id: "", name: references.joined(separator: ",").prefix(200).description),
             owner: actor.user, parameters: order.parameters, createdAt: now)
         for reference in references {
             guard var node = try known(reference) else {
@@ -105,7 +111,9 @@ extension Commands {
                 }
             }
             operation.hosts.append(
-                .init(node: node.name, state: "stopping", detail: "\(guests.count) guests asked to shut down", remaining: guests.map(\.name)))
+                .init(
+                    node: node.name, state: "stopping", detail: "\(guests.count) guests asked to shut down",
+                    remaining: guests.map(\.name)))
         }
         try sql.operations.insert(operation)
         try advanceDrain(operation)
@@ -124,7 +132,8 @@ extension Commands {
             let failed = changed.hosts.filter { $0.state == "failed" }
             changed.finish(
                 errorCode: failed.isEmpty ? nil : "drain_incomplete",
-                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "), at: now)
+                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "),
+                at: now)
         }
         changed.progress =
             changed.status == .succeeded
@@ -132,7 +141,9 @@ extension Commands {
         if changed != operation { try sql.operations.update(changed) }
     }
 
-    private func advance(_ host: Operation.HostResult, order: DrainOrder, elapsedSeconds: Int) throws -> Operation.HostResult {
+    private func advance(
+        _ host: Operation.HostResult, order: DrainOrder, elapsedSeconds: Int
+    ) throws -> Operation.HostResult {
         var host = host
         guard var node = try sql.nodes.find(name: host.node) else {
             host.state = "failed"
@@ -172,7 +183,9 @@ extension Commands {
             host.state = "failed"
             host.detail =
                 "\(left.count) guests still run after \(elapsedSeconds) s"
-                + (node.liveness == .alive ? order.forceShutoff ? "" : "; repeat with --force-shutoff" : "; the node is \(node.liveness.rawValue)")
+                + (node.liveness == .alive
+                    ? order.forceShutoff ? "" : "; repeat with --force-shutoff"
+                    : "; the node is \(node.liveness.rawValue)")
             node.drainState = .failed
             node.drainReason = host.detail
             try sql.nodes.update(node)
@@ -187,7 +200,8 @@ extension Commands {
         guard node.instanceCount == 0 else {
             throw Refusal(
                 .inUse,
-                "node '\(node.name)' has \(node.instanceCount) instance\(node.instanceCount == 1 ? "" : "s"), whose disks are there; delete them first")
+                "node '\(node.name)' has \(node.instanceCount) instance\(node.instanceCount == 1 ? "" : "s"), whose disks are there; delete them first"
+            )
         }
         try sql.nodes.remove(node, at: now)
         try event("node.removed", ResourceReference(node), owner: nil)
@@ -208,7 +222,8 @@ extension Commands {
     }
 
     /// Records a join token by the hash of its secret; the secret itself is never stored (SEC-14).
-    public func createJoinToken(secretHash: ContentDigest, nodeName: String?, lifetimeSeconds: Int) throws -> JoinToken {
+    public func createJoinToken(secretHash: ContentDigest, nodeName: String?, lifetimeSeconds: Int) throws -> JoinToken
+    {
         let token = JoinToken(
             id: .generate(at: now), secretHash: secretHash, nodeName: nodeName, createdBy: actor.name, createdAt: now,
             expiresAt: now + .seconds(lifetimeSeconds))

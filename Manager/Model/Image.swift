@@ -36,7 +36,8 @@ public struct Image: Sendable, Equatable {
 
     public init(
         id: ImageID, name: String, owner: UserID, visibility: Visibility, status: Status = .queued,
-        statusReason: String = "waiting for its file", progress: Int = 0, format: String? = nil, sizeBytes: Int64? = nil,
+        statusReason: String = "waiting for its file", progress: Int = 0, format: String? = nil,
+        sizeBytes: Int64? = nil,
         uploadBytes: Int64? = nil, checksum: ContentDigest? = nil, manifestDigest: ContentDigest? = nil,
         minDiskGiB: Int = 0, minRAMMiB: Int = 0, properties: [String: String] = [:], operation: OperationID? = nil,
         createdAt: Timestamp, updatedAt: Timestamp

@@ -87,7 +87,8 @@ public struct Instance: Sendable, Equatable {
 
     /// For the store, which reads every column.
     public init(
-        id: InstanceID, name: String, owner: UserID, account: String, flavor: FlavorID, image: ImageID, keyName: String?,
+        id: InstanceID, name: String, owner: UserID, account: String, flavor: FlavorID, image: ImageID,
+        keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, vcpus: Int, ramMiB: Int,
         diskGiB: Int, node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?, desired: DesiredState,
         generation: Generation, powerCycle: PowerCycle, force: Bool, stopTimeoutSeconds: Int?, stoppedByDrain: Bool,

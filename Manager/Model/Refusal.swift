@@ -57,7 +57,8 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
     public var operation: OperationID?
 
     public init(
-        _ code: Code, _ sentence: String, detailCode: String? = nil, fields: [Field] = [], removedBy: [FilterCount] = [],
+        _ code: Code, _ sentence: String, detailCode: String? = nil, fields: [Field] = [],
+        removedBy: [FilterCount] = [],
         operation: OperationID? = nil
     ) {
         self.code = code

@@ -81,7 +81,8 @@ public struct UsageRow: Sendable, Equatable {
     public var amounts: UsageAmounts
 
     public init(
-        day: CivilDay?, user: String, instance: InstanceID?, instanceName: String?, flavor: String?, amounts: UsageAmounts
+        day: CivilDay?, user: String, instance: InstanceID?, instanceName: String?, flavor: String?,
+        amounts: UsageAmounts
     ) {
         self.day = day
         self.user = user

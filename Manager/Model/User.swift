@@ -15,7 +15,8 @@ public struct User: Sendable, Equatable {
     public var createdAt: Timestamp
 
     public init(
-        id: UserID, name: String, role: Role, account: String, email: String?, enabled: Bool = true, passwordHash: String,
+        id: UserID, name: String, role: Role, account: String, email: String?, enabled: Bool = true,
+        passwordHash: String,
         tokensValidAfter: Timestamp, createdAt: Timestamp
     ) {
         self.id = id

@@ -20,7 +20,8 @@ public struct HostSnapshot: Sendable, Equatable {
     public var holdsImage: Bool
 
     public init(
-        node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int, diskGiB: Int,
+        node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int,
+        diskGiB: Int,
         claimedVCPUs: Int, claimedRAMMiB: Int, claimedDiskGiB: Int, freeAddresses: Int, holdsImage: Bool
     ) {
         self.node = node
@@ -55,8 +56,7 @@ public struct HostSnapshot: Sendable, Equatable {
         claimedRAMMiB += request.ramMiB
         claimedDiskGiB += request.diskGiB
         freeAddresses -= 1
-        // The instance brings its image along.
-        holdsImage = true
+        // The image is not held yet, however soon it will be: several instances of one request are to spread.
     }
 }
 
@@ -120,7 +120,9 @@ public struct Placement: Sendable {
                 continue
             }
             let weight = Self.weight(of: host, for: request)
-            if let current = best, current.weight > weight || (current.weight == weight && hosts[current.index].name < host.name) {
+            if let current = best,
+                current.weight > weight || (current.weight == weight && hosts[current.index].name < host.name)
+            {
                 continue
             }
             best = (index, weight)

@@ -153,7 +153,8 @@ private final class Write<Output: Sendable>: PendingWrite {
     private let continuation: CheckedContinuation<Output, any Error>
     private let outcome = Mutex<Result<Output, any Error>?>(nil)
 
-    init(body: @escaping @Sendable (Transaction) throws -> Output, continuation: CheckedContinuation<Output, any Error>) {
+    init(body: @escaping @Sendable (Transaction) throws -> Output, continuation: CheckedContinuation<Output, any Error>)
+    {
         self.body = body
         self.continuation = continuation
     }

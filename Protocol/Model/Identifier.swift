@@ -67,7 +67,8 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         let container = try decoder.singleValueContainer()
         let text = try container.decode(String.self)
         guard let id = Self(text) else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not an identifier of a \(Kind.noun)")
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "not an identifier of a \(Kind.noun)")
         }
         self = id
     }

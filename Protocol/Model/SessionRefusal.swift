@@ -35,7 +35,8 @@ public enum SessionRefusal: String, Sendable, Hashable, CaseIterable, Error {
         case .certificateNotYetValid: "the certificate is not valid yet; check this host's clock"
         case .unknownAuthority: "the certificate was not signed by this site's authority"
         case .wrongCertificateRole: "the certificate is genuine but names another role"
-        case .certificateRevoked: "the certificate was revoked because its node was removed; join again with a new token"
+        case .certificateRevoked:
+            "the certificate was revoked because its node was removed; join again with a new token"
         case .identityMismatch: "the name in the certificate and the node in Hello differ"
         case .unsupportedProtocol: "the two sides share no protocol version; upgrade the older side"
         case .frameTooLarge: "a frame was larger than the limit"

@@ -17,7 +17,9 @@ public struct CertificateFingerprint: Hashable, Sendable, CustomStringConvertibl
 
     /// Reads `sha256:` and 64 hexadecimal digits.
     public init?(_ text: String) {
-        guard text.lowercased().hasPrefix("sha256:"), let digest = ContentDigest(hex: text.dropFirst(7)) else { return nil }
+        guard text.lowercased().hasPrefix("sha256:"), let digest = ContentDigest(hex: text.dropFirst(7)) else {
+            return nil
+        }
         self.digest = digest
     }
 

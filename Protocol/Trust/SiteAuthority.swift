@@ -99,7 +99,8 @@ public struct SiteAuthority: Sendable {
         guard requestDER.count <= Self.requestBytes,
             let request = try? CertificateSigningRequest(derEncoded: requestDER)
         else { throw .badRequest("it is not a PKCS #10 request") }
-        guard P256.Signing.PublicKey(request.publicKey) != nil || P384.Signing.PublicKey(request.publicKey) != nil else {
+        guard P256.Signing.PublicKey(request.publicKey) != nil || P384.Signing.PublicKey(request.publicKey) != nil
+        else {
             throw .badRequest("its key is neither P-256 nor P-384")
         }
         guard request.publicKey.isValidSignature(request.signature, for: request) else {
@@ -125,7 +126,8 @@ public struct SiteAuthority: Sendable {
                     Critical(KeyUsage(digitalSignature: true))
                     try ExtendedKeyUsage([.serverAuth, .clientAuth])
                     SubjectKeyIdentifier(hash: publicKey)
-                    AuthorityKeyIdentifier(keyIdentifier: SubjectKeyIdentifier(hash: certificate.publicKey).keyIdentifier)
+                    AuthorityKeyIdentifier(
+                        keyIdentifier: SubjectKeyIdentifier(hash: certificate.publicKey).keyIdentifier)
                     SubjectAlternativeNames([uri] + names)
                 },
                 issuerPrivateKey: .init(key))

@@ -29,13 +29,16 @@ struct JoinCommand: AsyncParsableCommand {
             throw ValidationError("--manager is '\(manager)', but must be host:port, such as manager.example.org:7401")
         }
         guard CertificateFingerprint(caFingerprint) != nil else {
-            throw ValidationError("--ca-fingerprint must be sha256: and 64 hexadecimal digits, as 'roost node token create' prints it")
+            throw ValidationError(
+                "--ca-fingerprint must be sha256: and 64 hexadecimal digits, as 'roost node token create' prints it")
         }
     }
 
     func run() async throws {
         let settings = try options.read()
-        guard let address = ManagerAddress(manager), let fingerprint = CertificateFingerprint(caFingerprint) else { return }
+        guard let address = ManagerAddress(manager), let fingerprint = CertificateFingerprint(caFingerprint) else {
+            return
+        }
         do {
             let lock = try DataFolder.open(settings.data)
             defer { withExtendedLifetime(lock) {} }

@@ -20,6 +20,8 @@ protocol GuestAddresses: Sendable {
     /// The network that a guest's card is attached to.
     var network: String { get }
     func learn(_ change: AssignmentChange)
+    /// Makes sure that there is the network that guests are attached to.
+    func prepare() async throws(ActionFailure)
     func reserve(_ assignment: Assignment) async throws(ActionFailure)
     func release(_ instance: InstanceID) async throws(ActionFailure)
 }
@@ -80,7 +82,8 @@ struct HypervisorGuests: GuestHost {
 
     private func createDisk(_ assignment: Assignment) async throws(ActionFailure) {
         guard let image = imagePath(assignment.image) else {
-            throw ActionFailure(code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
+            throw ActionFailure(
+                code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
         }
         try await storage.createDisk(assignment, image: image)
     }
@@ -93,6 +96,7 @@ struct HypervisorGuests: GuestHost {
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
             accelerator: await accelerator(), emulator: emulator, basePath: imagePath(assignment.image))
+        try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
 
@@ -100,7 +104,8 @@ struct HypervisorGuests: GuestHost {
     private func removeDomain(_ id: InstanceID) async throws(ActionFailure) {
         guard let domain = try await domains()[id] else { return }
         guard !domain.isRunning else {
-            throw ActionFailure(code: "domain_running", sentence: "the domain runs although it was thought to be stopped")
+            throw ActionFailure(
+                code: "domain_running", sentence: "the domain runs although it was thought to be stopped")
         }
         try await asking { () async throws(HypervisorError) in try await hypervisor.remove(id) }
     }

@@ -25,6 +25,7 @@ final class MemoryStorage: InstanceStorage {
 struct MemoryAddresses: GuestAddresses {
     let network: String
     func learn(_ change: AssignmentChange) {}
+    func prepare() async throws(ActionFailure) {}
     func reserve(_ assignment: Assignment) async throws(ActionFailure) {}
     func release(_ instance: InstanceID) async throws(ActionFailure) {}
 }

@@ -31,10 +31,17 @@ final class NetworkAddresses: GuestAddresses {
         }
     }
 
+    /// Each time: the network may have been removed by hand, and looking costs a millisecond.
+    func prepare() async throws(ActionFailure) {
+        do throws(HypervisorError) {
+            try await libvirt.ensure()
+        } catch {
+            throw ActionFailure(error)
+        }
+    }
+
     func reserve(_ assignment: Assignment) async throws(ActionFailure) {
         do throws(HypervisorError) {
-            // Each time: the network may have been removed by hand, and looking costs a millisecond.
-            try await libvirt.ensure()
             try await libvirt.reserve(mac: assignment.guest.macAddress, address: assignment.guest.ipAddress)
         } catch {
             throw ActionFailure(error)

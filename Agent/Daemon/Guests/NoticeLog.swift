@@ -34,7 +34,8 @@ extension Notice {
                 "a guest did not answer in time after its start; it is left running",
                 metadata: ["instance": "\(id)", "timeout": "\(limit)"])
         case .forcedOff(let id, let after):
-            logger.notice("a guest did not shut down in time and is forced off",
+            logger.notice(
+                "a guest did not shut down in time and is forced off",
                 metadata: ["instance": "\(id)", "after": "\(after)"])
         case .actionFailed(let id, let failure, let wait):
             logger.warning(

@@ -82,7 +82,8 @@ final class UsageService: Service {
             await record { recorder throws(SpoolError) in try recorder.sample(readings, at: now, uptime) }
         } catch {
             logger.warning(
-                "guests could not be sampled; the next sample covers the time", metadata: ["error": "\(error.sentence)"])
+                "guests could not be sampled; the next sample covers the time", metadata: ["error": "\(error.sentence)"]
+            )
         }
     }
 
@@ -130,7 +131,8 @@ extension SpoolNotice {
         case .tornTailRemoved(let file):
             logger.notice("a usage batch that was not whole was removed", metadata: ["file": "\(file)"])
         case .damaged(let file):
-            logger.error("a file of the usage spool is damaged; what is readable is sent", metadata: ["file": "\(file)"])
+            logger.error(
+                "a file of the usage spool is damaged; what is readable is sent", metadata: ["file": "\(file)"])
         case .overBudget(let lost):
             logger.error(
                 "the usage spool is over its budget and lost its oldest batches; check why the manager does not fetch them",

@@ -17,6 +17,8 @@ final class ManagerLink: UplinkDelegate {
         var boot: BootID
         var process: BootID
         var version: String
+        /// As this host reaches the manager.
+        var managerHost: String
     }
 
     private struct State {
@@ -185,8 +187,9 @@ final class ManagerLink: UplinkDelegate {
             logger.warning("an image that guests are made from is kept", metadata: ["image": "\(image)"])
             return false
         }
+        let managerHost = introduction.managerHost
         try? await files.run { [images] in
-            images.apply(change.images)
+            images.apply(change.images.map { $0.completed(managerHost: managerHost) })
             for image in removed { images.remove(image) }
         }
     }

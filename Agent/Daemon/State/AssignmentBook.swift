@@ -52,7 +52,9 @@ struct AssignmentBook: Sendable, Equatable {
         }
         var removed: [InstanceID] = []
         for bytes in set.removedInstances {
-            guard let id = InstanceID(bytes: bytes) else { throw .malformed("a removed instance without an identifier") }
+            guard let id = InstanceID(bytes: bytes) else {
+                throw .malformed("a removed instance without an identifier")
+            }
             removed.append(id)
             next.instances[id] = nil
         }

@@ -31,7 +31,11 @@ public final class LibvirtHypervisor: Hypervisor {
             }
             return HypervisorDescription(
                 cpuModel: Self.processorModel() ?? architecture, architecture: architecture, cpuCount: Int(node.cpus),
-                memoryBytes: Int64(clamping: node.memory) << 10, libvirtVersion: version(library),
+                // libvirt counts hot-plugged memory blocks alone on some machines: the kernel's own figure is never less.
+                memoryBytes: max(
+                    Int64(clamping: node.memory) << 10,
+                    Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))),
+                libvirtVersion: version(library),
                 hypervisorVersion: version(emulator))
         }
     }
@@ -141,13 +145,17 @@ public final class LibvirtHypervisor: Hypervisor {
     private static func ours(
         _ instance: InstanceID, _ connection: OpaquePointer
     ) throws(HypervisorError) -> DomainHandle? {
-        guard let domain = try DomainHandle("\(instance)", on: connection), try domain.marks() != nil else { return nil }
+        guard let domain = try DomainHandle("\(instance)", on: connection), try domain.marks() != nil else {
+            return nil
+        }
         return domain
     }
 
     private static func destroy(_ domain: borrowing DomainHandle) throws(HypervisorError) {
         guard virDomainDestroy(domain.raw) == 0 else {
-            if LibvirtConnection.isLastError(VIR_ERR_OPERATION_INVALID) || LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) {
+            if LibvirtConnection.isLastError(VIR_ERR_OPERATION_INVALID)
+                || LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN)
+            {
                 return
             }
             throw LibvirtConnection.lastError

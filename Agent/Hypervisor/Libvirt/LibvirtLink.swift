@@ -21,7 +21,8 @@ final class LibvirtLink: @unchecked Sendable {
         _ = virConnectSetKeepAlive(pointer, Self.keepaliveSeconds, Self.keepaliveCount)
         let listener = Unmanaged.passRetained(Listener(events))
         let lifecycle = virConnectDomainEventRegisterAny(
-            pointer, nil, Int32(VIR_DOMAIN_EVENT_ID_LIFECYCLE.rawValue), Self.generic, listener.toOpaque(), Self.released)
+            pointer, nil, Int32(VIR_DOMAIN_EVENT_ID_LIFECYCLE.rawValue), Self.generic, listener.toOpaque(),
+            Self.released)
         guard lifecycle >= 0 else {
             let error = LibvirtConnection.lastError
             listener.release()

@@ -73,10 +73,12 @@ public struct LibvirtNetwork: Sendable {
             guard let network = try NetworkHandle(name, on: connection) else {
                 throw HypervisorError.badConfiguration("libvirt has no network '\(name)'")
             }
-            if network.update(VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, entry) { return }
+            // Each update makes dnsmasq read everything again and takes half a second, so none is made in vain.
+            let present = try network.reservations()
+            if present.contains(where: { $0.mac == mac.lowercased() && $0.address == address }) { return }
             // libvirt has one reservation for each address and each card, and an entry goes only by its exact words. The
             // manager gives an address to one instance at a time (P3), so that what is there is left over.
-            for old in try network.reservations() where old.mac == mac.lowercased() || old.address == address {
+            for old in present where old.mac == mac.lowercased() || old.address == address {
                 network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, Self.entry(mac: old.mac, address: old.address))
             }
             guard network.update(VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, entry) else { throw LibvirtConnection.lastError }

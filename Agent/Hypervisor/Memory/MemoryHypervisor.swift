@@ -79,7 +79,8 @@ public final class MemoryHypervisor: Hypervisor {
                 let specification = entry.specification
                 var statistics = DomainStatistics(
                     instance: specification.instance, powerCycle: specification.powerCycle,
-                    startedAt: specification.startedAt, vcpus: specification.vcpus, memoryBytes: specification.memoryBytes)
+                    startedAt: specification.startedAt, vcpus: specification.vcpus,
+                    memoryBytes: specification.memoryBytes)
                 statistics.memoryResidentBytes = specification.memoryBytes
                 // A guest that is a tenth busy.
                 statistics.cpuTimeNanoseconds = UInt64(max(0, (now - specification.startedAt).milliseconds)) * 100_000

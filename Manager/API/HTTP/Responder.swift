@@ -50,7 +50,9 @@ public struct Responder: HTTPResponder {
         }
     }
 
-    private func serve(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async throws
+    private func serve(
+        _ request: Request, _ context: RequestScope, _ record: inout RequestRecord
+    ) async throws
         -> Answer
     {
         guard let path = Self.segments(of: request.uri.path), let match = table.match(path) else {

@@ -49,7 +49,9 @@ final class AgentChannelHandler: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        shared.counters.update { $0.accepted += 1; $0.pending += 1 }
+        shared.counters.update {
+            $0.accepted += 1; $0.pending += 1
+        }
         isRegistered = shared.add(ObjectIdentifier(self), wire(on: context.eventLoop))
         guard isRegistered else {
             context.close(promise: nil)
@@ -305,7 +307,9 @@ final class AgentChannelHandler: ChannelDuplexHandler {
 
     private func opened(_ welcome: Roost_V1_Welcome) {
         isOwedClosed = true
-        shared.counters.update { $0.opened += 1; $0.open += 1 }
+        shared.counters.update {
+            $0.opened += 1; $0.open += 1
+        }
         leavePending()
         connection?.welcomed(epoch: welcome.sessionEpoch)
         if isInactive || isClosing {

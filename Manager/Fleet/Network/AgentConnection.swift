@@ -45,7 +45,9 @@ public final class AgentConnection: Sendable {
         enum Verdict { case accepted, slow, closed(SessionRefusal) }
         let verdict: Verdict = state.withLock { state in
             if state.isClosed { return .closed(state.end ?? .shuttingDown) }
-            guard state.frames == 0 || (state.frames < Limits.queuedFrames && state.bytes + bytes.count <= Self.queuedBytes)
+            guard
+                state.frames == 0
+                    || (state.frames < Limits.queuedFrames && state.bytes + bytes.count <= Self.queuedBytes)
             else {
                 state.isClosed = true
                 state.end = .slowPeer

@@ -66,7 +66,8 @@ public struct AgentListener: Service {
         self.onListening = onListening
         self.shared = ListenerShared(
             backend: backend, anchor: try TrustAnchor(authorityDER: configuration.authorityDER),
-            times: configuration.times, versions: configuration.versions, time: time, logger: logger, counters: counters,
+            times: configuration.times, versions: configuration.versions, time: time, logger: logger,
+            counters: counters,
             gate: AdmissionGate(
                 total: configuration.pendingConnections, perAddress: configuration.pendingConnectionsPerAddress))
         self.context = try Self.makeContext(configuration)

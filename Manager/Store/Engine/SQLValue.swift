@@ -110,7 +110,9 @@ public struct SQLRow: Sendable {
         self[column] == .null ? nil : ContentDigest(bytes: try blob(column))
     }
 
-    public func choice<Value: RawRepresentable<String>>(_ column: String, _ type: Value.Type = Value.self) throws -> Value {
+    public func choice<Value: RawRepresentable<String>>(
+        _ column: String, _ type: Value.Type = Value.self
+    ) throws -> Value {
         guard let value = Value(rawValue: try text(column)) else { throw unreadable(column) }
         return value
     }

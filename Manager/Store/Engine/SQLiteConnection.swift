@@ -51,7 +51,9 @@ final class SQLiteConnection {
             case SQLITE_ROW:
                 let count = Int(sqlite3_column_count(statement))
                 if columns.isEmpty {
-                    for index in 0..<count { columns[String(cString: sqlite3_column_name(statement, Int32(index)))] = index }
+                    for index in 0..<count {
+                        columns[String(cString: sqlite3_column_name(statement, Int32(index)))] = index
+                    }
                 }
                 rows.append(SQLRow(columns: columns, values: (0..<count).map { value(of: statement, at: Int32($0)) }))
             default: throw error(code)
@@ -92,7 +94,9 @@ final class SQLiteConnection {
             code =
                 value.isEmpty
                 ? sqlite3_bind_zeroblob(statement, index, 0)
-                : value.withUnsafeBytes { sqlite3_bind_blob64(statement, index, $0.baseAddress, UInt64($0.count), copy) }
+                : value.withUnsafeBytes {
+                    sqlite3_bind_blob64(statement, index, $0.baseAddress, UInt64($0.count), copy)
+                }
         }
         guard code == SQLITE_OK else { throw error(code) }
     }

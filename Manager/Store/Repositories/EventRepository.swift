@@ -23,7 +23,8 @@ public struct EventRepository {
             INSERT INTO events (sequence, at, kind, actor, owner_id, resource_kind, resource_id, resource_name, detail, data)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            last + 1, now, kind, actor.name, owner, resource.kind, resource.id, resource.name, detail, try jsonText(data))
+            last + 1, now, kind, actor.name, owner, resource.kind, resource.id, resource.name, detail,
+            try jsonText(data))
         sql.note(.events(last: last + 1))
         return last + 1
     }
@@ -73,7 +74,9 @@ public struct IdempotencyRepository {
 
     public func find(user: UserID, key: String) throws -> Answer? {
         try sql.query("SELECT * FROM idempotency_keys WHERE user_id = ? AND idempotency_key = ?", user, key).first.map {
-            guard let digest = try $0.optionalDigest("request_digest") else { throw StoreError.corrupt("request digest") }
+            guard let digest = try $0.optionalDigest("request_digest") else {
+                throw StoreError.corrupt("request digest")
+            }
             return Answer(
                 requestDigest: digest, status: try $0.int("status"), headers: try $0.json("headers"),
                 body: try $0.blob("body"))

@@ -38,7 +38,8 @@ public struct FlavorRepository {
 extension Flavor {
     init(row: SQLRow) throws {
         self.init(
-            id: try row.id("id"), name: try row.text("name"), vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"),
+            id: try row.id("id"), name: try row.text("name"), vcpus: try row.int("vcpus"),
+            ramMiB: try row.int("ram_mib"),
             diskGiB: try row.int("disk_gib"), properties: try row.json("properties"),
             createdAt: try row.timestamp("created_at"))
     }

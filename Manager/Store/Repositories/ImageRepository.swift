@@ -51,7 +51,8 @@ public struct ImageRepository {
                 properties = ?, operation_id = ?, updated_at = ?
             WHERE id = ?
             """,
-            image.name, image.visibility.rawValue, image.status.rawValue, image.statusReason, image.progress, image.format,
+            image.name, image.visibility.rawValue, image.status.rawValue, image.statusReason, image.progress,
+            image.format,
             image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest, image.minDiskGiB, image.minRAMMiB,
             try jsonText(image.properties), image.operation, image.updatedAt, image.id)
     }
@@ -75,14 +76,16 @@ public struct ImageRepository {
 
     public func changedPlacements(on node: NodeID, since revision: Revision) throws -> [ImagePlacement] {
         try sql.query(
-            "SELECT * FROM image_placements WHERE node_id = ? AND assignment_revision > ? ORDER BY image_id", node, revision
+            "SELECT * FROM image_placements WHERE node_id = ? AND assignment_revision > ? ORDER BY image_id", node,
+            revision
         ).map(ImagePlacement.init(row:))
     }
 
     /// The nodes that pull this image from `node`.
     public func downstream(of node: NodeID, image: ImageID) throws -> [NodeID] {
         try sql.query(
-            "SELECT node_id FROM image_placements WHERE upstream_id = ? AND image_id = ? AND state <> 'removing'", node, image
+            "SELECT node_id FROM image_placements WHERE upstream_id = ? AND image_id = ? AND state <> 'removing'", node,
+            image
         ).map { try $0.id("node_id") }
     }
 
@@ -125,7 +128,8 @@ public struct ImageRepository {
     public func touch(_ image: ImageID, on node: NodeID) throws {
         let revision = try sql.nodes.nextAssignmentRevision(node)
         try sql.execute(
-            "UPDATE image_placements SET assignment_revision = ? WHERE image_id = ? AND node_id = ?", revision, image, node)
+            "UPDATE image_placements SET assignment_revision = ? WHERE image_id = ? AND node_id = ?", revision, image,
+            node)
     }
 }
 

@@ -33,7 +33,8 @@ public struct InstanceRepository {
         if let node = filter.node { conditions.add("node_id = ?", node) }
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.query(
-            "SELECT * FROM instances\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+            "SELECT * FROM instances\(conditions.sql) ORDER BY id LIMIT ?",
+            arguments: conditions.arguments + [page.limit]
         ).map(Instance.init(row:))
     }
 
@@ -45,11 +46,13 @@ public struct InstanceRepository {
     }
 
     public func count(image: ImageID) throws -> Int {
-        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE image_id = ? AND status <> 'DELETED'", image)[0].int("n")
+        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE image_id = ? AND status <> 'DELETED'", image)[0].int(
+            "n")
     }
 
     public func count(flavor: FlavorID) throws -> Int {
-        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE flavor_id = ? AND status <> 'DELETED'", flavor)[0].int("n")
+        try sql.query("SELECT COUNT(*) AS n FROM instances WHERE flavor_id = ? AND status <> 'DELETED'", flavor)[0].int(
+            "n")
     }
 
     /// How many instances there are in each status, deleted ones apart.
@@ -133,12 +136,15 @@ extension Instance {
             id: try row.id("id"), name: try row.text("name"), owner: try row.id("owner_id"),
             account: try row.text("account"), flavor: try row.id("flavor_id"), image: try row.id("image_id"),
             keyName: try row.optionalText("key_name"), sshKeys: try row.json("ssh_keys"),
-            userData: try row.blob("user_data"), metadata: try row.json("metadata"), hostName: try row.text("host_name"),
+            userData: try row.blob("user_data"), metadata: try row.json("metadata"),
+            hostName: try row.text("host_name"),
             vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
-            node: try row.id("node_id"), epoch: try row.counter("epoch"), macAddress: try row.optionalText("mac_address"),
+            node: try row.id("node_id"), epoch: try row.counter("epoch"),
+            macAddress: try row.optionalText("mac_address"),
             ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
             generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),
-            force: try row.flag("forced"), stopTimeoutSeconds: try row.optionalInteger("stop_timeout_seconds").map(Int.init),
+            force: try row.flag("forced"),
+            stopTimeoutSeconds: try row.optionalInteger("stop_timeout_seconds").map(Int.init),
             stoppedByDrain: try row.flag("stopped_by_drain"), status: try row.choice("status"),
             statusCode: try row.text("status_code"), statusReason: try row.text("status_reason"),
             startedAt: try row.optionalTimestamp("started_at"), readyAt: try row.optionalTimestamp("ready_at"),

@@ -60,7 +60,8 @@ extension Operation {
             id: try row.id("id"), kind: try row.choice("kind"), status: try row.choice("status"),
             progress: try row.int("progress"), steps: try row.json("steps"),
             resource: ResourceReference(
-                kind: try row.text("resource_kind"), id: try row.text("resource_id"), name: try row.text("resource_name")),
+                kind: try row.text("resource_kind"), id: try row.text("resource_id"),
+                name: try row.text("resource_name")),
             owner: try row.optionalID("owner_id"), parameters: try row.json("parameters"), hosts: try row.json("hosts"),
             errorCode: try row.optionalText("error_code"), errorDetail: try row.optionalText("error_detail"),
             createdAt: try row.timestamp("created_at"), finishedAt: try row.optionalTimestamp("finished_at"))

@@ -17,11 +17,13 @@ public struct UsageRepository {
 
     public func setLastNumber(_ number: UInt64, node: NodeID, spool: SpoolID, at now: Timestamp) throws {
         let changed = try sql.execute(
-            "UPDATE usage_spools SET last_number = ?, updated_at = ? WHERE node_id = ? AND spool_id = ?", number, now, node,
+            "UPDATE usage_spools SET last_number = ?, updated_at = ? WHERE node_id = ? AND spool_id = ?", number, now,
+            node,
             spool)
         if changed == 0 {
             try sql.execute(
-                "INSERT INTO usage_spools (node_id, spool_id, last_number, updated_at) VALUES (?, ?, ?, ?)", node, spool,
+                "INSERT INTO usage_spools (node_id, spool_id, last_number, updated_at) VALUES (?, ?, ?, ?)", node,
+                spool,
                 number, now)
         }
     }
@@ -44,8 +46,10 @@ public struct UsageRepository {
                 net_transmit = net_transmit + ?
             WHERE hour = ? AND instance_id = ?
             """,
-            amounts.serverMilliseconds, amounts.vcpuMilliseconds, amounts.ramMiBMilliseconds, amounts.cpuTimeNanoseconds,
-            amounts.diskReadBytes, amounts.diskWriteBytes, amounts.networkReceiveBytes, amounts.networkTransmitBytes, hour,
+            amounts.serverMilliseconds, amounts.vcpuMilliseconds, amounts.ramMiBMilliseconds,
+            amounts.cpuTimeNanoseconds,
+            amounts.diskReadBytes, amounts.diskWriteBytes, amounts.networkReceiveBytes, amounts.networkTransmitBytes,
+            hour,
             instance)
         guard changed == 0 else { return }
         try sql.execute(

@@ -40,7 +40,8 @@ public struct UserRepository {
             UPDATE users SET role = ?, account = ?, email = ?, enabled = ?, password_hash = ?, tokens_valid_after = ?
             WHERE id = ?
             """,
-            user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash, user.tokensValidAfter, user.id)
+            user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash, user.tokensValidAfter,
+            user.id)
         sql.note(.identity)
     }
 
@@ -98,7 +99,8 @@ public struct KeyPairRepository {
         if let name { conditions.add("name = ?", name) }
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.query(
-            "SELECT * FROM keypairs\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+            "SELECT * FROM keypairs\(conditions.sql) ORDER BY id LIMIT ?",
+            arguments: conditions.arguments + [page.limit]
         ).map(KeyPair.init(row:))
     }
 

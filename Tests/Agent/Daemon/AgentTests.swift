@@ -31,20 +31,26 @@ struct AgentTests {
                 manager: ManagerAddress(host: "127.0.0.1", port: manager.state.withLock { $0.agentPort }))
         }
 
-        func agent() throws -> Agent {
+        /// - Parameter pretends: with the hypervisor of `memory:`, which ends with its agent.
+        func agent(pretends: Bool = false) throws -> Agent {
             let settings = try AgentSettings(
                 flags: SettingsFlags(
-                    data: folder.path, assignments: ["chunks.port=0", "chunks.host=127.0.0.1"]), environment: [:])
-            return try Agent(settings: settings, logger: silent) { _, _ in
-                HostParts(
+                    data: folder.path,
+                    assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:]
+            )
+            return try Agent(settings: settings, logger: silent) { boot, imagePath in
+                if pretends {
+                    return try HostParts.open(settings, boot: boot, imagePath: imagePath, logger: silent)
+                }
+                return HostParts(
                     guests: host, describe: { EngineDescription(accelerator: "tcg") }, ask: { _ in true },
                     devices: { [] })
             }
         }
 
         /// Runs an agent while `body` does.
-        func withAgent(_ body: (Agent) async throws -> Void) async throws {
-            let agent = try agent()
+        func withAgent(pretends: Bool = false, _ body: (Agent) async throws -> Void) async throws {
+            let agent = try agent(pretends: pretends)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for service in agent.services { group.addTask { try await service.run() } }
                 do {
@@ -82,7 +88,8 @@ struct AgentTests {
             try await site.withAgent { agent in
                 #expect(await eventually { manager.observed(firstInstance) == .running })
                 #expect(manager.state.withLock { $0.inventories.first?.accelerator } == "tcg")
-                #expect(manager.state.withLock { $0.inventories.first?.chunkAddress } == "127.0.0.1:\(agent.chunks.port)")
+                #expect(
+                    manager.state.withLock { $0.inventories.first?.chunkAddress } == "127.0.0.1:\(agent.chunks.port)")
                 #expect(await eventually { manager.state.withLock { $0.acknowledged } == 1 })
                 #expect(await eventually { manager.milliseconds(of: firstInstance) >= 300 })
                 manager.want([instanceMessage(firstInstance, .stopped, generation: 2)])
@@ -128,6 +135,31 @@ struct AgentTests {
         }
     }
 
+    @Test("the hypervisor that only pretends lives through a whole life too", .timeLimit(.minutes(2)))
+    func pretending() async throws {
+        let site = try Site()
+        let manager = site.manager
+        try await site.withManager {
+            manager.want([instanceMessage(firstInstance)])
+            try await site.withAgent(pretends: true) { _ in
+                #expect(await eventually { manager.observed(firstInstance) == .running })
+                #expect(
+                    manager.state.withLock { $0.inventories.first?.acceleratorReason.contains("simulated") } == true)
+                manager.want([instanceMessage(firstInstance, generation: 2, cycle: 2)])
+                #expect(
+                    await eventually {
+                        manager.state.withLock { state in
+                            let status = state.statuses[firstInstance]
+                            return status?.state == .running && status?.powerCycle == 2
+                        }
+                    })
+                #expect(await eventually { manager.milliseconds(of: firstInstance) >= 300 })
+                manager.want([instanceMessage(firstInstance, .deleted, generation: 3, cycle: 2)])
+                #expect(await eventually { manager.observed(firstInstance) == .deleted })
+            }
+        }
+    }
+
     @Test("without a manager the kept assignments bring the guests back", .timeLimit(.minutes(2)))
     func alone() async throws {
         let site = try Site()
@@ -149,7 +181,9 @@ struct AgentTests {
         }
     }
 
-    @Test("changes that do not follow from what is known end the session, and the next brings the whole set", .timeLimit(.minutes(2)))
+    @Test(
+        "changes that do not follow from what is known end the session, and the next brings the whole set",
+        .timeLimit(.minutes(2)))
     func resync() async throws {
         let site = try Site()
         let manager = site.manager

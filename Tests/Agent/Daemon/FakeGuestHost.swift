@@ -29,7 +29,9 @@ final class FakeGuestHost: GuestHost {
         let now = time.timestamp
         let (outcome, event) = state.withLock { state -> (Outcome, HostEvent?) in
             if state.isAway {
-                return (.failed(ActionFailure(code: "hypervisor_away", sentence: "the hypervisor does not answer")), nil)
+                return (
+                    .failed(ActionFailure(code: "hypervisor_away", sentence: "the hypervisor does not answer")), nil
+                )
             }
             state.done.append(action)
             switch action {
@@ -57,7 +59,8 @@ final class FakeGuestHost: GuestHost {
         let (uptime, domains) = (time.uptime, state.withLock { $0.domains })
         return domains.filter(\.value.isRunning).map { id, domain in
             UsageReading(
-                instance: id, powerCycle: domain.powerCycle, startedAt: domain.startedAt, vcpus: 1, memoryBytes: 1 << 30,
+                instance: id, powerCycle: domain.powerCycle, startedAt: domain.startedAt, vcpus: 1,
+                memoryBytes: 1 << 30,
                 counters: UsageCounters(cpuTimeNanoseconds: UInt64(uptime.sinceStart.components.seconds)))
         }
     }

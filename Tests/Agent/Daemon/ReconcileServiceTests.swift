@@ -53,7 +53,10 @@ struct ReconcileServiceTests {
             #expect(service.figures.runningDomains == 1)
             #expect(service.figures.imagesInUse == [someImage])
             host.crash(firstInstance)
-            #expect(await eventually { host.state.withLock { $0.done.count { if case .start = $0 { true } else { false } } } == 2 })
+            #expect(
+                await eventually {
+                    host.state.withLock { $0.done.count { if case .start = $0 { true } else { false } } } == 2
+                })
             #expect(reports.stops.withLock { $0 } == [firstInstance])
             #expect(await eventually { reports.state(firstInstance) == .running })
             service.post(.assigned(.full([try Assignment(instanceMessage(firstInstance, .deleted, generation: 2))])))

@@ -163,7 +163,7 @@ final class TestManager: FleetBackend, ChunkSourceStore {
             $0.images = [
                 ImageAssignmentValue(
                     image: someImage, manifestDigest: image.digest, sizeBytes: image.sizeBytes,
-                    sources: [ChunkSource(node: nil, address: "127.0.0.1:\(chunkPort)")], serveTo: []
+                    sources: [ChunkSource(node: nil, address: ":\(chunkPort)")], serveTo: []
                 ).message
             ]
         }

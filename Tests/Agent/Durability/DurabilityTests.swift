@@ -76,18 +76,21 @@ struct DurabilityTests {
         defer { thread.close() }
         #expect(try await thread.run { 7 } == 7)
         let gate = DispatchSemaphore(value: 0)
+        let (started, running) = AsyncStream<Void>.makeStream()
+        async let first: Void = thread.run {
+            running.finish()
+            gate.wait()
+        }
+        for await _ in started {}
         let outcomes = await withTaskGroup(of: Bool.self) { group in
-            for _ in 0..<4 {
-                group.addTask { (try? await thread.run { gate.wait() }) != nil }
-            }
-            // One runs, one waits, and the others are refused, in whichever order they came.
+            for _ in 0..<3 { group.addTask { (try? await thread.run {}) != nil } }
+            // One waits behind the one that runs, and the others are refused, in whichever order they came.
             var outcomes = [await group.next()!, await group.next()!]
-            gate.signal()
             gate.signal()
             for await outcome in group { outcomes.append(outcome) }
             return outcomes
         }
-        #expect(outcomes.prefix(2) == [false, false])
-        #expect(outcomes.count { $0 } == 2)
+        try await first
+        #expect(outcomes == [false, false, true])
     }
 }

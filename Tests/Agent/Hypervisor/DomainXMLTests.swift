@@ -58,7 +58,8 @@ struct DomainXMLTests {
         let plain = try #require(Shape(DomainXML.document(Self.specification()))).elements
         var random = SystemRandomNumberGenerator()
         let pieces = [
-            "<", ">", "</title>", "<devices>", "\"", "'", "&", "&lt;", "&#60;", "]]>", "<![CDATA[", "<!--", "-->", "<?x",
+            "<", ">", "</title>", "<devices>", "\"", "'", "&", "&lt;", "&#60;", "]]>", "<![CDATA[", "<!--", "-->",
+            "<?x",
             "\u{0}", "\u{1}", "\n", "\t", "\u{FFFE}", "ä", "😀", "\u{2028}", "a", " ", "/", "=", "{}", "\\",
         ]
         for _ in 0..<2000 {
@@ -82,7 +83,8 @@ struct DomainXMLTests {
         }
     }
 
-    @Test("texts read back as they were written", arguments: ["<a & 'b' \"c\">", "tab\tline\nend", "ä😀", "&amp;", "]]>"])
+    @Test(
+        "texts read back as they were written", arguments: ["<a & 'b' \"c\">", "tab\tline\nend", "ä😀", "&amp;", "]]>"])
     func exact(_ text: String) throws {
         let element = Element("root", ["name": text], text: text)
         let shape = try #require(Shape(element.rendered))

@@ -103,7 +103,8 @@ enum Sector {
 /// The QEMU that runs this instance's domain.
 func emulatorProcess(_ instance: InstanceID) throws -> pid_t {
     for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
-        guard let identifier = pid_t(name), let arguments = FileManager.default.contents(atPath: "/proc/\(name)/cmdline"),
+        guard let identifier = pid_t(name),
+            let arguments = FileManager.default.contents(atPath: "/proc/\(name)/cmdline"),
             String(decoding: arguments, as: UTF8.self).contains("guest=roost-\(instance)")
         else { continue }
         return identifier

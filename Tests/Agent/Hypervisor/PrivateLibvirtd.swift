@@ -43,7 +43,9 @@ final class PrivateLibvirtd {
         try process.run()
         self.process = process
         try await eventually("a private libvirtd listens; see \(log)") {
-            guard process.isRunning else { throw Expired(description: try String(contentsOfFile: log, encoding: .utf8)) }
+            guard process.isRunning else {
+                throw Expired(description: try String(contentsOfFile: log, encoding: .utf8))
+            }
             let answer = try? await HostProgram.exitStatus(
                 "virsh", ["-q", "-c", uri, "version"], limit: .seconds(10))
             return answer?.code == 0

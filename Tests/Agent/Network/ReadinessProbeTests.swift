@@ -8,7 +8,9 @@ struct ReadinessProbeTests {
 
     @Test(
         "ssh is ready when a server says that it is one (IMG-14)",
-        arguments: [("SSH-2.0-OpenSSH_9.2\r\n", true), ("HTTP/1.1 400 Bad Request\r\n", false), ("SSH", false), ("", false)])
+        arguments: [
+            ("SSH-2.0-OpenSSH_9.2\r\n", true), ("HTTP/1.1 400 Bad Request\r\n", false), ("SSH", false), ("", false),
+        ])
     func banner(_ text: String, _ isReady: Bool) async throws {
         let server = try LoopbackServer(.says(text))
         defer { server.close() }
@@ -32,7 +34,8 @@ struct ReadinessProbeTests {
         "HTTP/1.1 \(status)\r\nContent-Length: 0\r\nConnection: close\r\n\(more)\r\n"
     }
 
-    @Test("a service is ready when its page answers (IMG-13)", arguments: ["200 OK", "404 Not Found", "401 Unauthorized"])
+    @Test(
+        "a service is ready when its page answers (IMG-13)", arguments: ["200 OK", "404 Not Found", "401 Unauthorized"])
     func page(_ status: String) async throws {
         let server = try LoopbackServer(.page(Self.page(status)))
         defer { server.close() }

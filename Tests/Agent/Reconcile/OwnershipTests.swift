@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Whose guest it is (P1), and guests that must not be touched (P5)")
 struct OwnershipTests {
-    func domain(epoch: UInt64 = 1, cycle: UInt64 = 1, _ state: DomainObservation.State = .running) -> DomainObservation {
+    func domain(epoch: UInt64 = 1, cycle: UInt64 = 1, _ state: DomainObservation.State = .running) -> DomainObservation
+    {
         DomainObservation(epoch: Epoch(epoch), powerCycle: PowerCycle(cycle), state: state)
     }
 
@@ -129,7 +130,7 @@ struct OwnershipTests {
         host.send(.surveyed(token, Survey()))
         host.run()
         #expect(host.starts == 1)
-        #expect(host.done.last == .start(wanted()))
+        #expect(host.done.last == .reserveAddress(wanted()))
     }
 
     @Test("a stop event that is out of date does not start a second domain")

@@ -28,7 +28,7 @@ struct ReconcilerTests {
         let assignment = wanted()
         #expect(
             host.done == [
-                .createDisk(assignment), .writeSeed(assignment), .reserveAddress(assignment), .start(assignment),
+                .createDisk(assignment), .writeSeed(assignment), .start(assignment), .reserveAddress(assignment),
             ])
         #expect(host.statuses[first]?.state == .starting)
         #expect(host.probing == [first])
@@ -274,5 +274,47 @@ struct ReconcilerTests {
         host.send(.assigned(.delta(changed: [wanted(.deleted, generation: 2)], removed: [])))
         host.run()
         #expect(host.statuses[first]?.state == .deleted)
+    }
+}
+
+extension ReconcilerTests {
+    @Test("a guest that stops while its address is being reserved is not taken to run")
+    func stopDuringReservation() throws {
+        var host = Host()
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        func reserving(_ effect: Effect) -> Bool {
+            if case .perform(_, .reserveAddress) = effect { true } else { false }
+        }
+        while !host.pending.contains(where: reserving) { host.carryOutFirst() }
+        host.stop(first, .crashed)
+        host.run()
+        #expect(host.statuses[first]?.code == "crashed")
+        host.pass(.seconds(2))
+        host.run()
+        #expect(host.starts == 2)
+    }
+
+    @Test("an address that cannot be reserved is tried again while the guest runs, and said")
+    func failingReservation() {
+        var host = Host()
+        host.failing = { action in
+            if case .reserveAddress = action { ActionFailure(code: "no_network", sentence: "no network") } else { nil }
+        }
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        #expect(host.statuses[first]?.state == .starting)
+        #expect(host.statuses[first]?.code == "no_network")
+        host.failing = { _ in nil }
+        host.pass(.seconds(2))
+        host.run()
+        #expect(host.reserved == [first])
+        #expect(host.statuses[first]?.code == "booting")
+        #expect(host.starts == 1)
     }
 }

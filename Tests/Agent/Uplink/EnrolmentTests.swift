@@ -14,14 +14,17 @@ struct EnrolmentTests {
         manager = ManagerDouble(authority: try SiteAuthority.create(site: SiteID.generate(at: now), at: now))
     }
 
-    func join(_ port: Int, token: String, fingerprint: CertificateFingerprint? = nil) async -> Result<
+    func join(
+        _ port: Int, token: String, fingerprint: CertificateFingerprint? = nil
+    ) async -> Result<
         EnrolledIdentity, JoinError
     > {
         do throws(JoinError) {
             return .success(
                 try await Enrolment.join(
                     managerAddress: ManagerAddress(host: "127.0.0.1", port: port), token: token,
-                    caFingerprint: fingerprint ?? manager.authority.fingerprint, nodeName: "cn1", softwareVersion: "0.1"))
+                    caFingerprint: fingerprint ?? manager.authority.fingerprint, nodeName: "cn1", softwareVersion: "0.1"
+                ))
         } catch {
             return .failure(error)
         }
@@ -60,7 +63,8 @@ struct EnrolmentTests {
         try await manager.serve { port in
             let address = ManagerAddress(host: "127.0.0.1", port: port)
             #expect(
-                await join(port, token: "good", fingerprint: other.fingerprint) == .failure(.fingerprintDiffers(address)))
+                await join(port, token: "good", fingerprint: other.fingerprint)
+                    == .failure(.fingerprintDiffers(address)))
         }
         #expect(manager.state.withLock { $0.enrolments } == 0)
     }

@@ -103,7 +103,11 @@ struct UplinkTests {
                 try await eventually("heartbeats and an inventory") {
                     manager.state.withLock { state in
                         state.received.contains(.inventory(.with { $0.hostName = "cn1" }))
-                            && state.received.contains(.heartbeat(.with { $0.sequence = 2; $0.runningDomains = 2 }))
+                            && state.received.contains(
+                                .heartbeat(
+                                    .with {
+                                        $0.sequence = 2; $0.runningDomains = 2
+                                    }))
                     }
                 }
                 let hello = try #require(manager.state.withLock { $0.hellos.first })
@@ -114,7 +118,9 @@ struct UplinkTests {
                 for message in sets { try session.send(message) }
                 try await eventually("all in order") { agent.state.withLock { $0.received } == sets }
                 let sender = try #require(agent.state.withLock { $0.sender })
-                await #expect(throws: SessionRefusal.unexpectedMessage) { try await sender.send(.assignmentSet(.init())) }
+                await #expect(throws: SessionRefusal.unexpectedMessage) {
+                    try await sender.send(.assignmentSet(.init()))
+                }
             }
             #expect(agent.state.withLock { $0.ended } == [.ours(.shuttingDown)])
             let sender = try #require(agent.state.withLock { $0.sender })

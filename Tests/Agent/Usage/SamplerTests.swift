@@ -107,7 +107,8 @@ struct SamplerTests {
         let start = clock.wall - .seconds(86_400)
         var sampler = Sampler(state: nil, boot: Self.boot, at: clock.wall)
         clock.pass(.seconds(10))
-        #expect(sampler.sample([Self.reading(clock, startedAt: start, cpu: 9000)], at: clock.wall, clock.uptime).isEmpty)
+        #expect(
+            sampler.sample([Self.reading(clock, startedAt: start, cpu: 9000)], at: clock.wall, clock.uptime).isEmpty)
         clock.pass(.seconds(10))
         let next = sampler.sample([Self.reading(clock, startedAt: start, cpu: 9007)], at: clock.wall, clock.uptime)
         #expect(next.map(\.cpuTimeNs) == [7])

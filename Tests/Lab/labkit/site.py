@@ -133,7 +133,6 @@ class Site:
         content = host.content
         values = {
             "data": str(host.folder / "agent-data"),
-            "run": str(host.folder / "agent-run"),
             "manager": {"address": f"{network.MANAGER_ADDRESS}:7401"},
             "node": {"name": host.name},
             "hypervisor": {"uri": "qemu:///system", "accelerator": "tcg"},

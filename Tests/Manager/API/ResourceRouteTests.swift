@@ -442,7 +442,9 @@ struct ResourceRouteTests {
                 try transaction.operations.update(operation)
             }
             #expect(try await waited.json["status"] == "succeeded")
-            #expect(SystemTime().uptime - start < .seconds(30), "it answers when the operation ends, not when the time is up")
+            #expect(
+                SystemTime().uptime - start < .seconds(30),
+                "it answers when the operation ends, not when the time is up")
             #expect(site.services.signals.count == 0)
         }
     }

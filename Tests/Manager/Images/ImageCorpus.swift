@@ -26,7 +26,9 @@ struct ImageFile {
         put((0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }, at: offset)
     }
 
-    static func qcow2(version: UInt32 = 3, size: UInt64 = 1 << 20, _ change: (inout ImageFile) -> Void = { _ in })
+    static func qcow2(
+        version: UInt32 = 3, size: UInt64 = 1 << 20, _ change: (inout ImageFile) -> Void = { _ in }
+    )
         -> ImageFile
     {
         var file = ImageFile(count: 4 * 65_536)
@@ -76,7 +78,9 @@ struct ImageFile {
         return file
     }
 
-    static func vhd(type: UInt32 = 3, size: UInt64 = 4 << 20, _ change: (inout ImageFile) -> Void = { _ in })
+    static func vhd(
+        type: UInt32 = 3, size: UInt64 = 4 << 20, _ change: (inout ImageFile) -> Void = { _ in }
+    )
         -> ImageFile
     {
         let data = type == 2 ? Int(min(size, 8 << 20)) : 4096

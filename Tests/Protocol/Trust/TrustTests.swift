@@ -20,7 +20,9 @@ struct TrustTests {
         anchor = try TrustAnchor(authorityDER: authority.certificateDER)
     }
 
-    func nodeCertificate(at now: Timestamp = now, lifetime: Duration = SiteAuthority.leafLifetime) throws
+    func nodeCertificate(
+        at now: Timestamp = now, lifetime: Duration = SiteAuthority.leafLifetime
+    ) throws
         -> IssuedCertificate
     {
         let request = try NodeKey().certificateRequest(name: "cn1")

@@ -46,9 +46,17 @@ struct AgentSessionTests {
     @Test(
         "a welcome that cannot be kept to is refused",
         arguments: [
-            (Roost_V1_Welcome.with { $0.protocol = 9; $0.heartbeatIntervalMs = 5000 }, SessionRefusal.unsupportedProtocol),
+            (
+                Roost_V1_Welcome.with {
+                    $0.protocol = 9; $0.heartbeatIntervalMs = 5000
+                }, SessionRefusal.unsupportedProtocol
+            ),
             (Roost_V1_Welcome.with { $0.protocol = 1 }, .malformedMessage),
-            (Roost_V1_Welcome.with { $0.protocol = 1; $0.heartbeatIntervalMs = .max }, .malformedMessage),
+            (
+                Roost_V1_Welcome.with {
+                    $0.protocol = 1; $0.heartbeatIntervalMs = .max
+                }, .malformedMessage
+            ),
         ])
     func badWelcome(_ welcome: Roost_V1_Welcome, _ refusal: SessionRefusal) {
         var session = greeting()

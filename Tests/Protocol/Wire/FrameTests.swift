@@ -106,7 +106,9 @@ struct FrameTests {
         for _ in 0..<50 {
             var bytes = random.bytes(Int.random(in: 0...40, using: &random))
             // Half of the time a plausible header, so that decoding goes on.
-            if Bool.random(using: &random) { bytes = [0, 0, 0, UInt8.random(in: 0...70, using: &random), 4, 0, 0, 0] + bytes }
+            if Bool.random(using: &random) {
+                bytes = [0, 0, 0, UInt8.random(in: 0...70, using: &random), 4, 0, 0, 0] + bytes
+            }
             decoder.append(bytes)
             while let frame = try? decoder.next() { _ = try? Message(frame: frame) }
             #expect(decoder.bufferedBytes < 64 + Frame.headerBytes)

@@ -62,7 +62,13 @@ struct ManagerSessionTests {
             session.received(.hello(hello), at: Self.zero, managerTime: Self.wall) == [.open(hello, Self.peer)])
         let sent = session.welcome(.with { $0.sessionEpoch = 4 }, at: Self.zero)
         #expect(
-            sent == [.send(.welcome(.with { $0.sessionEpoch = 4; $0.protocol = 1; $0.heartbeatIntervalMs = 5000 }))])
+            sent == [
+                .send(
+                    .welcome(
+                        .with {
+                            $0.sessionEpoch = 4; $0.protocol = 1; $0.heartbeatIntervalMs = 5000
+                        }))
+            ])
         let inventory = Message.inventory(.with { $0.hostName = "cn1" })
         #expect(session.received(inventory, at: Self.zero, managerTime: Self.wall) == [.deliver(inventory)])
     }
@@ -70,10 +76,26 @@ struct ManagerSessionTests {
     @Test(
         "a hello that does not fit is refused with its own code",
         arguments: [
-            (hello { $0.protocolMinimum = 2; $0.protocolMaximum = 3 }, SessionRefusal.unsupportedProtocol),
-            (hello { $0.protocolMinimum = 0; $0.protocolMaximum = 0 }, .unsupportedProtocol),
-            (hello { $0.protocolMinimum = 2; $0.protocolMaximum = 1 }, .unsupportedProtocol),
-            (hello { $0.protocolMinimum = 2; $0.protocolMaximum = 2; $0.nodeID = Data() }, .unsupportedProtocol),
+            (
+                hello {
+                    $0.protocolMinimum = 2; $0.protocolMaximum = 3
+                }, SessionRefusal.unsupportedProtocol
+            ),
+            (
+                hello {
+                    $0.protocolMinimum = 0; $0.protocolMaximum = 0
+                }, .unsupportedProtocol
+            ),
+            (
+                hello {
+                    $0.protocolMinimum = 2; $0.protocolMaximum = 1
+                }, .unsupportedProtocol
+            ),
+            (
+                hello {
+                    $0.protocolMinimum = 2; $0.protocolMaximum = 2; $0.nodeID = Data()
+                }, .unsupportedProtocol
+            ),
             (hello { $0.nodeID = Data(repeating: 7, count: 16) }, .identityMismatch),
             (hello { $0.siteID = Data(repeating: 7, count: 16) }, .identityMismatch),
             (hello { $0.nodeID = Data(repeating: 7, count: 15) }, .malformedMessage),
@@ -113,7 +135,10 @@ struct ManagerSessionTests {
     func heartbeat() {
         var session = established()
         let beat = Message.heartbeat(.with { $0.sequence = 3 })
-        let answer = Message.heartbeatAcknowledgement(.with { $0.sequence = 3; $0.managerTimeMs = 77 })
+        let answer = Message.heartbeatAcknowledgement(
+            .with {
+                $0.sequence = 3; $0.managerTimeMs = 77
+            })
         #expect(
             session.received(beat, at: Self.at(5), managerTime: Self.wall) == [.send(answer), .deliver(beat)])
         #expect(session.lastHeartbeat == 3)

@@ -34,7 +34,12 @@ struct MessageTests {
         (.enrolmentRequest(.with { $0.joinToken = "t" }), "00000003100000000a0174"),
         (.enrolmentAnswer(.with { $0.nodeID = Data([1]) }), "00000003110000000a0101"),
         (.inventory(.with { $0.hostName = "h" }), "00000003200000000a0168"),
-        (.assignmentSet(.with { $0.revision = 2; $0.full = true }), "000000043000000008021001"),
+        (
+            .assignmentSet(
+                .with {
+                    $0.revision = 2; $0.full = true
+                }), "000000043000000008021001"
+        ),
         (.assignmentAcknowledgement(.with { $0.revision = 2 }), "00000002310000000802"),
         (.statusReport(.with { $0.full = true }), "00000002400000000801"),
         (.usageBatch(.with { $0.number = 5 }), "00000002500000001005"),
@@ -88,7 +93,10 @@ struct MessageTests {
 
     @Test("the words of a goodbye are kept to one short line")
     func goodbyeWords() {
-        let end = SessionEnd(.with { $0.code = "from_the_future"; $0.sentence = "a\nb" + String(repeating: "x", count: 999) })
+        let end = SessionEnd(
+            .with {
+                $0.code = "from_the_future"; $0.sentence = "a\nb" + String(repeating: "x", count: 999)
+            })
         guard case .theirs(nil, let sentence) = end else {
             Issue.record("\(end)")
             return

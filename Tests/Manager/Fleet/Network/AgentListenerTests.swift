@@ -48,8 +48,10 @@ struct AgentListenerTests {
                 let foreign = try TestAgent.hello(node: witness, site: fixture.authority.site).encoded()
                 let cases: [(TestAgent.Credential?, [UInt8], SessionRefusal)] = [
                     (nil, hello, .noCertificate),
-                    (try fixture.credential(node: node, shift: .seconds(-7200), lifetime: .seconds(60)), hello,
-                        .certificateExpired),
+                    (
+                        try fixture.credential(node: node, shift: .seconds(-7200), lifetime: .seconds(60)), hello,
+                        .certificateExpired
+                    ),
                     (try fixture.credential(node: node, shift: .seconds(7200)), hello, .certificateNotYetValid),
                     (try fixture.credential(node: node, from: stranger), hello, .unknownAuthority),
                     (manager, hello, .wrongCertificateRole),
@@ -63,8 +65,10 @@ struct AgentListenerTests {
                     (good, try Message.heartbeat(.init()).encoded(), .unexpectedMessage),
                     (good, hello + hello, .unexpectedMessage),
                     (nil, try Message.enrolmentRequest(.with { $0.joinToken = "bad" }).encoded(), .joinTokenInvalid),
-                    (nil, try Message.enrolmentRequest(.with { $0.joinToken = "good" }).encoded(),
-                        .certificateRequestInvalid),
+                    (
+                        nil, try Message.enrolmentRequest(.with { $0.joinToken = "good" }).encoded(),
+                        .certificateRequestInvalid
+                    ),
                 ]
                 for (credential, bytes, expected) in cases {
                     let before = fixture.listener.counters.values.refusals[expected, default: 0]
@@ -104,7 +108,10 @@ struct AgentListenerTests {
     func session() async throws {
         try await ListenerFixture.run { fixture in
             let node = fixture.newNode()
-            let early = Message.assignmentSet(.with { $0.revision = 3; $0.full = true })
+            let early = Message.assignmentSet(
+                .with {
+                    $0.revision = 3; $0.full = true
+                })
             fixture.backend.state.withLock { $0.beforeWelcome = [early] }
             let agent = try await TestAgent.connect(port: fixture.port, credential: fixture.credential(node: node))
             let sent: [Message] = (1...20).map { number in .usageBatch(.with { $0.number = UInt64(number) }) }

@@ -65,7 +65,9 @@ struct ListenerFixture: Sendable {
     func newNode() -> NodeID { NodeID.generate(at: time.timestamp) }
 
     /// What the manager says last to an agent with this credential that begins with these bytes.
-    func refusal(_ credential: TestAgent.Credential?, _ bytes: [UInt8], alpn: String = "roost/1") async throws
+    func refusal(
+        _ credential: TestAgent.Credential?, _ bytes: [UInt8], alpn: String = "roost/1"
+    ) async throws
         -> SessionRefusal?
     {
         let agent = try await TestAgent.connect(port: port, credential: credential, alpn: alpn)

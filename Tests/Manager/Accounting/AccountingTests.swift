@@ -1,0 +1,76 @@
+import Foundation
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+import Testing
+
+@testable import ManagerAccounting
+
+@Suite("Accounting")
+struct AccountingTests {
+    static let now = Timestamp(milliseconds: 1_790_000_000_000)
+
+    @Test("splits a sample at full hours and loses nothing")
+    func split() {
+        let hour: Int64 = 3_600_000
+        let sample = UsageSample(
+            instance: .generate(at: Self.now), from: Timestamp(milliseconds: 10 * hour - 1000),
+            to: Timestamp(milliseconds: 12 * hour + 500), vcpus: 2, ramMiB: 512, cpuTimeNanoseconds: 1_000_003,
+            diskReadBytes: 7)
+        let parts = Accounting.split(sample)
+        #expect(parts.map(\.hour) == [9, 10, 11, 12])
+        var sum = UsageAmounts()
+        for part in parts { sum += part.amounts }
+        #expect(sum.serverMilliseconds == 2 * hour + 1500)
+        #expect(sum.vcpuMilliseconds == 2 * (2 * hour + 1500))
+        #expect(sum.cpuTimeNanoseconds == 1_000_003)
+        #expect(sum.diskReadBytes == 7)
+        #expect(parts[0].amounts.serverMilliseconds == 1000)
+    }
+
+    @Test("counts a batch once however often it comes, and refuses a gap (P4)")
+    func once() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "roost-accounting-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let store = try Store(path: folder.path + "/roost.sqlite")
+        defer { store.close() }
+        let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
+        let flavor = Flavor(
+            id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 1, createdAt: Self.now)
+        let user = User(
+            id: .generate(at: Self.now), name: "u", role: .user, account: "default", email: nil, passwordHash: "",
+            tokensValidAfter: Self.now, createdAt: Self.now)
+        let instance = Instance(
+            id: .generate(at: Self.now), name: "i", owner: user.id, account: "default", flavor: flavor,
+            image: .generate(at: Self.now), keyName: nil, sshKeys: [], userData: [], metadata: [:], hostName: "i",
+            node: node.id, macAddress: "52:54:00:00:00:01", ipAddress: "10.0.0.2", createdAt: Self.now)
+        try await store.write { sql in
+            try sql.users.insert(user)
+            try sql.nodes.insert(node)
+            try sql.flavors.insert(flavor)
+            try sql.instances.insert(instance)
+        }
+        let sample = UsageSample(
+            instance: instance.id, from: Self.now - .seconds(10), to: Self.now, vcpus: 2, ramMiB: 512)
+        let spool = SpoolID.generate(at: Self.now)
+        func count(_ number: UInt64) async throws -> Accounting.Outcome {
+            try await store.write { sql in
+                try Accounting.count(
+                    UsageBatch(spool: spool, number: number, samples: [sample]), from: node.id, at: Self.now, in: sql)
+            }
+        }
+        #expect(try await count(1) == .counted(upTo: 1))
+        #expect(try await count(1) == .counted(upTo: 1))
+        #expect(try await count(3) == .missing(after: 1))
+        #expect(try await count(2) == .counted(upTo: 2))
+        #expect(try await count(1) == .counted(upTo: 2))
+        let rows = try await store.read { sql in
+            try sql.usage.report(user: user.id, from: Self.now.day, to: Self.now.day, by: .instance)
+        }
+        #expect(rows.count == 1)
+        #expect(rows.first?.amounts.serverMilliseconds == 20_000)
+        #expect(rows.first?.amounts.vcpuMilliseconds == 40_000)
+    }
+}

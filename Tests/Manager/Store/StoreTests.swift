@@ -1,0 +1,101 @@
+import Foundation
+import ManagerModel
+import ProtocolModel
+import Testing
+
+@testable import ManagerStore
+
+@Suite("Store")
+struct StoreTests {
+    static let now = Timestamp(milliseconds: 1_790_000_000_000)
+
+    private func withStore(_ body: (Store, String) async throws -> Void) async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("roost-store-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.path + "/roost.sqlite"
+        let store = try Store(path: path)
+        try await body(store, path)
+        store.close()
+    }
+
+    private struct Stop: Error {}
+
+    @Test("writes share a commit and still fail alone")
+    func groups() async throws {
+        try await withStore { store, _ in
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<200 {
+                    group.addTask {
+                        try? await store.write { sql in
+                            try sql.siteSettings.set("s\(number)", "v")
+                            if number % 2 == 1 { throw Stop() }
+                        }
+                    }
+                }
+            }
+            let kept = try await store.read { sql in
+                try (0..<200).filter { try sql.siteSettings.value("s\($0)") != nil }
+            }
+            #expect(kept == Array(stride(from: 0, to: 200, by: 2)))
+        }
+    }
+
+    @Test("what was committed is there for the next process; events are numbered without gaps")
+    func durable() async throws {
+        try await withStore { store, path in
+            for _ in 0..<5 {
+                _ = try await store.write { sql in
+                    try sql.events.append(
+                        "test", actor: .manager, owner: nil,
+                        resource: ResourceReference(kind: "node", id: "", name: "n"),
+                        at: Self.now)
+                }
+            }
+            let second = try Store(path: path)
+            let events = try await second.read { sql in try sql.events.list(after: 0, owner: nil, limit: 10) }
+            #expect(events.map(\.sequence) == [1, 2, 3, 4, 5])
+            second.close()
+        }
+    }
+
+    @Test("a claim is made and released with its instance (P3), and an address has one owner")
+    func claims() async throws {
+        try await withStore { store, _ in
+            let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
+            let flavor = Flavor(
+                id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 3, createdAt: Self.now)
+            func instance(_ mac: String) -> Instance {
+                Instance(
+                    id: .generate(at: Self.now), name: "i", owner: .generate(at: Self.now), account: "default",
+                    flavor: flavor, image: .generate(at: Self.now), keyName: nil, sshKeys: [], userData: [],
+                    metadata: [:],
+                    hostName: "i", node: node.id, macAddress: mac, ipAddress: "10.0.0.2", createdAt: Self.now)
+            }
+            let first = instance("52:54:00:00:00:01")
+            let second = instance("52:54:00:00:00:02")
+            try await store.write { sql in
+                try sql.nodes.insert(node)
+                try sql.instances.insert(first)
+            }
+            await #expect(throws: StoreError.self) { try await store.write { sql in try sql.instances.insert(second) } }
+            let claimed = try await store.read { sql in try sql.nodes.find(node.id) }
+            #expect(claimed?.claimedVCPUs == 2)
+            #expect(claimed?.instanceCount == 1)
+            try await store.write { sql in try sql.instances.finishDeletion(first) }
+            try await store.write { sql in try sql.instances.insert(second) }
+            let after = try await store.read { sql in try sql.nodes.find(node.id) }
+            #expect(after?.claimedDiskGiB == 3)
+            #expect(after?.assignmentRevision == Revision(3))
+        }
+    }
+
+    @Test("a store of a newer program is refused, not touched")
+    func newer() async throws {
+        try await withStore { _, path in
+            let connection = try SQLiteConnection(path: path, readOnly: false)
+            try connection.run("INSERT INTO schema_migrations (number, name, applied_at) VALUES (999, 'later', 0)")
+            #expect(throws: StoreError.schemaTooNew(found: 999, known: 1)) { _ = try Store(path: path) }
+        }
+    }
+}
