@@ -225,6 +225,7 @@ let package = Package(
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
+        tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",
             [

@@ -49,28 +49,34 @@ public struct PCIScanner: Sendable {
 
     private func device(_ name: String) -> PCIDevice? {
         guard Self.isAddress(name), let vendor = number(name, "vendor"), let product = number(name, "device"),
-            let classCode = number(name, "class")
+            let classCode = number(name, "class"), vendor <= 0xFFFF, product <= 0xFFFF
         else { return nil }
         let node = text(name, "numa_node").flatMap { Int($0) }
         return PCIDevice(
             address: name, vendor: vendor, product: product, subsystemVendor: number(name, "subsystem_vendor") ?? 0,
             subsystemProduct: number(name, "subsystem_device") ?? 0, classCode: classCode & 0xFF_FFFF,
-            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) },
+            iommuGroup: linkTarget(name, "iommu_group").flatMap { Int($0) }.flatMap { $0 < 0 ? nil : $0 },
             numaNode: node.flatMap { $0 < 0 ? nil : $0 },
             driver: linkTarget(name, "driver"))
     }
 
-    /// `dddd:bb:dd.f` in lower-case hexadecimal digits.
+    /// `dddd:bb:dd.f` in lower-case hexadecimal digits; domains behind a volume management device have five or more.
     static func isAddress(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
-        guard bytes.count == 12, bytes[4] == 58, bytes[7] == 58, bytes[10] == 46 else { return false }
+        guard (12...16).contains(bytes.count) else { return false }
+        let marks = [
+            bytes.count - 8: UInt8(ascii: ":"), bytes.count - 5: UInt8(ascii: ":"), bytes.count - 2: UInt8(ascii: "."),
+        ]
         return bytes.enumerated().allSatisfy { index, byte in
-            [4, 7, 10].contains(index) || (48...57).contains(byte) || (97...102).contains(byte)
+            if let mark = marks[index] { return byte == mark }
+            return (48...57).contains(byte) || (97...102).contains(byte)
         }
     }
 
     private func number(_ device: String, _ file: String) -> UInt32? {
-        guard let text = text(device, file), text.hasPrefix("0x") else { return nil }
+        guard let text = text(device, file), text.hasPrefix("0x"), text.dropFirst(2).first?.isHexDigit == true else {
+            return nil
+        }
         return UInt32(text.dropFirst(2), radix: 16)
     }
 

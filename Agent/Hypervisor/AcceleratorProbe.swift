@@ -51,7 +51,8 @@ public struct AcceleratorProbe: Sendable {
                     "-accel", "kvm", "-cpu", "kvm64,enforce", "-machine", "pc", "-m", "16", "-nodefaults",
                     "-no-user-config", "-display", "none",
                     "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive",
-                    "file=\(disk.path),format=raw,if=ide,readonly=off",
+                    // A comma would begin an option of QEMU unless doubled.
+                    "file=\(disk.path.replacing(",", with: ",,")),format=raw,if=ide,readonly=off",
                 ], limit: limit)
             if status.code == Self.answer {
                 return Finding(accelerator: .kvm, reason: "a test guest ran under KVM")

@@ -16,8 +16,8 @@ public protocol Hypervisor: Sendable {
     func remove(_ instance: InstanceID) async throws(HypervisorError)
     /// One look at all running domains.
     func statistics() async throws(HypervisorError) -> [DomainStatistics]
-    /// What the hypervisor tells by itself. One consumer; events that nobody fetches are dropped in favour of
-    /// `connectionRestored`, upon which everything must be looked at again.
+    /// What the hypervisor tells by itself. One consumer; of events that nobody fetches the oldest are dropped in favour
+    /// of `connectionRestored`, upon which everything must be looked at again.
     var events: AsyncStream<DomainEvent> { get }
 }
 
@@ -32,6 +32,8 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
     /// A call did not come back in time, or too many are waiting.
     case overloaded
     case badConfiguration(String)
+    /// A domain that is not Roost's has the instance's UUID or name: it is left alone.
+    case foreignDomain(InstanceID)
 
     public var description: String {
         switch self {
@@ -41,6 +43,8 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
         case .refused(let code, let message): "libvirt error \(code): \(message)"
         case .overloaded: "too many calls wait for libvirt"
         case .badConfiguration(let message): message
+        case .foreignDomain(let id):
+            "a domain that is not Roost's has the UUID of instance \(id); look at it with virsh, and remove it"
         }
     }
 }
@@ -111,6 +115,9 @@ public struct DomainSpecification: Sendable, Equatable {
     public var memoryBytes: UInt64
     /// A qcow2 file.
     public var diskPath: String
+    /// The raw image below the disk; `nil`: as the disk's header says. Told, so that the chain is not read from a file
+    /// (SEC-02), and left alone by libvirt: the user that QEMU runs as must be able to read it, and never owns it (P7).
+    public var basePath: String?
     /// A read-only ISO 9660 file, label `cidata`.
     public var seedPath: String
     public var consoleLogPath: String
@@ -123,7 +130,7 @@ public struct DomainSpecification: Sendable, Equatable {
     public init(
         instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,
         memoryBytes: UInt64, diskPath: String, seedPath: String, consoleLogPath: String, macAddress: String,
-        network: String, accelerator: Accelerator, emulator: String?
+        network: String, accelerator: Accelerator, emulator: String?, basePath: String? = nil
     ) {
         self.instance = instance
         self.epoch = epoch
@@ -139,6 +146,7 @@ public struct DomainSpecification: Sendable, Equatable {
         self.network = network
         self.accelerator = accelerator
         self.emulator = emulator
+        self.basePath = basePath
     }
 }
 

@@ -1,3 +1,4 @@
+import AgentDurability
 import Foundation
 public import ProtocolModel
 
@@ -59,34 +60,64 @@ public struct InstanceFolder: Sendable {
 
     /// Makes the disk on top of a cached raw image, unless there is one: never over an existing disk.
     ///
-    /// - Parameter base: an absolute path of a complete raw image.
+    /// - Parameters:
+    ///   - base: an absolute path of a complete raw image.
+    ///   - sizeBytes: rounded up to whole sectors.
     public func createDisk(base: String, sizeBytes: UInt64) async throws {
-        try makeFolder()
-        guard !FileManager.default.fileExists(atPath: diskPath) else { return }
-        let image = (try FileManager.default.attributesOfItem(atPath: base)[.size] as? NSNumber)?.uint64Value ?? 0
-        guard image <= sizeBytes else { throw Failure.diskSmallerThanImage(disk: sizeBytes, image: image) }
         let partial = diskPath + ".partial"
-        try? FileManager.default.removeItem(atPath: partial)
+        let exists = try await Self.threads.run {
+            try makeFolder()
+            guard !FileManager.default.fileExists(atPath: diskPath) else { return true }
+            var status = stat()
+            guard base.hasPrefix("/"), stat(base, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+                throw Failure.files("the image's file '\(base)' is not on this host; it has to be fetched first")
+            }
+            let image = UInt64(clamping: status.st_size)
+            guard image <= sizeBytes else { throw Failure.diskSmallerThanImage(disk: sizeBytes, image: image) }
+            unlink(partial)
+            return false
+        }
+        if exists { return }
         // Both formats are named, so that nothing is guessed from what a guest wrote (SEC-02).
         try await HostProgram.run(
-            "qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, partial, "\(sizeBytes)"])
-        try publish(partial, as: diskPath)
+            "qemu-img",
+            ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, partial, "\((sizeBytes + 511) / 512 * 512)"])
+        try await Self.threads.run {
+            try settle(partial)
+            // A link fails where the name is taken; a rename would put an empty disk in place of a guest's.
+            guard link(partial, diskPath) == 0 else { throw Self.failure("cannot name", diskPath) }
+            unlink(partial)
+            try settle(path)
+        }
     }
 
     /// Writes the NoCloud seed anew: an ISO 9660 file labelled `cidata`.
     public func writeSeed(_ seed: Seed) async throws {
-        try makeFolder()
         let staging = path + "/seed.partial"
-        try? FileManager.default.removeItem(atPath: staging)
-        try FileManager.default.createDirectory(atPath: staging, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(atPath: staging) }
-        try Data(seed.metaDataText.utf8).write(to: URL(fileURLWithPath: staging + "/meta-data"))
-        try Data(seed.userDataBytes).write(to: URL(fileURLWithPath: staging + "/user-data"))
         let partial = seedPath + ".partial"
-        try? FileManager.default.removeItem(atPath: partial)
+        let metaData = Data(seed.metaDataText.utf8)
+        let userData = Data(seed.userDataBytes)
+        try await Self.threads.run {
+            try makeFolder()
+            try? FileManager.default.removeItem(atPath: staging)
+            unlink(partial)
+            // User data may hold secrets.
+            guard mkdir(staging, 0o700) == 0 else { throw Self.failure("cannot make", staging) }
+            try metaData.write(to: URL(fileURLWithPath: staging + "/meta-data"))
+            try userData.write(to: URL(fileURLWithPath: staging + "/user-data"))
+            // Made beforehand, so that its content is at no time open to others.
+            let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else { throw Self.failure("cannot make", partial) }
+            close(descriptor)
+        }
         try await HostProgram.run(
             "xorrisofs", ["-quiet", "-output", partial, "-volid", "cidata", "-joliet", "-rock", staging])
-        try publish(partial, as: seedPath)
+        try await Self.threads.run {
+            try settle(partial)
+            guard rename(partial, seedPath) == 0 else { throw Self.failure("cannot name", seedPath) }
+            try settle(path)
+            try? FileManager.default.removeItem(atPath: staging)
+        }
     }
 
     /// Removes everything of the instance; no error where there is nothing.
@@ -101,59 +132,32 @@ public struct InstanceFolder: Sendable {
         }
     }
 
-    /// QEMU runs as a user of its own: it may pass through the folders and read what libvirt gives it, and list nothing.
+    /// QEMU runs as a user of its own: it may pass through the folders and list nothing. The files are closed to others,
+    /// which know their names from QEMU's command line; libvirt gives them to that user while the domain runs.
     private func makeFolder() throws {
-        try FileManager.default.createDirectory(
-            atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for folder in [(path as NSString).deletingLastPathComponent, path] {
+            // Whatever the process's mask took away.
+            guard chmod(folder, 0o711) == 0 else { throw Self.failure("cannot open to QEMU", folder) }
+        }
     }
 
-    private func publish(_ partial: String, as final: String) throws {
-        let descriptor = open(partial, O_RDONLY)
-        guard descriptor >= 0 else {
-            throw Failure.files("cannot open \(partial): \(String(cString: strerror(errno)))")
-        }
+    /// Onto the medium; a file is closed to others before.
+    private func settle(_ name: String) throws {
+        let descriptor = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { throw Self.failure("cannot open", name) }
         defer { close(descriptor) }
-        guard fsync(descriptor) == 0, rename(partial, final) == 0 else {
-            throw Failure.files("cannot keep \(final): \(String(cString: strerror(errno)))")
+        if name != path {
+            guard fchmod(descriptor, 0o600) == 0 else { throw Self.failure("cannot close to others", name) }
         }
-    }
-}
-
-extension InstanceFolder.Seed {
-    /// cloud-init reads meta-data as YAML, of which JSON is a part: one encoder escapes everything.
-    var metaDataText: String {
-        struct MetaData: Encodable {
-            var instanceID: String
-            var localHostname: String
-            var publicKeys: [String]
-            var roost: [String: String]
-
-            enum CodingKeys: String, CodingKey {
-                case instanceID = "instance-id"
-                case localHostname = "local-hostname"
-                case publicKeys = "public-keys"
-                case roost = "roost_metadata"
-            }
-        }
-        return Self.json(
-            MetaData(instanceID: "\(instance)", localHostname: hostName, publicKeys: sshKeys, roost: metadata)) + "\n"
+        guard fsync(descriptor) == 0 else { throw Self.failure("cannot keep", name) }
     }
 
-    /// The owner's user data as it is; where there is none, a minimal document that sets host name and keys.
-    var userDataBytes: [UInt8] {
-        guard userData.isEmpty else { return userData }
-        struct CloudConfig: Encodable {
-            var hostname: String
-            var ssh_authorized_keys: [String]
-        }
-        return Array(
-            "#cloud-config\n\(Self.json(CloudConfig(hostname: hostName, ssh_authorized_keys: sshKeys)))\n".utf8)
+    /// To be made at once, while `errno` is the call's own.
+    private static func failure(_ what: String, _ name: String) -> Failure {
+        .files("\(what) \(name): \(String(cString: strerror(errno)))")
     }
 
-    private static func json(_ value: some Encodable) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-        // Strings alone cannot fail to encode.
-        return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
-    }
+    /// A slow disk holds up these, and not the cooperative threads.
+    private static let threads = BlockingThread(name: "roost-instances", threads: 2)
 }

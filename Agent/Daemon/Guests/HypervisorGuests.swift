@@ -95,7 +95,7 @@ struct HypervisorGuests: GuestHost {
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
-            accelerator: await accelerator(), emulator: emulator)
+            accelerator: await accelerator(), emulator: emulator, basePath: imagePath(assignment.image))
         try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
@@ -149,6 +149,7 @@ extension ActionFailure {
             case .refused: "hypervisor_refused"
             case .overloaded: "hypervisor_overloaded"
             case .badConfiguration: "bad_configuration"
+            case .foreignDomain: "foreign_domain"
             }
         self.init(code: code, sentence: error.description)
     }

@@ -13,7 +13,7 @@ enum DomainXML {
         let root = Element("domain", ["type": domain.accelerator == .kvm ? "kvm" : "qemu"]) {
             Element("name", text: name(of: domain.instance))
             Element("uuid", text: "\(domain.instance)")
-            Element("title", text: domain.title)
+            Element("title", text: title(domain))
             Element("metadata") { marks(of: domain) }
             Element("memory", ["unit": "KiB"], text: "\(domain.memoryBytes >> 10)")
             Element("vcpu", text: "\(domain.vcpus)")
@@ -35,6 +35,12 @@ enum DomainXML {
         return root.rendered
     }
 
+    /// One line, which is all that libvirt takes, and never empty.
+    private static func title(_ domain: DomainSpecification) -> String {
+        let line = domain.title.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? " " : String($0) }.joined()
+        return line.isEmpty ? "\(domain.instance)" : line
+    }
+
     private static func marks(of domain: DomainSpecification) -> Element {
         Element(
             "roost:instance",
@@ -52,6 +58,7 @@ enum DomainXML {
             Element("disk", ["type": "file", "device": "disk"]) {
                 Element("driver", ["name": "qemu", "type": "qcow2", "discard": "unmap"])
                 Element("source", ["file": domain.diskPath])
+                if let base = domain.basePath { backing(base) }
                 Element("target", ["dev": "vda", "bus": "virtio"])
             }
             Element("disk", ["type": "file", "device": "disk"]) {
@@ -69,6 +76,15 @@ enum DomainXML {
             Element("console", ["type": "pty"])
             Element("rng", ["model": "virtio"]) { Element("backend", ["model": "random"], text: "/dev/urandom") }
             Element("memballoon", ["model": "virtio"]) { Element("stats", ["period": "10"]) }
+        }
+    }
+
+    /// The whole chain below a disk.
+    private static func backing(_ base: String) -> Element {
+        Element("backingStore", ["type": "file"]) {
+            Element("format", ["type": "raw"])
+            Element("source", ["file": base]) { Element("seclabel", ["model": "dac", "relabel": "no"]) }
+            Element("backingStore")
         }
     }
 

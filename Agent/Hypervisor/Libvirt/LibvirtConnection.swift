@@ -1,6 +1,7 @@
 import AgentDurability
 import CLibvirt
 import Foundation
+import ProtocolModel
 import Synchronization
 
 /// One connection to libvirt, made when needed and made again when it broke. Calls run on threads of their own, since any
@@ -8,26 +9,17 @@ import Synchronization
 final class LibvirtConnection: Sendable {
     private let uri: String
     private let threads = BlockingThread(name: "roost-libvirt", threads: 4, limit: 1024)
-    private let held = Mutex<Held>(Held())
-    private let observer: @Sendable (OpaquePointer) -> Void
+    private let link = Mutex<LibvirtLink?>(nil)
+    private let events: EventChannel
 
-    private struct Held {
-        // SAFETY: libvirt connections may be used from any thread; the pointer is replaced under the lock alone.
-        nonisolated(unsafe) var pointer: OpaquePointer?
-    }
-
-    /// - Parameter observer: told of each new connection, on the thread that made it.
-    init(uri: String, observer: @escaping @Sendable (OpaquePointer) -> Void) {
+    /// - Parameter events: is told of each new connection, of its end, and of domains meanwhile.
+    init(uri: String, events: EventChannel) {
         self.uri = uri
-        self.observer = observer
+        self.events = events
         LibvirtEventLoop.start()
     }
 
-    deinit {
-        held.withLock { held in
-            if let pointer = held.pointer { virConnectClose(pointer) }
-        }
-    }
+    deinit { threads.close() }
 
     /// Runs `body` with a live connection.
     func call<Answer: Sendable>(
@@ -37,7 +29,13 @@ final class LibvirtConnection: Sendable {
             return try await threads.run {
                 // Errors are kept per thread by libvirt: what is left of an earlier call must not be taken for this one's.
                 virResetLastError()
-                return try body(try self.live())
+                // Held until the call is over: another thread may find the connection dead meanwhile and let go of it.
+                let link = try self.live()
+                do {
+                    return try body(link.pointer)
+                } catch HypervisorError.refused(_, let message) where !link.isAlive {
+                    throw HypervisorError.unreachable(message)
+                }
             }
         } catch let error as HypervisorError {
             throw error
@@ -46,20 +44,15 @@ final class LibvirtConnection: Sendable {
         }
     }
 
-    private func live() throws -> OpaquePointer {
-        let (pointer, isNew) = try held.withLock { held -> (OpaquePointer, Bool) in
-            if let pointer = held.pointer {
-                if virConnectIsAlive(pointer) == 1 { return (pointer, false) }
-                virConnectClose(pointer)
-                held.pointer = nil
-            }
-            guard let pointer = virConnectOpen(uri) else { throw HypervisorError.unreachable(Self.lastMessage) }
-            _ = virConnectSetKeepAlive(pointer, 5, 3)
-            held.pointer = pointer
-            return (pointer, true)
+    private func live() throws -> LibvirtLink {
+        try link.withLock { link in
+            if let link, link.isAlive { return link }
+            link = nil
+            let made = try LibvirtLink(uri: uri, events: events)
+            link = made
+            events.send(.connectionRestored)
+            return made
         }
-        if isNew { observer(pointer) }
-        return pointer
     }
 
     static var lastMessage: String {
@@ -119,17 +112,32 @@ struct DomainHandle: ~Copyable {
 
     deinit { virDomainFree(raw) }
 
-    /// What Roost recorded in the domain; `nil` for a domain that is not Roost's.
-    var marks: DomainXML.Marks? {
+    /// What Roost recorded in the domain; `nil` for a domain that is not Roost's, or is gone. A libvirt that could not
+    /// say is an error: taking ours for foreign would leave it running while its disk is removed.
+    func marks() throws(HypervisorError) -> DomainXML.Marks? {
+        guard let instance = Self.namedInstance(raw) else { return nil }
         guard
             let text = virDomainGetMetadata(
                 raw, Int32(VIR_DOMAIN_METADATA_ELEMENT.rawValue), DomainXML.namespace, 0)
-        else { return nil }
+        else {
+            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN_METADATA)
+                || LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN)
+            {
+                return nil
+            }
+            throw LibvirtConnection.lastError
+        }
         defer { free(text) }
-        guard let marks = DomainXML.Marks(String(cString: text)), let name = virDomainGetName(raw),
-            String(cString: name) == DomainXML.name(of: marks.instance)
+        let marks = DomainXML.Marks(String(cString: text))
+        return marks?.instance == instance ? marks : nil
+    }
+
+    /// The instance that a domain's name speaks of, without asking libvirt.
+    static func namedInstance(_ domain: OpaquePointer) -> InstanceID? {
+        guard let name = virDomainGetName(domain).map({ String(cString: $0) }), name.hasPrefix("roost-"),
+            let instance = InstanceID(name.dropFirst("roost-".count)), name == DomainXML.name(of: instance)
         else { return nil }
-        return marks
+        return instance
     }
 
     func state() throws(HypervisorError) -> DomainState {

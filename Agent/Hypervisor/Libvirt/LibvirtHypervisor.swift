@@ -1,22 +1,18 @@
 import CLibvirt
 import Foundation
 public import ProtocolModel
-import Synchronization
 
 /// Guests by libvirt. Domains are defined while they are powered on, so that the reason of a stop outlives both this
 /// process and the domain; powering off for good removes the definition (CTL-03).
 public final class LibvirtHypervisor: Hypervisor {
     public let events: AsyncStream<DomainEvent>
     let connection: LibvirtConnection
-    private let continuation: AsyncStream<DomainEvent>.Continuation
 
     /// - Parameter uri: such as `qemu:///system`.
     public init(uri: String) {
-        let (events, continuation) = AsyncStream.makeStream(
-            of: DomainEvent.self, bufferingPolicy: .bufferingOldest(4096))
-        self.events = events
-        self.continuation = continuation
-        connection = LibvirtConnection(uri: uri) { Self.listen(on: $0, continuation) }
+        let channel = EventChannel()
+        events = channel.stream
+        connection = LibvirtConnection(uri: uri, events: channel)
     }
 
     // MARK: Looking
@@ -49,20 +45,29 @@ public final class LibvirtHypervisor: Hypervisor {
             var list: UnsafeMutablePointer<virDomainPtr?>?
             let count = virConnectListAllDomains(connection, &list, 0)
             guard count >= 0, let list else { throw LibvirtConnection.lastError }
-            defer { free(list) }
+            defer {
+                for index in 0..<Int(count) { if let raw = list[index] { virDomainFree(raw) } }
+                free(list)
+            }
             var found: [ObservedDomain] = []
             for index in 0..<Int(count) {
-                guard let raw = list[index] else { continue }
-                let domain = DomainHandle(owning: raw)
-                guard let marks = domain.marks else { continue }
-                // A domain that went away between the two calls is simply not there.
-                guard let state = try? domain.state() else { continue }
-                found.append(
-                    ObservedDomain(
-                        instance: marks.instance, epoch: marks.epoch, powerCycle: marks.powerCycle, state: state,
-                        startedAt: marks.startedAt))
+                guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
+                if let domain = try Self.observe(DomainHandle(owning: raw)) { found.append(domain) }
             }
             return found
+        }
+    }
+
+    /// `nil`: it is not ours, or it went away just now.
+    private static func observe(_ domain: borrowing DomainHandle) throws(HypervisorError) -> ObservedDomain? {
+        guard let marks = try domain.marks() else { return nil }
+        do throws(HypervisorError) {
+            return ObservedDomain(
+                instance: marks.instance, epoch: marks.epoch, powerCycle: marks.powerCycle, state: try domain.state(),
+                startedAt: marks.startedAt)
+        } catch {
+            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return nil }
+            throw error
         }
     }
 
@@ -73,11 +78,13 @@ public final class LibvirtHypervisor: Hypervisor {
                 VIR_DOMAIN_STATS_CPU_TOTAL.rawValue | VIR_DOMAIN_STATS_BALLOON.rawValue
                 | VIR_DOMAIN_STATS_INTERFACE.rawValue | VIR_DOMAIN_STATS_BLOCK.rawValue
             let flags =
-                VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING.rawValue | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT.rawValue
+                VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE.rawValue | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT.rawValue
             let count = virConnectGetAllDomainStats(connection, groups, &records, flags)
             guard count >= 0, let records else { throw LibvirtConnection.lastError }
             defer { virDomainStatsRecordListFree(records) }
-            return (0..<Int(count)).compactMap { records[$0].flatMap { Self.statistics(of: $0.pointee) } }
+            return try (0..<Int(count)).compactMap { index in
+                try records[index].flatMap { try Self.statistics(of: $0.pointee) }
+            }
         }
     }
 
@@ -87,6 +94,7 @@ public final class LibvirtHypervisor: Hypervisor {
         let xml = DomainXML.document(domain)
         try await connection.call { connection in
             if let existing = try DomainHandle("\(domain.instance)", on: connection) {
+                guard try existing.marks() != nil else { throw HypervisorError.foreignDomain(domain.instance) }
                 switch try existing.state() {
                 case .running, .paused: throw HypervisorError.domainRuns(domain.instance)
                 case .shutOff: break
@@ -100,7 +108,7 @@ public final class LibvirtHypervisor: Hypervisor {
 
     public func requestShutdown(_ instance: InstanceID) async throws(HypervisorError) {
         try await connection.call { connection in
-            guard let domain = try DomainHandle("\(instance)", on: connection), domain.marks != nil else {
+            guard let domain = try Self.ours(instance, connection) else {
                 throw HypervisorError.noSuchDomain(instance)
             }
             guard virDomainShutdownFlags(domain.raw, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN.rawValue) == 0 else {
@@ -113,20 +121,34 @@ public final class LibvirtHypervisor: Hypervisor {
 
     public func powerOff(_ instance: InstanceID) async throws(HypervisorError) {
         try await connection.call { connection in
-            guard let domain = try DomainHandle("\(instance)", on: connection), domain.marks != nil else { return }
+            guard let domain = try Self.ours(instance, connection) else { return }
             try Self.destroy(domain)
         }
     }
 
     public func remove(_ instance: InstanceID) async throws(HypervisorError) {
         try await connection.call { connection in
-            guard let domain = try DomainHandle("\(instance)", on: connection), domain.marks != nil else { return }
+            guard let domain = try Self.ours(instance, connection) else { return }
             try Self.destroy(domain)
-            guard virDomainUndefineFlags(domain.raw, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.rawValue) == 0 else {
+            // Whatever somebody hung on the domain with virsh goes with it.
+            let flags =
+                VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.rawValue | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA.rawValue
+                | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA.rawValue | VIR_DOMAIN_UNDEFINE_NVRAM.rawValue
+            guard virDomainUndefineFlags(domain.raw, flags) == 0 else {
                 if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return }
                 throw LibvirtConnection.lastError
             }
         }
+    }
+
+    /// The instance's domain; `nil`: there is none of ours.
+    private static func ours(
+        _ instance: InstanceID, _ connection: OpaquePointer
+    ) throws(HypervisorError) -> DomainHandle? {
+        guard let domain = try DomainHandle("\(instance)", on: connection), try domain.marks() != nil else {
+            return nil
+        }
+        return domain
     }
 
     private static func destroy(_ domain: borrowing DomainHandle) throws(HypervisorError) {
@@ -140,87 +162,28 @@ public final class LibvirtHypervisor: Hypervisor {
         }
     }
 
-    // MARK: Events
-
-    private final class Listener {
-        let continuation: AsyncStream<DomainEvent>.Continuation
-        init(_ continuation: AsyncStream<DomainEvent>.Continuation) { self.continuation = continuation }
-    }
-
-    private static func listen(on connection: OpaquePointer, _ continuation: AsyncStream<DomainEvent>.Continuation) {
-        let freed: virFreeCallback = { opaque in
-            if let opaque { Unmanaged<Listener>.fromOpaque(opaque).release() }
-        }
-        let lifecycle: virConnectDomainEventCallback = { _, domain, event, detail, opaque in
-            guard let domain, let opaque else { return 0 }
-            let listener = Unmanaged<Listener>.fromOpaque(opaque).takeUnretainedValue()
-            if let event = LibvirtHypervisor.event(of: domain, event, detail) { listener.continuation.yield(event) }
-            return 0
-        }
-        virConnectDomainEventRegisterAny(
-            connection, nil, Int32(VIR_DOMAIN_EVENT_ID_LIFECYCLE.rawValue),
-            unsafeBitCast(lifecycle, to: virConnectDomainEventGenericCallback.self),
-            Unmanaged.passRetained(Listener(continuation)).toOpaque(), freed)
-        virConnectRegisterCloseCallback(
-            connection,
-            { _, _, opaque in
-                guard let opaque else { return }
-                Unmanaged<Listener>.fromOpaque(opaque).takeUnretainedValue().continuation.yield(.connectionLost)
-            }, Unmanaged.passRetained(Listener(continuation)).toOpaque(), freed)
-        continuation.yield(.connectionRestored)
-    }
-
-    private static func event(of domain: OpaquePointer, _ event: Int32, _ detail: Int32) -> DomainEvent? {
-        // The name says whose it is; its marks may be gone with an undefined domain.
-        guard let name = virDomainGetName(domain).map({ String(cString: $0) }), name.hasPrefix("roost-"),
-            let instance = InstanceID(name.dropFirst("roost-".count))
-        else { return nil }
-        switch UInt32(bitPattern: event) {
-        case VIR_DOMAIN_EVENT_STARTED.rawValue: return .started(instance)
-        case VIR_DOMAIN_EVENT_STOPPED.rawValue:
-            switch UInt32(bitPattern: detail) {
-            case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN.rawValue: return .stopped(instance, .guestShutdown)
-            case VIR_DOMAIN_EVENT_STOPPED_CRASHED.rawValue: return .stopped(instance, .crashed)
-            case VIR_DOMAIN_EVENT_STOPPED_DESTROYED.rawValue: return .stopped(instance, .destroyed)
-            case VIR_DOMAIN_EVENT_STOPPED_FAILED.rawValue: return .stopped(instance, .failed)
-            default: return .stopped(instance, .unknown)
-            }
-        case VIR_DOMAIN_EVENT_CRASHED.rawValue: return .stopped(instance, .crashed)
-        default: return nil
-        }
-    }
-
     // MARK: Reading
 
-    private static func statistics(of record: virDomainStatsRecord) -> DomainStatistics? {
+    /// `nil`: not ours, or not all of it was told, as of a domain whose QEMU is busy. Counters that are left out would
+    /// read as begun anew, and count everything twice at the next look (P4).
+    private static func statistics(of record: virDomainStatsRecord) throws(HypervisorError) -> DomainStatistics? {
         guard let domain = record.dom, virDomainRef(domain) == 0 else { return nil }
-        let handle = DomainHandle(owning: domain)
-        guard let marks = handle.marks else { return nil }
-        var values: [String: UInt64] = [:]
-        for index in 0..<Int(record.nparams) {
-            let parameter = record.params[index]
-            let name = withUnsafeBytes(of: parameter.field) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            switch UInt32(bitPattern: parameter.type) {
-            case VIR_TYPED_PARAM_ULLONG.rawValue: values[name] = parameter.value.ul
-            case VIR_TYPED_PARAM_LLONG.rawValue: values[name] = UInt64(clamping: parameter.value.l)
-            case VIR_TYPED_PARAM_UINT.rawValue: values[name] = UInt64(parameter.value.ui)
-            case VIR_TYPED_PARAM_INT.rawValue: values[name] = UInt64(clamping: parameter.value.i)
-            default: continue
-            }
-        }
-        func sum(_ group: String, _ suffix: String) -> UInt64 {
-            (0..<min(values["\(group).count"] ?? 0, 64)).reduce(0) { $0 &+ (values["\(group).\($1).\(suffix)"] ?? 0) }
-        }
+        guard let marks = try DomainHandle(owning: domain).marks() else { return nil }
+        let values = DomainCounters(record.params, count: record.nparams)
+        guard let cpuTime = values["cpu.time"], let read = values.sum("block", "rd.bytes"),
+            let written = values.sum("block", "wr.bytes"), let received = values.sum("net", "rx.bytes"),
+            let transmitted = values.sum("net", "tx.bytes")
+        else { return nil }
         var result = DomainStatistics(
             instance: marks.instance, powerCycle: marks.powerCycle, startedAt: marks.startedAt, vcpus: marks.vcpus,
             memoryBytes: marks.memoryBytes)
-        result.cpuTimeNanoseconds = values["cpu.time"] ?? 0
+        result.cpuTimeNanoseconds = cpuTime
         result.memoryResidentBytes = (values["balloon.rss"] ?? 0) << 10
-        result.diskReadBytes = sum("block", "rd.bytes")
-        result.diskWriteBytes = sum("block", "wr.bytes")
-        result.diskAllocatedBytes = sum("block", "allocation")
-        result.networkReceiveBytes = sum("net", "rx.bytes")
-        result.networkTransmitBytes = sum("net", "tx.bytes")
+        result.diskReadBytes = read
+        result.diskWriteBytes = written
+        result.diskAllocatedBytes = values["block.0.physical"] ?? 0
+        result.networkReceiveBytes = received
+        result.networkTransmitBytes = transmitted
         return result
     }
 

@@ -1,5 +1,6 @@
 import CLibvirt
 import Foundation
+import FoundationXML
 
 /// The guests' NAT network on this host, kept by libvirt: bridge, DHCP and masquerading. The manager chooses addresses;
 /// a DHCP reservation makes the guest get the one that was chosen.
@@ -73,13 +74,12 @@ public struct LibvirtNetwork: Sendable {
                 throw HypervisorError.badConfiguration("libvirt has no network '\(name)'")
             }
             // Each update makes dnsmasq read everything again and takes half a second, so none is made in vain.
-            guard let text = virNetworkGetXMLDesc(network.raw, 0) else { throw LibvirtConnection.lastError }
-            defer { free(text) }
-            let document = String(cString: text)
-            if document.contains("<host mac='\(mac)' ip='\(address)'") { return }
-            // What is there of this address or guest goes first: updating in place is refused where they differ.
-            if document.contains("mac='\(mac)'") || document.contains("ip='\(address)'") {
-                network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, entry)
+            let present = try network.reservations()
+            if present.contains(where: { $0.mac == mac.lowercased() && $0.address == address }) { return }
+            // libvirt has one reservation for each address and each card, and an entry goes only by its exact words. The
+            // manager gives an address to one instance at a time (P3), so that what is there is left over.
+            for old in present where old.mac == mac.lowercased() || old.address == address {
+                network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, Self.entry(mac: old.mac, address: old.address))
             }
             guard network.update(VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, entry) else { throw LibvirtConnection.lastError }
         }
@@ -87,10 +87,13 @@ public struct LibvirtNetwork: Sendable {
 
     /// Ends a reservation; no error where there is none.
     public func release(mac: String, address: String) async throws(HypervisorError) {
-        let (name, entry) = (self.name, Self.entry(mac: mac, address: address))
+        let name = self.name
         try await connection.call { connection in
             guard let network = try NetworkHandle(name, on: connection) else { return }
-            network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, entry)
+            for old in try network.reservations() where old.mac == mac.lowercased() && old.address == address {
+                guard network.update(VIR_NETWORK_UPDATE_COMMAND_DELETE, Self.entry(mac: old.mac, address: old.address))
+                else { throw LibvirtConnection.lastError }
+            }
         }
     }
 
@@ -126,10 +129,40 @@ private struct NetworkHandle: ~Copyable {
 
     deinit { virNetworkFree(raw) }
 
+    /// What the network gives to whom now.
+    func reservations() throws(HypervisorError) -> [(mac: String, address: String)] {
+        guard let text = virNetworkGetXMLDesc(raw, 0) else { throw LibvirtConnection.lastError }
+        defer { free(text) }
+        return NetworkReservations.read(String(cString: text))
+    }
+
     @discardableResult
     func update(_ command: virNetworkUpdateCommand, _ entry: String) -> Bool {
         virNetworkUpdate(
             raw, command.rawValue, VIR_NETWORK_SECTION_IP_DHCP_HOST.rawValue, -1, entry,
             VIR_NETWORK_UPDATE_AFFECT_LIVE.rawValue | VIR_NETWORK_UPDATE_AFFECT_CONFIG.rawValue) == 0
+    }
+}
+
+/// Finds the reservations in libvirt's description of a network.
+enum NetworkReservations {
+    static func read(_ xml: String) -> [(mac: String, address: String)] {
+        let reader = HostReader()
+        let parser = XMLParser(data: Data(xml.utf8))
+        parser.shouldResolveExternalEntities = false
+        parser.delegate = reader
+        return parser.parse() ? reader.found : []
+    }
+
+    private final class HostReader: NSObject, XMLParserDelegate {
+        var found: [(mac: String, address: String)] = []
+
+        func parser(
+            _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?,
+            attributes: [String: String]
+        ) {
+            guard name == "host", let mac = attributes["mac"], let address = attributes["ip"] else { return }
+            found.append((mac.lowercased(), address))
+        }
     }
 }

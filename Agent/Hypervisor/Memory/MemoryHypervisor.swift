@@ -5,7 +5,7 @@ import Synchronization
 /// `hypervisor.uri: memory:`, and named as what it is in the node's inventory.
 public final class MemoryHypervisor: Hypervisor {
     public let events: AsyncStream<DomainEvent>
-    private let continuation: AsyncStream<DomainEvent>.Continuation
+    private let channel = EventChannel()
     private let time: any TimeSource
     private let table = Mutex<[InstanceID: Entry]>([:])
 
@@ -16,8 +16,8 @@ public final class MemoryHypervisor: Hypervisor {
 
     public init(time: any TimeSource = SystemTime()) {
         self.time = time
-        (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(4096))
-        continuation.yield(.connectionRestored)
+        events = channel.stream
+        channel.send(.connectionRestored)
     }
 
     public func describe() async throws(HypervisorError) -> HypervisorDescription {
@@ -43,7 +43,7 @@ public final class MemoryHypervisor: Hypervisor {
             return true
         }
         guard started else { throw .domainRuns(domain.instance) }
-        continuation.yield(.started(domain.instance))
+        channel.send(.started(domain.instance))
     }
 
     public func requestShutdown(_ instance: InstanceID) async throws(HypervisorError) {
@@ -64,12 +64,12 @@ public final class MemoryHypervisor: Hypervisor {
             return true
         }
         guard let stopped else { throw .noSuchDomain(instance) }
-        if stopped { continuation.yield(.stopped(instance, reason)) }
+        if stopped { channel.send(.stopped(instance, reason)) }
     }
 
     public func remove(_ instance: InstanceID) async throws(HypervisorError) {
         let removed = table.withLock { $0.removeValue(forKey: instance) }
-        if removed?.state == .running { continuation.yield(.stopped(instance, .destroyed)) }
+        if removed?.state == .running { channel.send(.stopped(instance, .destroyed)) }
     }
 
     public func statistics() async throws(HypervisorError) -> [DomainStatistics] {

@@ -1,0 +1,164 @@
+import Foundation
+import ProtocolModel
+import Testing
+
+@testable import AgentHypervisor
+
+@Suite("Domains of a real libvirtd", .tags(.libvirt), .serialized, .enabled(if: LiveLibvirt.isWanted))
+struct LibvirtHypervisorTests {
+    @Test("the host describes itself")
+    func description() async throws {
+        try await LiveLibvirt.with { live in
+            let description = try await live.hypervisor.describe()
+            #expect(description.cpuCount >= 1)
+            #expect(description.memoryBytes > 64 << 20)
+            #expect(description.architecture == "x86_64")
+            #expect(description.libvirtVersion.split(separator: ".").count == 3)
+            #expect(description.hypervisorVersion != "0.0.0")
+        }
+    }
+
+    @Test("a domain is started once, seen, counted, powered off with its reason, started again, and removed")
+    func life() async throws {
+        try await LiveLibvirt.with { live in
+            let hypervisor = live.hypervisor
+            var specification = try await live.specification(Sector.idle)
+            let instance = specification.instance
+            try await hypervisor.start(specification)
+            let seen = try #require(try await hypervisor.domains().first { $0.instance == instance })
+            #expect(seen.state == .running)
+            #expect(seen.epoch == Epoch(3))
+            #expect(seen.powerCycle == PowerCycle(7))
+            #expect(seen.startedAt == specification.startedAt)
+            await #expect(throws: HypervisorError.domainRuns(instance)) { try await hypervisor.start(specification) }
+
+            try await eventually("statistics tell processor time and reads") {
+                let counted = try await hypervisor.statistics().first { $0.instance == instance }
+                return (counted?.cpuTimeNanoseconds ?? 0) > 0 && (counted?.diskReadBytes ?? 0) > 0
+            }
+            let counted = try #require(try await hypervisor.statistics().first { $0.instance == instance })
+            #expect(counted.powerCycle == PowerCycle(7))
+            #expect(counted.memoryBytes == 64 << 20)
+            #expect(counted.memoryResidentBytes > 0)
+            #expect((1..<(8 << 20)).contains(counted.diskAllocatedBytes))
+
+            try await hypervisor.powerOff(instance)
+            try await hypervisor.powerOff(instance)
+            #expect(try await state(hypervisor, instance) == .shutOff(.destroyed))
+            #expect(try await !hypervisor.statistics().contains { $0.instance == instance })
+            try await hypervisor.requestShutdown(instance)
+
+            specification.powerCycle = PowerCycle(8)
+            try await hypervisor.start(specification)
+            #expect(try await hypervisor.domains().first { $0.instance == instance }?.powerCycle == PowerCycle(8))
+
+            try await hypervisor.remove(instance)
+            try await hypervisor.remove(instance)
+            #expect(try await state(hypervisor, instance) == nil)
+            await #expect(throws: HypervisorError.noSuchDomain(instance)) {
+                try await hypervisor.requestShutdown(instance)
+            }
+        }
+    }
+
+    @Test("while a guest runs, QEMU's user owns its disk but not the image below (P7), and others can open neither")
+    func ownership() async throws {
+        try await LiveLibvirt.with { live in
+            let specification = try await live.specification(Sector.idle)
+            let base = try #require(specification.basePath)
+            try await live.hypervisor.start(specification)
+            let manager = FileManager.default
+            let disk = try manager.attributesOfItem(atPath: specification.diskPath)
+            #expect(disk[.ownerAccountID] as? NSNumber != 0)
+            #expect(disk[.posixPermissions] as? NSNumber == 0o600)
+            let seed = try manager.attributesOfItem(atPath: specification.seedPath)
+            #expect(seed[.posixPermissions] as? NSNumber == 0o600)
+            #expect(try manager.attributesOfItem(atPath: base)[.ownerAccountID] as? NSNumber == 0)
+        }
+    }
+
+    @Test("a guest that powers itself off is told from one whose QEMU was killed")
+    func reasons() async throws {
+        try await LiveLibvirt.with { live in
+            let hypervisor = live.hypervisor
+            let heard = Recorder()
+            let listening = Task { for await event in hypervisor.events { heard.add(event) } }
+            defer { listening.cancel() }
+
+            let obedient = try await live.specification(Sector.powerOff)
+            try await hypervisor.start(obedient)
+            try await eventually("the guest powers itself off") {
+                try await state(hypervisor, obedient.instance) == .shutOff(.guestShutdown)
+            }
+            try await eventually("its end is told") { heard.has(.stopped(obedient.instance, .guestShutdown)) }
+            #expect(heard.has(.started(obedient.instance)))
+            try await hypervisor.remove(obedient.instance)
+
+            let victim = try await live.specification(Sector.idle)
+            try await hypervisor.start(victim)
+            #expect(kill(try emulatorProcess(victim.instance), SIGKILL) == 0)
+            try await eventually("the crash is told") { heard.has(.stopped(victim.instance, .crashed)) }
+            try await eventually("the crash is seen") {
+                try await state(hypervisor, victim.instance) == .shutOff(.crashed)
+            }
+        }
+    }
+
+    @Test("a domain that is not ours is neither listed nor changed, whatever its name and UUID")
+    func foreign() async throws {
+        try await LiveLibvirt.with { live in
+            let hypervisor = live.hypervisor
+            let specification = try await live.specification(Sector.idle)
+            let instance = specification.instance
+            let document = """
+                <domain type='qemu'><name>roost-\(instance)</name><uuid>\(instance)</uuid><title>theirs</title>
+                <memory unit='MiB'>32</memory><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>
+                """
+            let path = live.folder + "/foreign.xml"
+            try Data(document.utf8).write(to: URL(filePath: path))
+            try await HostProgram.run("virsh", ["-q", "-c", LiveLibvirt.uri, "define", path])
+            #expect(try await state(hypervisor, instance) == nil)
+            await #expect(throws: HypervisorError.foreignDomain(instance)) { try await hypervisor.start(specification) }
+            try await hypervisor.powerOff(instance)
+            try await hypervisor.remove(instance)
+            // Succeeds only if it is still there.
+            try await HostProgram.run("virsh", ["-q", "-c", LiveLibvirt.uri, "undefine", "roost-\(instance)"])
+        }
+    }
+
+    @Test("a start that fails says why, and succeeds once the reason is gone")
+    func failedStart() async throws {
+        try await LiveLibvirt.with { live in
+            var specification = try await live.specification(Sector.idle)
+            let disk = specification.diskPath
+            specification.diskPath = live.folder + "/absent.qcow2"
+            do throws(HypervisorError) {
+                try await live.hypervisor.start(specification)
+                Issue.record("a domain without a disk was started")
+            } catch {
+                #expect(error.description.contains("absent.qcow2"))
+            }
+            specification.diskPath = disk
+            try await live.hypervisor.start(specification)
+            #expect(try await state(live.hypervisor, specification.instance) == .running)
+        }
+    }
+
+    @Test("a libvirtd that is not there is said to be not there")
+    func absent() async throws {
+        let hypervisor = LibvirtHypervisor(uri: "qemu+unix:///system?socket=/nowhere/libvirt-sock")
+        do throws(HypervisorError) {
+            _ = try await hypervisor.domains()
+            Issue.record("a libvirtd that is not there answered")
+        } catch {
+            guard case .unreachable = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+    }
+
+    private func state(_ hypervisor: LibvirtHypervisor, _ instance: InstanceID) async throws -> DomainState? {
+        try await hypervisor.domains().first { $0.instance == instance }?.state
+    }
+}

@@ -1,0 +1,67 @@
+import Foundation
+import ProtocolModel
+import Testing
+
+@testable import AgentHypervisor
+
+@Suite("A libvirtd that dies", .tags(.libvirt), .enabled(if: LiveLibvirt.isWanted))
+struct ReconnectTests {
+    @Test("is missed, leaves its guest alone (P5), and is found again with it")
+    func death() async throws {
+        let folder = "/var/tmp/roost-test-daemon-\(UInt16.random(in: 0...UInt16.max))"
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o711])
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let daemon = try PrivateLibvirtd(folder: folder)
+        var emulator: pid_t?
+        do {
+            try await daemon.start()
+            try await LiveLibvirt.with(uri: daemon.uri) { live in
+                emulator = try await check(live, daemon)
+            }
+        } catch {
+            if let emulator { kill(emulator, SIGKILL) }
+            try await daemon.kill()
+            throw error
+        }
+        try await daemon.kill()
+    }
+
+    private func check(_ live: LiveLibvirt, _ daemon: PrivateLibvirtd) async throws -> pid_t {
+        let hypervisor = live.hypervisor
+        let heard = Recorder()
+        let listening = Task { for await event in hypervisor.events { heard.add(event) } }
+        defer { listening.cancel() }
+        let specification = try await live.specification(Sector.idle)
+        try await hypervisor.start(specification)
+        let emulator = try emulatorProcess(specification.instance)
+        try await eventually("the first connection is told") { heard.count(.connectionRestored) == 1 }
+
+        try await daemon.kill()
+        try await eventually("the loss is told") { heard.has(.connectionLost) }
+        do throws(HypervisorError) {
+            _ = try await hypervisor.domains()
+            Issue.record("a dead libvirtd answered")
+        } catch {
+            guard case .unreachable = error else {
+                Issue.record("\(error)")
+                return emulator
+            }
+        }
+        #expect(kill(emulator, 0) == 0)
+
+        try await daemon.start()
+        let domains = try await hypervisor.domains()
+        #expect(domains.map(\.instance) == [specification.instance])
+        #expect(domains.map(\.state) == [.running])
+        #expect(domains.map(\.startedAt) == [specification.startedAt])
+        #expect(try emulatorProcess(specification.instance) == emulator)
+        try await eventually("the new connection is told") { heard.count(.connectionRestored) == 2 }
+
+        // Events come over the new connection, too.
+        kill(emulator, SIGKILL)
+        try await eventually("the crash is told") { heard.has(.stopped(specification.instance, .crashed)) }
+        try await hypervisor.remove(specification.instance)
+        return emulator
+    }
+}
