@@ -3,7 +3,9 @@ import Foundation
 
 /// Options of every command that talks to a site.
 struct SiteOptions: ParsableArguments {
-    @Option(name: .shortAndLong, help: "How answers are printed: table, json or csv; JSON is the API's.")
+    @Option(
+        name: [.customShort("o", allowingJoined: true), .long],
+        help: "How answers are printed: table, json or csv; JSON is the API's.")
     var output: OutputFormat = .table
 
     @Flag(name: .long, help: "Leave out the line of column names.")

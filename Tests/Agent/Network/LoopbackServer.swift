@@ -51,10 +51,10 @@ final class LoopbackServer: Sendable {
             count.withLock { $0 += 1 }
             var buffer = [UInt8](repeating: 0, count: 4096)
             switch answer {
-            case .says(let text): send(peer, text, text.utf8.count, Int32(MSG_NOSIGNAL.rawValue))
+            case .says(let text): send(peer, text, text.utf8.count, Int32(MSG_NOSIGNAL))
             case .page(let text):
                 recv(peer, &buffer, buffer.count, 0)
-                send(peer, text, text.utf8.count, Int32(MSG_NOSIGNAL.rawValue))
+                send(peer, text, text.utf8.count, Int32(MSG_NOSIGNAL))
             // Until the other side gives up.
             case .silence: recv(peer, &buffer, buffer.count, 0)
             }

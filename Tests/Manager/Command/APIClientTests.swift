@@ -1,5 +1,6 @@
 import Foundation
 import NIOCore
+import NIOHTTP1
 import Synchronization
 import Testing
 
@@ -19,7 +20,8 @@ struct APIClientTests {
         _ body: (APIClient, LoopbackServer) async throws -> Void
     ) async throws {
         let server = try await LoopbackServer(answer)
-        try await APIClient.with(site(server.endpoint, credentials), file: file, pauses: [.zero, .zero, .zero]) { client in
+        try await APIClient.with(site(server.endpoint, credentials), file: file, pauses: [.zero, .zero, .zero]) {
+            client in
             try await body(client, server)
         }
         try await server.close()
@@ -55,7 +57,8 @@ struct APIClientTests {
 
     @Test("a manager that is never ready is given up on")
     func unready() async throws {
-        try await Self.run({ _, _ in .init(status: .serviceUnavailable, body: #"{"detail":"starting"}"#) }) { client, server in
+        try await Self.run({ _, _ in .init(status: .serviceUnavailable, body: #"{"detail":"starting"}"#) }) {
+            client, server in
             let failure = await #expect(throws: Failure.self) { _ = try await client.get("/v1/nodes") }
             #expect(failure?.sentence == "starting")
             #expect(server.requests.count == 4)
@@ -70,9 +73,10 @@ struct APIClientTests {
         }) { client, server in
             let list = try await client.list("/v1/instances", ["status": "ERROR", "node": nil])
             #expect(list == .list([.whole(1), .whole(2), .whole(3)]))
-            #expect(server.requests.map(\.path) == [
-                "/v1/instances?status=ERROR&limit=1000", "/v1/instances?status=ERROR&limit=1000&after=c%2F1",
-            ])
+            #expect(
+                server.requests.map(\.path) == [
+                    "/v1/instances?status=ERROR&limit=1000", "/v1/instances?status=ERROR&limit=1000&after=c%2F1",
+                ])
         }
     }
 

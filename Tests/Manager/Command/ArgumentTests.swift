@@ -70,12 +70,12 @@ struct ArgumentTests {
                   --wait                  Return when it is done; exit with 1 if it failed.
                   --wait-timeout <seconds>
                                           How long to wait. (default: 1800)
-                  -o, --output <output>   How answers are printed: table, json or csv; JSON is the API's.
-                                          (values: table, json, csv; default: table)
+                  -o, --output <output>   How answers are printed: table, json or csv; JSON is the API's. (values:
+                                          table, json, csv; default: table)
                   --no-headers            Leave out the line of column names.
                   -q, --quiet             No notes and no progress, only answers and errors.
-                  --no-colors             No colours; so it is where the output is not a terminal
-                                          (environment: NO_COLOR).
+                  --no-colors             No colours; so it is where the output is not a terminal (environment:
+                                          NO_COLOR).
                   --profile <profile>     The profile that 'roost login' keeps (environment: ROOST_PROFILE).
                   --version               Show the version.
                   -h, --help              Show help information.

@@ -35,9 +35,9 @@ struct TableTests {
     func narrow() {
         #expect(
             TableWriter(columns: Self.columns, width: 100).table(Self.rows) == """
-                NAME        STATUS  VCPUS  HOURS  ADDRESSES    NODE         ID
-                web-1       ACTIVE      2  1.235  192.168.17…  -            0190a4c1-7b1e-7000-8000-000000000001
-                grüße, "…   ERROR      16     40  -            cn43.inter…  0190a4c1-7b1e-7000-8000-000000000002
+                NAME          STATUS  VCPUS  HOURS  ADDRESSES     NODE          ID
+                web-1         ACTIVE      2  1.235  192.168.177…  -             0190a4c1-7b1e-7000-8000-000000000001
+                grüße, "日…   ERROR      16     40  -             cn43.intern…  0190a4c1-7b1e-7000-8000-000000000002
                 """)
     }
 
