@@ -128,7 +128,8 @@ let package = Package(
         room(
             "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
-        room("Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
+        room(
+            "Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", crypto, logging]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
         room(
             "Manager/Images",

@@ -71,12 +71,13 @@ extension Commands {
                 guard let host = nodes.first(where: { $0.id == node }) else { continue }
                 let name = creation.count > 1 ? "\(creation.name)-\(index)" : creation.name
                 let id = InstanceID.generate(at: now)
+                let ipAddress = try freeAddress(on: host)
                 let hostName = creation.count > 1 ? creation.hostName.map { "\($0)-\(index)" } : creation.hostName
                 var instance = Instance(
                     id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
                     keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
                     metadata: creation.metadata, hostName: hostName ?? Self.hostName(from: name, id: id), node: node,
-                    macAddress: try freeMACAddress(), ipAddress: try freeAddress(on: host), createdAt: now)
+                    macAddress: try freeMACAddress(on: node, with: ipAddress), ipAddress: ipAddress, createdAt: now)
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
                 try sql.instances.insert(instance)
@@ -220,12 +221,13 @@ extension Commands {
             removedBy: counts)
     }
 
-    private func freeMACAddress() throws -> String {
-        // QEMU's locally administered prefix; the index on the column refuses a second owner (P3).
+    /// The index on the column refuses a second owner (P3).
+    private func freeMACAddress(on node: NodeID, with ipAddress: String) throws -> String {
+        var attempt = 0
         while true {
-            let tail = (0..<3).map { _ in [UInt8.random(in: .min ... .max)].hexadecimal }
-            let address = "52:54:00:" + tail.joined(separator: ":")
+            let address = CardAddress.derived(node: node, address: ipAddress, attempt: attempt)
             if try !sql.instances.hasMACAddress(address) { return address }
+            attempt += 1
         }
     }
 
