@@ -22,8 +22,8 @@ struct RunCommand: AsyncParsableCommand {
         let logger = Logger(label: "roost-agent")
         for warning in settings.warnings { logger.warning("\(warning)") }
         do {
-            let agent = try Agent(settings: settings, logger: logger) { boot, imagePath in
-                try HostParts.open(settings, boot: boot, imagePath: imagePath, logger: logger)
+            let agent = try Agent(settings: settings, logger: logger) { node, boot, imagePath in
+                try HostParts.open(settings, node: node, boot: boot, imagePath: imagePath, logger: logger)
             }
             let group = ServiceGroup(
                 configuration: ServiceGroupConfiguration(
