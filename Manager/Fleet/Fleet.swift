@@ -94,12 +94,10 @@ public final class Fleet: FleetBackend, Service {
         }
     }
 
-    /// Nobody has been heard from in this process's life yet.
+    /// A node counts as what it was when the last process ended, and has the usual time to be heard again: that the manager
+    /// was away says nothing about its nodes.
     func begin() async throws {
-        let nodes = try await store.write { sql in
-            try sql.nodes.markAllSuspect()
-            return try sql.nodes.list()
-        }
+        let nodes = try await store.read { sql in try sql.nodes.list() }
         let now = time.uptime
         state.withLock { state in
             for node in nodes { state.expect(node.id, recorded: node.liveness, at: now) }

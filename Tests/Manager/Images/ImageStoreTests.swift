@@ -77,7 +77,7 @@ import Testing
         let mode = try FileManager.default.attributesOfItem(atPath: "\(folder)/staging/\(image).upload")[
             .posixPermissions]
         #expect(mode as? Int == 0o600)
-        let imported = try await store.importUploaded(image, declaredFormat: nil)
+        let imported = try await store.importInspected(image, nil)
         #expect(imported.format == .raw)
         #expect(imported.chunkCount == 5)
         #expect(imported.virtualSize == Int64(bytes.count))
@@ -116,7 +116,7 @@ import Testing
         process.waitUntilExit()
         try #require(process.terminationStatus == 0)
         _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: converted))), to: store)
-        let imported = try await store.importUploaded(image, declaredFormat: format)
+        let imported = try await store.importInspected(image, format)
         #expect(imported.format == format)
         var found = try assemble(store)
         // Some formats round the size up.
@@ -139,10 +139,10 @@ import Testing
         let store = try store()
         _ = try await upload(hostile.file.bytes, to: store)
         do {
-            _ = try await store.importUploaded(image, declaredFormat: hostile.declared)
+            _ = try await store.importInspected(image, hostile.declared)
             Issue.record("accepted")
         } catch {
-            guard case .refused(let refusal) = error else { throw error }
+            guard case .refused(let refusal)? = error as? ImageError else { throw error }
             #expect(refusal.code == hostile.code)
         }
         #expect(files() == ["staging"])
@@ -156,7 +156,7 @@ import Testing
             for offset in stride(from: 65_536, to: 131_072, by: 8) { file.big64(.max, at: offset) }
         }
         _ = try await upload(file.bytes, to: store)
-        await #expect { try await store.importUploaded(image, declaredFormat: nil) } throws: {
+        await #expect { try await store.importInspected(image, nil) } throws: {
             ($0 as? ImageError)?.code == "image_conversion_failed"
         }
         #expect(files() == ["staging"])
@@ -177,13 +177,13 @@ import Testing
         await second.cancel()
         #expect(files() == ["staging"])
         await #expect(throws: ImageError.noUpload("\(image)")) {
-            try await store.importUploaded(image, declaredFormat: nil)
+            try await store.importInspected(image, nil)
         }
         // A virtual size above the site's limit, in a small file.
         let big = try self.store(maximumImageBytes: 300_000)
         _ = try await upload(ImageFile.qcow2().bytes, to: big)
         await #expect(throws: ImageError.uploadTooLarge(limitBytes: 300_000)) {
-            try await big.importUploaded(image, declaredFormat: nil)
+            try await big.importInspected(image, nil)
         }
         #expect(files() == ["staging"])
     }
@@ -226,5 +226,12 @@ import Testing
         #expect(PackIndex(index.serialised, manifest: manifest, packBytes: 1024) == nil)
         index.entries[0].length = 0
         #expect(PackIndex(index.serialised, manifest: manifest, packBytes: 1024) == nil)
+    }
+}
+
+extension ImageStore {
+    /// As an upload's end does it.
+    fileprivate func importInspected(_ image: ImageID, _ declared: ImageFormat?) async throws -> ImportedImage {
+        try await importUpload(image, try await inspectUpload(image, declaredFormat: declared))
     }
 }
