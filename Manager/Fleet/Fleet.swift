@@ -124,7 +124,7 @@ public final class Fleet: FleetBackend, Service {
                 ).set(since: session.sentRevision)
             }
             if let message {
-                try connection.send(.assignmentSet(message))
+                for part in try message.parts() { try connection.send(.assignmentSet(part)) }
                 sent = Revision(message.revision)
             }
         } catch let refusal as SessionRefusal {
