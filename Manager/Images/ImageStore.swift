@@ -172,7 +172,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
                 logger.warning("converting without a network namespace; run as root where namespaces are allowed")
             }
             try await Converter(format: name, source: upload, target: raw, virtualSize: inspected.virtualSize)
-                .run(isolated: isolated)
+                .run(isolated: isolated) { progress(ImportProgress(phase: .converting, percent: $0 / 2)) }
         }
         progress(ImportProgress(phase: .packing, percent: 50))
         let cancellation = Cancellation()

@@ -116,7 +116,13 @@ import Testing
         process.waitUntilExit()
         try #require(process.terminationStatus == 0)
         _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: converted))), to: store)
-        let imported = try await store.importInspected(image, format)
+        let (steps, sink) = AsyncStream<ImportProgress>.makeStream()
+        let imported = try await store.importInspected(image, format) { sink.yield($0) }
+        sink.finish()
+        let conversion = await steps.filter { $0.phase == .converting }.map(\.percent).reduce(into: []) {
+            $0.append($1)
+        }
+        #expect(conversion.first == 0 && conversion.last == 50 && conversion == conversion.sorted())
         #expect(imported.format == format)
         var found = try assemble(store)
         // Some formats round the size up.
@@ -125,6 +131,14 @@ import Testing
         #expect(found == bytes)
         #expect(!files().contains { $0.hasPrefix("staging/") })
     }
+
+    @Test(
+        "progress as qemu-img tells it",
+        arguments: [
+            ("    (0.00/100%)\r", 0), ("    (12.53/100%)\r    (13.78/100%)\r", 13), ("    (100.00/100%)\r\n", 100),
+            ("    (99.9", nil), ("(1e9/100%)", nil), ("/100%)", nil), ("", nil),
+        ] as [(String, Int?)])
+    func converterProgress(words: String, percent: Int?) { #expect(Converter.percent(in: words) == percent) }
 
     /// SEC-01: refused before conversion, and nothing is left on disk.
     @Test(
@@ -231,7 +245,9 @@ import Testing
 
 extension ImageStore {
     /// As an upload's end does it.
-    fileprivate func importInspected(_ image: ImageID, _ declared: ImageFormat?) async throws -> ImportedImage {
-        try await importUpload(image, try await inspectUpload(image, declaredFormat: declared))
+    fileprivate func importInspected(
+        _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
+    ) async throws -> ImportedImage {
+        try await importUpload(image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
     }
 }
