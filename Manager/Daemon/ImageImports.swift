@@ -1,5 +1,6 @@
 import Logging
 import ManagerAPI
+import ManagerImageHeaders
 import ManagerImages
 import ManagerLifecycle
 import ManagerModel

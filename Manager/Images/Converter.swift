@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import ManagerImageHeaders
 import Subprocess
 
 /// Runs `qemu-img` on a file that was inspected: format forced, no shell, no network, bounded in memory, processor
@@ -114,5 +115,18 @@ struct Converter: Sendable {
             let percent = Double(words[start.upperBound..<end.lowerBound]), (0...100).contains(percent)
         else { return nil }
         return Int(percent)
+    }
+}
+
+extension ImageFormat {
+    /// What `qemu-img` calls the format; `nil` where the file is the raw image already and no program need open it.
+    var converterName: String? {
+        switch self {
+        case .raw, .iso: nil
+        case .qcow2: "qcow2"
+        case .vmdk: "vmdk"
+        case .vhd: "vpc"
+        case .vdi: "vdi"
+        }
     }
 }

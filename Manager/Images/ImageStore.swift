@@ -2,6 +2,7 @@ public import ChunkPlane
 import Foundation
 import Glibc
 public import Logging
+public import ManagerImageHeaders
 public import ProtocolModel
 import ProtocolTransfer
 import Synchronization

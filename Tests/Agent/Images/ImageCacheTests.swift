@@ -2,6 +2,7 @@ import ChunkPlane
 import Foundation
 import Glibc
 import Logging
+import ManagerImageHeaders
 import ManagerImages
 import ProtocolModel
 import ProtocolTransfer

@@ -1,6 +1,7 @@
 import ChunkPlane
 import Foundation
 import Logging
+import ManagerImageHeaders
 import ProtocolModel
 import ProtocolTransfer
 import Testing
