@@ -39,8 +39,6 @@ struct UserRouteTests {
     func own() async throws {
         let site = try await TestSite()
         try await site.test { client async throws in
-            let missing = try await client.patch("/v1/users/me", ["password": "another password"], as: "ann")
-            #expect(missing.status == 405, "'me' is a word only for GET")
             let reserved = try await client.post(
                 "/v1/users", ["name": "me", "password": "a good password"], as: "root")
             #expect(reserved.status == 400)
@@ -60,6 +58,40 @@ struct UserRouteTests {
             #expect(right.status == 200, "\(right.text)")
             // The old token fell with the old password.
             #expect(try await client.get("/v1/users/me", as: "ann").status == 401)
+        }
+    }
+
+    @Test("'me' is whoever asks: they read themselves, and change their address and password")
+    func myself() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            let me = try await client.get("/v1/users/me", as: "ann")
+            #expect(me.json["name"] == "ann")
+            #expect(try await client.get("/v1/users/ann", as: "ann").json == me.json)
+            let changed = try await client.patch(
+                "/v1/users/me", ["email": "ann@site.example"], as: "ann",
+                headers: ["If-Match": try #require(me.header("ETag"))])
+            #expect(changed.status == 200 && changed.json["email"] == "ann@site.example", "\(changed.text)")
+            let stale = try await client.patch(
+                "/v1/users/me", ["email": "x@y.example"], as: "ann", headers: ["If-Match": me.header("ETag") ?? ""])
+            #expect(stale.status == 412)
+            #expect(try await client.patch("/v1/users/me", ["role": "superuser"], as: "ann").status == 403)
+            #expect(try await client.patch("/v1/users/me", ["enabled": false], as: "ann").status == 403)
+            let without = try await client.patch("/v1/users/me", ["password": "another password"], as: "ann")
+            #expect(without.status == 400)
+            #expect(without.json["errors"]?.array?.first?["pointer"] == "/current_password")
+            let right = try await client.patch(
+                "/v1/users/me", ["password": "another password", "current_password": .string(TestSite.password)],
+                as: "ann")
+            #expect(right.status == 200, "\(right.text)")
+            #expect(try await client.get("/v1/users/me", as: "ann").status == 401)
+            let form = "grant_type=password&username=ann&password="
+            #expect(try await client.form("/oauth/token", form + "another+password").status == 200)
+            #expect(try await client.form("/oauth/token", form + "correct+horse").status == 400)
+            // A superuser, too, needs their own password for that, and means themselves.
+            #expect(try await client.patch("/v1/users/me", ["password": "another password"], as: "root").status == 400)
+            #expect(try await client.get("/v1/users/me", as: "root").json["name"] == "root")
+            #expect(try await client.get("/v1/instances?owner=me", as: "root").status == 200)
         }
     }
 
