@@ -73,8 +73,8 @@ public struct Responder: HTTPResponder {
         if let principal, !Access.mayEver(principal.role, route.permission) {
             throw Refusal(.forbidden, "only a superuser may do this")
         }
-        let query = try Query(request.uri.query, parameters: route.query)
-        let body = try await BodyReader.read(request, as: route.body)
+        let query = route.isServed ? try Query(request.uri.query, parameters: route.query) : Query()
+        let body = try await BodyReader.read(request, as: route.isServed ? route.body : .stream)
         let call = Call(
             route: route, method: method, path: request.uri.path, headers: request.headers,
             parameters: match.parameters,

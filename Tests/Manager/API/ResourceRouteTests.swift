@@ -446,6 +446,31 @@ struct ResourceRouteTests {
         }
     }
 
+    @Test("what is announced and not served yet answers 501, whatever is asked of it")
+    func absent() async throws {
+        let site = try await TestSite()
+        let names = ["aggregates", "accounts", "groups", "volumes", "networks", "floating-ips"]
+        try await site.test { client async throws in
+            for name in names {
+                let requests: [(HTTPRequest.Method, String)] = [
+                    (.get, "/v1/\(name)"), (.get, "/v1/\(name)?limit=5&name=x"), (.post, "/v1/\(name)"),
+                    (.get, "/v1/\(name)/x"), (.patch, "/v1/\(name)/x"), (.delete, "/v1/\(name)/x"),
+                ]
+                for (method, path) in requests {
+                    for body in [nil, #"{"name":"x"}"#, "no json"] as [String?] {
+                        let reply = try await client.send(method, path, as: "ann", body: body.map { Array($0.utf8) })
+                        #expect(
+                            reply.status == 501 && reply.code == "not_implemented", "\(method) \(path): \(reply.text)")
+                        #expect(reply.json["detail"]?.string?.contains(name) == true)
+                    }
+                    #expect(try await client.send(method, path).status == 401)
+                }
+            }
+            let console = try await client.post("/v1/instances/x/console", ["type": "serial"], as: "ann")
+            #expect(console.status == 501)
+        }
+    }
+
     @Test("an error inside tells only a reference, which stands in the log")
     func inside() async throws {
         let site = try await TestSite()
