@@ -151,8 +151,15 @@ struct PageRequest: Sendable {
     /// The document of a page.
     func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer
     {
+        .document(.object(try members(items, place: place, encode: encode)))
+    }
+
+    /// The members of a page's document, for one that says more.
+    func members<Item>(
+        _ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue
+    ) rethrows -> [JSONValue.Member] {
         let shown = items.prefix(limit)
         let next = items.count > limit ? shown.last.map { Cursor(list: list, place: place($0)).text } : nil
-        return .document(["items": .array(try shown.map(encode)), "next": .text(next)])
+        return [.init("items", .array(try shown.map(encode))), .init("next", .text(next))]
     }
 }

@@ -446,6 +446,53 @@ struct ResourceRouteTests {
         }
     }
 
+    @Test(
+        "usage is paged like other lists, and its totals are those of all pages",
+        arguments: ["day", "instance", "user"])
+    func usagePages(grouping: String) async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let users = site.users
+        let day = SystemTime().timestamp.day.daysSince1970
+        // Each user had seven instances, each of which ran for half an hour on a day of its own.
+        try await site.store.write { transaction in
+            var amounts = UsageAmounts()
+            amounts.serverMilliseconds = 1_800_000
+            for user in users.values {
+                for number in 0..<7 {
+                    try transaction.usage.add(
+                        amounts, hour: (day - Int64(number)) * 24, instance: .generate(at: SystemTime().timestamp),
+                        owner: user.id, account: "default", flavor: fixtures.flavor.id)
+                }
+            }
+        }
+        let path = "/v1/usage?group_by=\(grouping)&from=\(CivilDay(daysSince1970: day - 10))"
+        try await site.test { client async throws in
+            let whole = try await client.get(path, as: "root")
+            let all = whole.json["items"]?.array ?? []
+            #expect(all.count == (grouping == "user" ? 3 : 21))
+            #expect(whole.json["next"] == .null && whole.json["totals"]?["server_hours"]?.number == 10.5)
+            var seen: [JSONValue] = []
+            var after = ""
+            repeat {
+                let page = try await client.get(path + "&limit=2" + after, as: "root")
+                #expect(page.status == 200, "\(page.text)")
+                #expect(page.json["totals"] == whole.json["totals"])
+                seen += page.json["items"]?.array ?? []
+                after = page.json["next"]?.string.map { "&after=\($0)" } ?? ""
+            } while !after.isEmpty && seen.count < 100
+            #expect(seen == all)
+            let first = try await client.get(path + "&limit=1", as: "root")
+            let cursor = try #require(first.json["next"]?.string)
+            let other = grouping == "day" ? "user" : "day"
+            let wrong = try await client.get("/v1/usage?group_by=\(other)&after=\(cursor)", as: "root")
+            #expect(wrong.status == 400, "a cursor belongs to its grouping")
+            let own = try await client.get(path, as: "ann")
+            #expect(own.json["items"]?.array?.count == (grouping == "user" ? 1 : 7))
+            #expect(own.json["totals"]?["server_hours"]?.number == 3.5)
+        }
+    }
+
     @Test("what is announced and not served yet answers 501, whatever is asked of it")
     func absent() async throws {
         let site = try await TestSite()
