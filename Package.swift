@@ -217,8 +217,8 @@ let package = Package(
         tests(
             "Manager/Fleet",
             [
-                "ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-                "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
+                "ManagerFleet", "ManagerLifecycle", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust",
+                "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
             "Manager/API",
