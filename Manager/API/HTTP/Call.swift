@@ -92,7 +92,8 @@ struct Call: Sendable {
         return .document(value, tag: true)
     }
 
-    private func idempotencyKey() throws(Refusal) -> String? {
+    /// The request's key, where the route takes one.
+    func idempotencyKey() throws(Refusal) -> String? {
         guard route.isIdempotent, let name = HTTPField.Name("Idempotency-Key"), let key = headers[name] else {
             return nil
         }

@@ -80,6 +80,8 @@ public struct Responder: HTTPResponder {
             parameters: match.parameters,
             query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
             address: context.address, requestID: record.id, logger: context.logger, services: services)
+        // Also where nothing will be kept, such as a dry run: what is wrong with a request does not depend on that.
+        _ = try call.idempotencyKey()
         return try await route.handler(call)
     }
 
