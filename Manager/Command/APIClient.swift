@@ -41,7 +41,8 @@ final class APIClient: Sendable {
 
     /// Runs `body` with a client that is closed afterwards, whatever happens.
     static func with<Result>(
-        _ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses, _ body: (APIClient) async throws -> Result
+        _ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses,
+        _ body: (APIClient) async throws -> Result
     ) async throws -> Result {
         let client = try APIClient(site, file: file, pauses: pauses)
         do {

@@ -22,7 +22,8 @@ struct InstanceMachineTests {
     ) -> ObservedInstance {
         ObservedInstance(
             instance: machine.instance.id, epoch: machine.instance.epoch, generation: machine.instance.generation,
-            powerCycle: machine.instance.powerCycle, state: state, reasonCode: reason, at: now, domainStartedAt: started,
+            powerCycle: machine.instance.powerCycle, state: state, reasonCode: reason, at: now,
+            domainStartedAt: started,
             failureIsFinal: final)
     }
 
