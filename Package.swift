@@ -217,8 +217,8 @@ let package = Package(
         tests(
             "Manager/Fleet",
             [
-                "ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-                "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
+                "ManagerFleet", "ManagerLifecycle", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust",
+                "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
             "Manager/API",
@@ -227,6 +227,8 @@ let package = Package(
                 crypto,
                 hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
             ]),
+        // The built program itself: dependency on the target, so that it is there.
+        tests("Manager/Daemon", ["ManagerDaemon", httpClient, nio, nioHTTP1, nioSSL]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),

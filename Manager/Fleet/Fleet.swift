@@ -100,7 +100,7 @@ public final class Fleet: FleetBackend, Service {
         let nodes = try await store.read { sql in try sql.nodes.list() }
         let now = time.uptime
         state.withLock { state in
-            for node in nodes { state.expect(node.id, recorded: node.liveness, at: now) }
+            for node in nodes { state.expect(node.id, recorded: node.liveness, epoch: node.sessionEpoch, at: now) }
         }
     }
 
@@ -166,18 +166,33 @@ public final class Fleet: FleetBackend, Service {
             logger.log(
                 level: change.liveness == .alive ? .info : .warning, "node \(change.liveness.rawValue)",
                 metadata: ["node.id": "\(change.node)", "detail": "\(change.detail)"])
-            try await store.write { sql in
-                try FleetReports(in: sql, at: now).setLiveness(
-                    change.node, change.liveness, lastSeenAt: change.lastSeenAt, detail: change.detail)
+            do {
+                try await store.write { sql in
+                    try FleetReports(in: sql, at: now).setLiveness(
+                        change.node, change.liveness, session: change.epoch, lastSeenAt: change.lastSeenAt,
+                        detail: change.detail)
+                }
+            } catch {
+                state.withLock { $0.notRecorded(change) }
+                throw error
             }
         }
+        try await advanceDrains(at: now)
+    }
+
+    private func advanceDrains(at now: Timestamp) async throws {
         let drains = try await store.read { sql in try sql.operations.running(.nodeDisable) }
         let lifecycle = settings.lifecycle
         for drain in drains {
-            try await store.write { sql in
-                // Read again: the operation may have ended meanwhile.
-                guard let current = try sql.operations.find(drain.id), current.status == .running else { return }
-                try Commands(in: sql, actor: .manager, at: now, settings: lifecycle).advanceDrain(current)
+            do {
+                try await store.write { sql in
+                    // Read again: the operation may have ended meanwhile.
+                    guard let current = try sql.operations.find(drain.id), current.status == .running else { return }
+                    try Commands(in: sql, actor: .manager, at: now, settings: lifecycle).advanceDrain(current)
+                }
+            } catch {
+                // One that cannot go on must not hold up the others.
+                logger.error("drain not advanced", metadata: ["operation.id": "\(drain.id)", "error": "\(error)"])
             }
         }
     }
@@ -227,7 +242,7 @@ public final class Fleet: FleetBackend, Service {
             return .failure(.busy)
         }
         guard let epoch else { return .failure(.nodeRemoved) }
-        let older = state.withLock { $0.open(session, at: time.uptime, timestamp: now) }
+        let older = state.withLock { $0.open(session, epoch: epoch, at: time.uptime, timestamp: now) }
         older?.close(.superseded)
         wake.yield()
         return .success(

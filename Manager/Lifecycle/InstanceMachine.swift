@@ -55,7 +55,8 @@ public struct InstanceMachine: Sendable {
     ) throws(Refusal)
         -> [Effect]
     {
-        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status == .stopping)
+        // What did not stop as asked, or could not be stopped, may still be forced off.
+        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status != .stopped)
         else {
             throw Refusal(
                 .conflict,
