@@ -274,3 +274,15 @@ if Context.environment["ROOST_FUZZ"] != nil {
             exclude: ["Driver", "corpus", "findings"]))
     package.products.append(.library(name: "RoostFuzz", type: .static, targets: ["Fuzz"]))
 }
+
+// The simulated fleet of Benchmarks/manager-memory; a normal build leaves it out.
+if Context.environment["ROOST_BENCHMARKS"] != nil {
+    package.targets.append(
+        program(
+            "Benchmarks/FleetLoad",
+            [
+                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire", arguments, logging,
+                protobuf,
+            ]))
+    package.products.append(.executable(name: "roost-fleet-load", targets: ["BenchmarksFleetLoad"]))
+}

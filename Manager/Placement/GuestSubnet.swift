@@ -20,7 +20,29 @@ public struct GuestSubnet: Sendable, Equatable {
     /// The lowest address that nobody has.
     public func firstFree(taken: Set<String>) -> String? {
         guard taken.count < capacity else { return nil }
-        return (2...UInt32(capacity + 1)).lazy.map(dotted).first { !taken.contains($0) }
+        // Numbers, since a full subnet's texts would cost more to write than all else of a placement.
+        let numbers = Set(taken.compactMap(Self.number))
+        return (2...UInt32(capacity + 1)).first { !numbers.contains(base + $0) }.map(dotted)
+    }
+
+    /// `10.77.1.2` as a number; anything else is `nil`.
+    private static func number(_ text: String) -> UInt32? {
+        var address: UInt32 = 0
+        var part: UInt32 = 0
+        var dots = 0
+        for character in text.utf8 {
+            switch character {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                part = part * 10 + UInt32(character - UInt8(ascii: "0"))
+                guard part < 256 else { return nil }
+            case UInt8(ascii: "."):
+                address = address << 8 | part
+                part = 0
+                dots += 1
+            default: return nil
+            }
+        }
+        return dots == 3 ? address << 8 | part : nil
     }
 
     private func dotted(_ offset: UInt32) -> String {

@@ -1,3 +1,5 @@
+import ManagerModel
+
 /// One unit of work on the store. Repositories hang off it; it lives no longer than the closure that received it.
 public final class Transaction {
     private let connection: SQLiteConnection
@@ -6,6 +8,9 @@ public final class Transaction {
     init(_ connection: SQLiteConnection) {
         self.connection = connection
     }
+
+    /// Inventories of nodes, which are read with each placement and hardly ever change.
+    var inventories: DecodedColumn<NodeInventory> { connection.inventories }
 
     @discardableResult
     func execute(_ sql: String, _ arguments: (any SQLBindable)?...) throws -> Int {

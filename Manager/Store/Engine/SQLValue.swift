@@ -120,10 +120,41 @@ public struct SQLRow: Sendable {
     /// Reads a column that holds JSON.
     public func json<Value: Decodable>(_ column: String, _ type: Value.Type = Value.self) throws -> Value {
         do {
-            return try JSONDecoder().decode(Value.self, from: Data(try text(column).utf8))
+            return try decoded(try text(column))
         } catch {
             throw unreadable(column)
         }
+    }
+}
+
+private func decoded<Value: Decodable>(_ text: String) throws -> Value {
+    try JSONDecoder().decode(Value.self, from: Data(text.utf8))
+}
+
+/// Values of a JSON column by their row's key, for a column that is read far more often than it changes. Used by the thread
+/// of its connection alone.
+final class DecodedColumn<Value: Decodable> {
+    private var values: [String: (text: String, value: Value)] = [:]
+    private let limit: Int
+
+    /// Keeps the values of at most `limit` rows.
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    /// The value that `text` stands for: decoded once for as long as the row holds this text.
+    func value(of text: String, in row: String) throws -> Value {
+        if let known = values[row], known.text == text { return known.value }
+        let value: Value
+        do {
+            value = try decoded(text)
+        } catch {
+            throw StoreError.corrupt("the row '\(row)' holds JSON of the wrong form")
+        }
+        // Rows that are gone leave this way, too.
+        if values.count >= limit { values.removeAll() }
+        values[row] = (text, value)
+        return value
     }
 }
 

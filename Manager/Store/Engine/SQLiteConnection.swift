@@ -1,9 +1,12 @@
 import CSQLite
+import ManagerModel
 
 /// Owns one connection to an SQLite file. Used by one thread at a time; the store's threads see to that.
 final class SQLiteConnection {
     private let handle: OpaquePointer
     private var statements: [String: OpaquePointer] = [:]
+    /// What was decoded for those who read through this connection.
+    let inventories = DecodedColumn<NodeInventory>(limit: 16_384)
 
     /// - Throws: `StoreError.cannotOpen`.
     init(path: String, readOnly: Bool) throws(StoreError) {

@@ -9,11 +9,11 @@ public struct NodeRepository {
     let sql: Transaction
 
     public func find(_ id: NodeID) throws -> Node? {
-        try sql.query("SELECT * FROM nodes WHERE id = ?", id).first.map(Node.init(row:))
+        try sql.query("SELECT * FROM nodes WHERE id = ?", id).first.map(node)
     }
 
     public func find(name: String) throws -> Node? {
-        try sql.query("SELECT * FROM nodes WHERE name = ?", name).first.map(Node.init(row:))
+        try sql.query("SELECT * FROM nodes WHERE name = ?", name).first.map(node)
     }
 
     public func list(name: String? = nil, _ page: Page = .everything) throws -> [Node] {
@@ -22,7 +22,11 @@ public struct NodeRepository {
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.query(
             "SELECT * FROM nodes\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
-        ).map(Node.init(row:))
+        ).map(node)
+    }
+
+    private func node(_ row: SQLRow) throws -> Node {
+        try Node(row: row, inventory: sql.inventories.value(of: row.text("inventory"), in: row.text("id")))
     }
 
     public func insert(_ node: Node) throws {
@@ -120,7 +124,7 @@ public struct NodeRepository {
 }
 
 extension Node {
-    init(row: SQLRow) throws {
+    init(row: SQLRow, inventory: NodeInventory) throws {
         self.init(
             id: try row.id("id"), name: try row.text("name"), certificateSerial: try row.text("certificate_serial"),
             joinedAt: try row.timestamp("joined_at"))
@@ -136,7 +140,7 @@ extension Node {
         assignmentRevision = try row.counter("assignment_revision")
         drainState = try row.choice("drain_state")
         drainReason = try row.text("drain_reason")
-        inventory = try row.json("inventory")
+        self.inventory = inventory
         cpuAllocationRatio = try row.real("cpu_allocation_ratio")
         ramAllocationRatio = try row.real("ram_allocation_ratio")
         diskAllocationRatio = try row.real("disk_allocation_ratio")

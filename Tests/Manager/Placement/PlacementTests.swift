@@ -77,6 +77,16 @@ struct PlacementTests {
         #expect(subnet.capacity == 5)
     }
 
+    @Test("gives out the lowest address that is free, and is not misled by what is no address")
+    func lowestAddress() throws {
+        let subnet = try #require(GuestSubnet("10.77.0.0/22"))
+        var taken = Set((2...255).map { "10.77.0.\($0)" } + (0...255).map { "10.77.1.\($0)" })
+        #expect(subnet.firstFree(taken: taken) == "10.77.2.0")
+        taken.remove("10.77.1.7")
+        #expect(subnet.firstFree(taken: taken) == "10.77.1.7")
+        #expect(subnet.firstFree(taken: ["", "10.77.0", "10.77.0.2.1", "10.77.0.258", "a.b.c.d"]) == "10.77.0.2")
+    }
+
     @Test("refuses what is no subnet", arguments: ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/24", "300.0.0.0/24", "a/24"])
     func badSubnets(text: String) {
         #expect(GuestSubnet(text) == nil)

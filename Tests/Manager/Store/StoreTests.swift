@@ -89,6 +89,53 @@ struct StoreTests {
         }
     }
 
+    @Test("an inventory is read as it was written last, by every reader, whatever was read before")
+    func inventories() async throws {
+        try await withStore { store, _ in
+            var nodes = (0..<3).map { index in
+                Node(id: .generate(at: Self.now), name: "host\(index)", certificateSerial: "1", joinedAt: Self.now)
+            }
+            for round in 0..<20 {
+                for index in nodes.indices {
+                    nodes[index].inventory.cpuCount = 100 * round + index
+                    let node = nodes[index]
+                    try await store.write { sql in
+                        if round == 0 { try sql.nodes.insert(node) } else { try sql.nodes.update(node) }
+                        #expect(try sql.nodes.find(node.id)?.inventory == node.inventory)
+                    }
+                }
+                for _ in 0..<6 {
+                    let read = try await store.read { sql in try sql.nodes.list() }
+                    #expect(Set(read.map(\.inventory.cpuCount)) == Set(nodes.map(\.inventory.cpuCount)))
+                }
+            }
+            // Undone, so that nothing of it may be kept.
+            var node = nodes[0]
+            node.inventory.cpuCount = -1
+            let undone = node
+            await #expect(throws: Stop.self) {
+                try await store.write { sql in
+                    try sql.nodes.update(undone)
+                    #expect(try sql.nodes.find(undone.id)?.inventory.cpuCount == -1)
+                    throw Stop()
+                }
+            }
+            let after = try await store.write { sql in try sql.nodes.find(undone.id) }
+            #expect(after?.inventory.cpuCount == 1900)
+        }
+    }
+
+    @Test("a column keeps what it decoded for as many rows as it may")
+    func decodedColumn() throws {
+        let column = DecodedColumn<[String: Int]>(limit: 2)
+        for number in 0..<5 {
+            #expect(try column.value(of: "{\"n\": \(number)}", in: "row\(number % 3)") == ["n": number])
+        }
+        #expect(throws: StoreError.corrupt("the row 'a' holds JSON of the wrong form")) {
+            try column.value(of: "[", in: "a")
+        }
+    }
+
     @Test("a claim is made and released with its instance (P3), and an address has one owner")
     func claims() async throws {
         try await withStore { store, _ in
