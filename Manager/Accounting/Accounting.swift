@@ -30,14 +30,34 @@ public enum Accounting {
     private static func add(_ sample: UsageSample, from node: NodeID, at now: Timestamp, in sql: Transaction) throws {
         guard let whose = try sql.usage.attribution(of: sample.instance),
             // A node speaks only for its own instances, and not for times to come (P9).
-            try sql.instances.find(sample.instance)?.node == node, sample.from < sample.to,
+            let instance = try sql.instances.find(sample.instance), instance.node == node,
+            // Moments before 1970 are so far from now that their distance would not fit (P10).
+            sample.from >= Timestamp(milliseconds: 0), sample.from < sample.to,
             sample.to < now + .seconds(3600), sample.to - sample.from <= .seconds(86_400 * 31)
         else { return }
-        for (hour, amounts) in split(sample) {
+        for (hour, amounts) in split(bounded(sample, by: instance)) {
             try sql.usage.add(
                 amounts, hour: hour, instance: sample.instance, owner: whose.owner, account: whose.account,
                 flavor: whose.flavor)
         }
+    }
+
+    /// No more than a guest of this kind could have used: what a broken or hostile node says must not make the sums
+    /// overflow, its own nor the site's (P10).
+    private static func bounded(_ sample: UsageSample, by instance: Instance) -> UsageSample {
+        let milliseconds = (sample.to - sample.from).milliseconds
+        // Emulation and I/O count as processor time beside the vCPUs.
+        let processors = Int64(instance.vcpus) + 64
+        let bytes = milliseconds * (64 << 20)
+        var sample = sample
+        sample.vcpus = min(sample.vcpus, instance.vcpus)
+        sample.ramMiB = min(sample.ramMiB, instance.ramMiB)
+        sample.cpuTimeNanoseconds = min(sample.cpuTimeNanoseconds, processors * milliseconds * 1_000_000)
+        sample.diskReadBytes = min(sample.diskReadBytes, bytes)
+        sample.diskWriteBytes = min(sample.diskWriteBytes, bytes)
+        sample.networkReceiveBytes = min(sample.networkReceiveBytes, bytes)
+        sample.networkTransmitBytes = min(sample.networkTransmitBytes, bytes)
+        return sample
     }
 
     /// Divides a sample among the hours that it touches, in proportion to time; the parts add up to the whole exactly.

@@ -73,4 +73,59 @@ struct AccountingTests {
         #expect(rows.first?.amounts.serverMilliseconds == 20_000)
         #expect(rows.first?.amounts.vcpuMilliseconds == 40_000)
     }
+
+    @Test("what a hostile node says can neither stop the manager nor spoil a sum (P10)")
+    func hostile() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "roost-accounting-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let store = try Store(path: folder.path + "/roost.sqlite")
+        defer { store.close() }
+        let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
+        let flavor = Flavor(
+            id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 1, createdAt: Self.now)
+        let user = User(
+            id: .generate(at: Self.now), name: "u", role: .user, account: "default", email: nil, passwordHash: "",
+            tokensValidAfter: Self.now, createdAt: Self.now)
+        let instance = Instance(
+            id: .generate(at: Self.now), name: "i", owner: user.id, account: "default", flavor: flavor,
+            image: .generate(at: Self.now), keyName: nil, sshKeys: [], userData: [], metadata: [:], hostName: "i",
+            node: node.id, macAddress: "52:54:00:00:00:01", ipAddress: "10.0.0.2", createdAt: Self.now)
+        try await store.write { sql in
+            try sql.users.insert(user)
+            try sql.nodes.insert(node)
+            try sql.flavors.insert(flavor)
+            try sql.instances.insert(instance)
+        }
+        let (id, now) = (instance.id, Self.now.milliseconds)
+        let times: [(Int64, Int64)] = [
+            (.min, now), (.min, .max), (now, .max), (.max, .min), (now, .min), (-1, now), (now, now), (0, now),
+            (.min, .min + 1), (now - 1, now + 3_600_000),
+        ]
+        let largest: [UsageSample] = times.map { from, to in
+            UsageSample(
+                instance: id, from: Timestamp(milliseconds: from), to: Timestamp(milliseconds: to), vcpus: 65_536,
+                ramMiB: 1 << 30, cpuTimeNanoseconds: .max, diskReadBytes: .max, diskWriteBytes: .max,
+                networkReceiveBytes: .max, networkTransmitBytes: .max)
+        }
+        // Ten intervals of ten seconds, each with the largest numbers there are.
+        let counted = (0..<10).map { index in
+            var sample = largest[0]
+            sample.from = Self.now - .seconds(10 * (index + 1))
+            sample.to = Self.now - .seconds(10 * index)
+            return sample
+        }
+        let batch = UsageBatch(spool: .generate(at: Self.now), number: 1, samples: largest + counted)
+        #expect(
+            try await store.write { try Accounting.count(batch, from: node.id, at: Self.now, in: $0) }
+                == .counted(upTo: 1))
+        let total = try await store.read { sql in
+            try sql.usage.total(user: nil, from: CivilDay(daysSince1970: 0), to: (Self.now + .seconds(86_400)).day)
+        }
+        #expect(total.serverMilliseconds == 100_000)
+        #expect(total.vcpuMilliseconds == 200_000 && total.ramMiBMilliseconds == 512 * 100_000)
+        #expect((0...66 * 100_000 * 1_000_000).contains(total.cpuTimeNanoseconds))
+        #expect((0...(100_000 << 26)).contains(total.networkReceiveBytes))
+    }
 }
