@@ -150,7 +150,7 @@ public final class Fleet: FleetBackend, Service {
             state.withLock({ state in
                 defer { state.mustCheckNodes = false }
                 return state.mustCheckNodes
-            }), let known = try? await store.read({ sql in Set(try sql.nodes.list().map(\.id)) })
+            }), let known = try? await store.read({ sql in try sql.nodes.ids() })
         else { return }
         let removed = state.withLock { state in
             state.heard.keys.filter { !known.contains($0) }.compactMap { state.forget($0) }

@@ -36,6 +36,8 @@ struct FleetState {
         sessions[connection.nodeID] = Session(connection: connection)
         heard[connection.nodeID] = Heard(at: now, timestamp: timestamp, recorded: .alive, epoch: max(known, epoch))
         dirty.insert(connection.nodeID)
+        // A node that was removed while its session opened was not here yet when that was looked for.
+        mustCheckNodes = true
         return older
     }
 

@@ -18,6 +18,13 @@ extension ID {
     }
 }
 
+extension Timestamp {
+    /// A moment of a host's clock that people will see: within the years that RFC 3339 can write.
+    fileprivate init(shown milliseconds: Int64) {
+        self.init(milliseconds: min(max(milliseconds, 0), 253_402_300_799_999))
+    }
+}
+
 extension ObservedInstance {
     init?(_ message: Roost_V1_InstanceStatus) {
         guard let id = InstanceID(octets: message.instanceID) else { return nil }
@@ -35,8 +42,8 @@ extension ObservedInstance {
         self.init(
             instance: id, epoch: Epoch(message.epoch), generation: Generation(message.generation),
             powerCycle: PowerCycle(message.powerCycle), state: state, reasonCode: message.reasonCode,
-            reason: message.reason, at: Timestamp(milliseconds: message.atMs),
-            domainStartedAt: message.domainStartedMs == 0 ? nil : Timestamp(milliseconds: message.domainStartedMs),
+            reason: message.reason, at: Timestamp(shown: message.atMs),
+            domainStartedAt: message.domainStartedMs == 0 ? nil : Timestamp(shown: message.domainStartedMs),
             failureIsFinal: message.failureFinal)
     }
 }

@@ -29,6 +29,11 @@ public struct NodeRepository {
         try Node(row: row, inventory: sql.inventories.value(of: row.text("inventory"), in: row.text("id")))
     }
 
+    /// All nodes by ID alone, which costs little.
+    public func ids() throws -> Set<NodeID> {
+        Set(try sql.query("SELECT id FROM nodes").map { try $0.id("id") })
+    }
+
     public func insert(_ node: Node) throws {
         try sql.execute(
             """

@@ -131,6 +131,7 @@ struct LivenessTests {
             #expect((isReversed ? open(newer, 6) : open(older, 5)) == nil)
             #expect((isReversed ? open(older, 5) : open(newer, 6)) === older, "the older is to be closed")
             #expect(state.sessions[id]?.connection === newer)
+            #expect(state.mustCheckNodes, "its node may have been removed while it opened")
             #expect(!state.close(older) && state.close(newer))
             // With nobody there, the one that comes is better than none.
             #expect(open(older, 5) == nil && state.sessions[id]?.connection === older)

@@ -1,0 +1,81 @@
+import Foundation
+import ManagerLifecycle
+import ManagerModel
+import ProtocolMessages
+import ProtocolModel
+import SwiftProtobuf
+import Testing
+
+@testable import ManagerFleet
+
+/// What agents say, at the ends of what their messages can hold (P10).
+@Suite("Values from messages")
+struct MessageValuesTests {
+    private static let id = Data(repeating: 7, count: 16)
+
+    @Test(
+        "times that no clock shows are brought within the years that the API can write",
+        arguments: [Int64.min, -1, .max])
+    func times(milliseconds: Int64) throws {
+        let observed = try #require(
+            ObservedInstance(
+                .with {
+                    $0.instanceID = Self.id
+                    $0.state = .running
+                    $0.atMs = milliseconds
+                    $0.domainStartedMs = milliseconds
+                }))
+        for moment in [observed.at, try #require(observed.domainStartedAt)] {
+            #expect(moment.description.utf8.count == 24)
+            #expect(Timestamp(moment.description) == moment)
+        }
+    }
+
+    @Test("counters and sizes at their ends are taken without a trap")
+    func ends() throws {
+        let sample = try #require(
+            UsageSample(
+                .with {
+                    $0.instanceID = Self.id
+                    ($0.fromMs, $0.toMs) = (.min, .max)
+                    ($0.vcpus, $0.memoryBytes, $0.cpuTimeNs) = (.max, .max, .max)
+                    ($0.diskReadBytes, $0.networkReceiveBytes) = (.max, .max)
+                }))
+        #expect(sample.vcpus == 65_536 && sample.ramMiB == 1 << 30 && sample.cpuTimeNanoseconds == .max)
+        let inventory = NodeInventory(
+            .with {
+                ($0.cpuCount, $0.memoryBytes, $0.diskBytes, $0.diskAvailableBytes) = (.max, .max, .max, .max)
+                $0.hostName = String(repeating: "h", count: 10_000)
+                $0.pciDevices = Array(
+                    repeating: .with {
+                        ($0.vendor, $0.classCode, $0.iommuGroup, $0.numaNode) = (.max, .max, .min, .max)
+                    },
+                    count: 5000)
+            })
+        #expect(inventory.cpuCount == 65_536 && inventory.memoryBytes == .max && inventory.hostName.count == 256)
+        #expect(inventory.pciDevices.count == 4096 && inventory.pciDevices[0].iommuGroup == nil)
+        let load = NodeLoad(
+            .with {
+                ($0.loadAverage1M, $0.memoryAvailableBytes, $0.runningDomains) = (.nan, .max, .max)
+            })
+        #expect(load.memoryAvailableBytes == .max)
+    }
+
+    @Test("what names nothing, or says nothing that is known, is left out")
+    func unreadable() {
+        #expect(ObservedInstance(.with { $0.state = .running }) == nil)
+        #expect(ObservedInstance(.with { $0.instanceID = Self.id }) == nil)
+        #expect(
+            ObservedInstance(
+                .with {
+                    $0.instanceID = Self.id
+                    $0.state = .UNRECOGNIZED(99)
+                }) == nil)
+        #expect(UsageSample(.with { $0.instanceID = Data([1]) }) == nil)
+        let many = Roost_V1_UsageBatch.with {
+            $0.spoolID = Self.id
+            $0.samples = Array(repeating: .init(), count: Limits.samplesPerBatch + 1)
+        }
+        #expect(UsageBatch(many) == nil)
+    }
+}
