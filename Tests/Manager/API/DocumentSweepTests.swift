@@ -161,7 +161,7 @@ struct DocumentSweepTests {
             sourceLocation: location)
     }
 
-    @Test("no token, garbage, an expired one, one of a disabled or a deleted user: 401 with what to do")
+    @Test("no token, garbage, an expired one, one of a disabled or a deleted user: 401 (SEC-07)")
     func tokens() async throws {
         let site = try await TestSite()
         let fixtures = try await Fixtures.make(in: site)
