@@ -131,11 +131,12 @@ let package = Package(
         room(
             "Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", crypto, logging]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
+        room("Manager/ImageHeaders", ["ProtocolModel"]),
         room(
             "Manager/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, subprocess, logging,
-                protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", "ManagerImageHeaders", crypto,
+                subprocess, logging, protobuf,
             ]),
         room(
             "Manager/Fleet",
@@ -157,7 +158,8 @@ let package = Package(
             [
                 "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel",
                 "ManagerStore",
-                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImages",
+                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImageHeaders",
+                "ManagerImages",
                 "ManagerAPI",
                 arguments, lifecycle, logging, nioSSL, x509, crypto,
             ]),
@@ -209,12 +211,14 @@ let package = Package(
             "Manager/Lifecycle",
             ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Images", ["ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
+        tests(
+            "Manager/Images",
+            ["ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
         tests(
             "Manager/Fleet",
             [
-                "ManagerFleet", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-                "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
+                "ManagerFleet", "ManagerLifecycle", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust",
+                "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
             "Manager/API",
@@ -223,6 +227,8 @@ let package = Package(
                 crypto,
                 hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
             ]),
+        // The built program itself: dependency on the target, so that it is there.
+        tests("Manager/Daemon", ["ManagerDaemon", httpClient, nio, nioHTTP1, nioSSL]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
@@ -230,7 +236,8 @@ let package = Package(
         tests(
             "Agent/Images",
             [
-                "AgentImages", "ManagerImages", "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolModel",
+                "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProtocolTransfer",
+                "ProtocolTrust", "ProtocolModel",
                 logging,
             ]),
         tests("Agent/Devices", ["AgentDevices"]),
@@ -262,7 +269,9 @@ let package = Package(
 // The parsers of outside input, instrumented: see packaging/fuzz.
 if Context.environment["ROOST_FUZZ"] != nil {
     package.targets.append(
-        room("Fuzz", ["ProtocolModel", "ProtocolMessages", "ProtocolWire"], exclude: ["Driver", "corpus", "findings"]))
+        room(
+            "Fuzz", ["ProtocolModel", "ProtocolMessages", "ProtocolWire", "ManagerImageHeaders"],
+            exclude: ["Driver", "corpus", "findings"]))
     package.products.append(.library(name: "RoostFuzz", type: .static, targets: ["Fuzz"]))
 }
 

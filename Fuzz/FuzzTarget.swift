@@ -8,5 +8,6 @@ public struct FuzzTarget: Sendable {
     public static let all = [
         FuzzTarget(name: "frames", run: fuzzFrames),
         FuzzTarget(name: "sessions", run: fuzzSessions),
+        FuzzTarget(name: "image-headers", run: fuzzImageHeaders),
     ]
 }

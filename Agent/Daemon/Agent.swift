@@ -32,7 +32,8 @@ struct Agent: Sendable {
     /// Opens everything that can fail before a service runs, so that it fails with a sentence and not half-way.
     init(
         settings: AgentSettings, logger: Logger, time: any TimeSource = SystemTime(),
-        makeParts: (_ boot: BootID, _ imagePath: @escaping @Sendable (ImageID) -> String?) throws -> HostParts
+        makeParts: (_ node: NodeID, _ boot: BootID, _ imagePath: @escaping @Sendable (ImageID) -> String?) throws ->
+            HostParts
     ) throws {
         lock = try DataFolder.open(settings.data)
         let boot = try HostBoot.read(data: settings.data)
@@ -44,7 +45,7 @@ struct Agent: Sendable {
         let (book, isKnown) = try Self.book(journal, logger)
 
         let cache = try Self.cache(settings, keeper, time, logger)
-        let parts = try makeParts(boot.id) { cache.path(of: $0) }
+        let parts = try makeParts(keeper.identity.nodeID, boot.id) { cache.path(of: $0) }
         let router = Router()
         var policy = ReconcilePolicy()
         policy.parallelStarts = settings.parallelStarts

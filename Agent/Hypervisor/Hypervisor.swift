@@ -32,7 +32,7 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
     /// A call did not come back in time, or too many are waiting.
     case overloaded
     case badConfiguration(String)
-    /// A domain that is not Roost's has the instance's UUID or name: it is left alone.
+    /// A domain that is not this agent's has the instance's UUID or name: it is left alone.
     case foreignDomain(InstanceID)
 
     public var description: String {
@@ -44,7 +44,7 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
         case .overloaded: "too many calls wait for libvirt"
         case .badConfiguration(let message): message
         case .foreignDomain(let id):
-            "a domain that is not Roost's has the UUID of instance \(id); look at it with virsh, and remove it"
+            "a domain that this agent did not make has the UUID of instance \(id); look at it with virsh, and remove it"
         }
     }
 }

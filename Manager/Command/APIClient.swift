@@ -41,7 +41,8 @@ final class APIClient: Sendable {
 
     /// Runs `body` with a client that is closed afterwards, whatever happens.
     static func with<Result>(
-        _ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses, _ body: (APIClient) async throws -> Result
+        _ site: Site, file: ProfileFile, pauses: [Duration] = APIClient.pauses,
+        _ body: (APIClient) async throws -> Result
     ) async throws -> Result {
         let client = try APIClient(site, file: file, pauses: pauses)
         do {
@@ -66,22 +67,24 @@ final class APIClient: Sendable {
         return (answer.body, answer.tag)
     }
 
-    /// All pages of a list, as one.
+    /// All pages of a list, as one: the first page, with the items of all.
     func list(
         _ path: String, _ query: KeyValuePairs<String, String?> = [:], after first: String? = nil
     ) async throws -> JSON {
         var items: [JSON] = []
+        var list: JSON?
         var after = first
         repeat {
             var page = Self.query(query)
             page += (page.isEmpty ? "?" : "&") + "limit=1000" + (after.map { "&after=\(Self.escaped($0))" } ?? "")
             let answer = try await send(.GET, path + page).body
             items += answer["items"].items
+            list = list ?? answer
             let next = answer["next"].text
             // A cursor that does not move would keep us here for ever.
             after = next == after ? nil : next
         } while after != nil
-        return .list(items)
+        return (list ?? .list([])).setting("items", to: .array(items)).setting("next", to: .null)
     }
 
     func post(_ path: String, _ body: JSON = [:]) async throws -> JSON { try await send(.POST, path, body: body).body }

@@ -39,7 +39,7 @@ struct UsageCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await site.withClient { client, printer in
-            let report = try await client.get(
+            let report = try await client.list(
                 "/v1/usage", ["user": user, "from": from, "to": to, "group_by": by.rawValue])
             printer.list(Self.rows(report, by, printer.format), Self.columns(by))
         }

@@ -51,9 +51,7 @@ struct UserCommand: AsyncParsableCommand {
             let password = try Password.read(file: passwordFile, prompt: "New password: ", twice: true)
             let body = JSON.present(["password": .string(password), "current_password": current.map { .string($0) }])
             try await site.withClient { client, printer in
-                var target = user
-                if target == nil { target = try await client.get("/v1/users/me")["id"].text }
-                _ = try await client.patch(try path("users", target ?? ""), body)
+                _ = try await client.patch(try path("users", user ?? "me"), body)
                 printer.note("The password is set.")
             }
         }

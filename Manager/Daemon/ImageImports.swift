@@ -1,5 +1,6 @@
 import Logging
 import ManagerAPI
+import ManagerImageHeaders
 import ManagerImages
 import ManagerLifecycle
 import ManagerModel
@@ -20,11 +21,9 @@ final class ImageImports: ImageUploadSink, Service {
     /// One import keeps both a disk and a processor busy; more at once would only make each slower.
     private static let parallel = 2
 
-    struct Job: Sendable {
-        var image: Image
-        var summary: UploadSummary
-        /// Ends once the file was inspected, with what was wrong with it.
-        var inspected: AsyncStream<ImageError>.Continuation
+    private struct Job: Sendable {
+        var image: ImageID
+        var inspected: InspectedImage
     }
 
     init(images: ImageStore, store: Store, time: any TimeSource, logger: Logger) {
@@ -60,7 +59,8 @@ final class ImageImports: ImageUploadSink, Service {
 
         func finish() async throws {
             do {
-                try await imports.inspect(image, try await handle.finish())
+                let summary = try await handle.finish()
+                try await imports.accept(image, summary)
             } catch let error as ImageError {
                 throw ImageImports.refusal(error)
             }
@@ -69,15 +69,22 @@ final class ImageImports: ImageUploadSink, Service {
         func cancel() async { await handle.cancel() }
     }
 
-    /// Hands the file over to a worker and waits until it was inspected.
-    private func inspect(_ image: Image, _ summary: UploadSummary) async throws {
-        let (outcome, continuation) = AsyncStream<ImageError>.makeStream(bufferingPolicy: .bufferingOldest(1))
-        let job = Job(image: image, summary: summary, inspected: continuation)
-        guard case .enqueued = queue.yield(job) else {
-            images.remove(image.id)
-            throw Refusal(.busy, "too many images are being imported; upload it again later")
+    /// Inspects the file while its sender waits, so that a refusal is the answer, and leaves the rest to a worker.
+    private func accept(_ image: Image, _ summary: UploadSummary) async throws {
+        let inspected = try await images.inspectUpload(
+            image.id, declaredFormat: image.format.flatMap { ImageFormat(rawValue: $0) })
+        do {
+            try await record { commands in
+                _ = try commands.beginConversion(
+                    image.id, uploadBytes: summary.byteCount, checksum: summary.sha256)
+            }
+            guard case .enqueued = queue.yield(Job(image: image.id, inspected: inspected)) else {
+                throw Refusal(.busy, "too many images are being imported; upload it again later")
+            }
+        } catch {
+            images.discardUpload(image.id)
+            throw error
         }
-        for await problem in outcome { throw Self.refusal(problem) }
     }
 
     // MARK: Conversion
@@ -95,80 +102,45 @@ final class ImageImports: ImageUploadSink, Service {
     }
 
     private func convert(_ job: Job) async {
-        let id = job.image.id
         let (progress, sink) = AsyncStream<ImportProgress>.makeStream(bufferingPolicy: .bufferingNewest(1))
         do {
-            let imported = try await withThrowingTaskGroup(of: ImportedImage?.self) { group in
-                group.addTask { [images] in
-                    defer { sink.finish() }
-                    return try await images.importUploaded(
-                        id, declaredFormat: job.image.format.flatMap { ImageFormat(rawValue: $0) }
-                    ) { sink.yield($0) }
-                }
-                group.addTask {
-                    await self.follow(progress, job)
-                    return nil
-                }
-                var result: ImportedImage?
-                while let next = try await group.next() { if let next { result = next } }
-                return result
-            }
-            guard let imported else { return }
+            async let followed: Void = follow(progress, job.image)
+            let imported = try await {
+                defer { sink.finish() }
+                return try await images.importUpload(job.image, job.inspected) { sink.yield($0) }
+            }()
+            await followed
             try await record { commands in
                 try commands.finishImport(
-                    id,
+                    job.image,
                     .init(
                         format: imported.format.rawValue, sizeBytes: imported.virtualSize,
                         manifestDigest: imported.manifestDigest))
             }
-            logger.info("image imported", metadata: ["image.id": "\(id)", "stored_bytes": "\(imported.storedBytes)"])
         } catch {
-            await fail(job, error)
+            await fail(job.image, error)
         }
     }
 
-    /// Records progress while it changes; the first sign after inspection lets the uploader go.
-    private func follow(_ progress: AsyncStream<ImportProgress>, _ job: Job) async {
-        var isRecorded = false
+    /// Records progress while it changes.
+    private func follow(_ progress: AsyncStream<ImportProgress>, _ image: ImageID) async {
         var percent = -1
-        for await step in progress {
-            if step.phase == .inspecting { continue }
-            if !isRecorded {
-                isRecorded = true
-                await noteAccepted(job)
-            }
-            guard step.percent > percent else { continue }
+        for await step in progress where step.percent > percent {
             percent = step.percent
             try? await record { commands in
-                try commands.noteImageProgress(job.image.id, percent: step.percent, detail: step.phase.rawValue)
+                try commands.noteImageProgress(image, percent: step.percent, detail: step.phase.rawValue)
             }
         }
-        // A small image may be through before its first progress was read.
-        if !isRecorded { await noteAccepted(job) }
     }
 
-    private func noteAccepted(_ job: Job) async {
-        do {
-            try await record { commands in
-                _ = try commands.beginConversion(
-                    job.image.id, uploadBytes: job.summary.byteCount, checksum: job.summary.sha256)
-            }
-        } catch {
-            logger.warning("import not recorded", metadata: ["image.id": "\(job.image.id)", "error": "\(error)"])
-        }
-        job.inspected.finish()
-    }
-
-    private func fail(_ job: Job, _ error: any Error) async {
+    private func fail(_ image: ImageID, _ error: any Error) async {
         let problem = error as? ImageError
-        let code = problem.map(\.code) ?? "import_failed"
-        let sentence = problem.map(\.sentence) ?? "the import ended early; upload the file again"
-        if let problem { job.inspected.yield(problem) }
-        job.inspected.finish()
-        images.remove(job.image.id)
-        logger.notice(
-            "image refused", metadata: ["image.id": "\(job.image.id)", "code": "\(code)", "reason": "\(sentence)"])
-        try? await record { commands in try commands.failImport(job.image.id, code: code, sentence: sentence) }
+        images.remove(image)
+        try? await record { commands in
+            try commands.failImport(
+                image, code: problem?.code ?? "import_failed",
+                sentence: problem?.sentence ?? "the import ended early; upload the file again")
+        }
     }
 
     /// After a restart: what was under way ended with the process, and files that no image has are removed.

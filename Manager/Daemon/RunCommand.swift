@@ -29,9 +29,12 @@ struct RunCommand: AsyncParsableCommand {
         let logger = Logger(label: "roost-manager")
         for warning in settings.warnings { logger.warning("\(warning)") }
         let manager = try await Manager(settings: settings, logger: logger)
+        // At debug the group would write each service out with all that it holds, keys included (SEC-14).
+        var groupLogger = logger
+        groupLogger.logLevel = max(.info, logger.logLevel)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: manager.services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+                services: manager.services, gracefulShutdownSignals: [.sigterm, .sigint], logger: groupLogger))
         logger.info(
             "manager starts",
             metadata: [

@@ -94,15 +94,13 @@ public final class Fleet: FleetBackend, Service {
         }
     }
 
-    /// Nobody has been heard from in this process's life yet.
+    /// A node counts as what it was when the last process ended, and has the usual time to be heard again: that the manager
+    /// was away says nothing about its nodes.
     func begin() async throws {
-        let nodes = try await store.write { sql in
-            try sql.nodes.markAllSuspect()
-            return try sql.nodes.list()
-        }
+        let nodes = try await store.read { sql in try sql.nodes.list() }
         let now = time.uptime
         state.withLock { state in
-            for node in nodes { state.expect(node.id, recorded: node.liveness, at: now) }
+            for node in nodes { state.expect(node.id, recorded: node.liveness, epoch: node.sessionEpoch, at: now) }
         }
     }
 
@@ -126,7 +124,7 @@ public final class Fleet: FleetBackend, Service {
                 ).set(since: session.sentRevision)
             }
             if let message {
-                try connection.send(.assignmentSet(message))
+                for part in try message.parts() { try connection.send(.assignmentSet(part)) }
                 sent = Revision(message.revision)
             }
         } catch let refusal as SessionRefusal {
@@ -168,18 +166,33 @@ public final class Fleet: FleetBackend, Service {
             logger.log(
                 level: change.liveness == .alive ? .info : .warning, "node \(change.liveness.rawValue)",
                 metadata: ["node.id": "\(change.node)", "detail": "\(change.detail)"])
-            try await store.write { sql in
-                try FleetReports(in: sql, at: now).setLiveness(
-                    change.node, change.liveness, lastSeenAt: change.lastSeenAt, detail: change.detail)
+            do {
+                try await store.write { sql in
+                    try FleetReports(in: sql, at: now).setLiveness(
+                        change.node, change.liveness, session: change.epoch, lastSeenAt: change.lastSeenAt,
+                        detail: change.detail)
+                }
+            } catch {
+                state.withLock { $0.notRecorded(change) }
+                throw error
             }
         }
+        try await advanceDrains(at: now)
+    }
+
+    private func advanceDrains(at now: Timestamp) async throws {
         let drains = try await store.read { sql in try sql.operations.running(.nodeDisable) }
         let lifecycle = settings.lifecycle
         for drain in drains {
-            try await store.write { sql in
-                // Read again: the operation may have ended meanwhile.
-                guard let current = try sql.operations.find(drain.id), current.status == .running else { return }
-                try Commands(in: sql, actor: .manager, at: now, settings: lifecycle).advanceDrain(current)
+            do {
+                try await store.write { sql in
+                    // Read again: the operation may have ended meanwhile.
+                    guard let current = try sql.operations.find(drain.id), current.status == .running else { return }
+                    try Commands(in: sql, actor: .manager, at: now, settings: lifecycle).advanceDrain(current)
+                }
+            } catch {
+                // One that cannot go on must not hold up the others.
+                logger.error("drain not advanced", metadata: ["operation.id": "\(drain.id)", "error": "\(error)"])
             }
         }
     }
@@ -229,7 +242,7 @@ public final class Fleet: FleetBackend, Service {
             return .failure(.busy)
         }
         guard let epoch else { return .failure(.nodeRemoved) }
-        let older = state.withLock { $0.open(session, at: time.uptime, timestamp: now) }
+        let older = state.withLock { $0.open(session, epoch: epoch, at: time.uptime, timestamp: now) }
         older?.close(.superseded)
         wake.yield()
         return .success(

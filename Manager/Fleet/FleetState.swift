@@ -15,6 +15,8 @@ struct FleetState {
         var at: Uptime
         var timestamp: Timestamp?
         var recorded: Node.Liveness
+        /// The last session that the record knows of.
+        var epoch: SessionEpoch
         var load = NodeLoad()
     }
 
@@ -23,11 +25,16 @@ struct FleetState {
     private var dirty: Set<NodeID> = []
     var mustCheckNodes = false
 
-    /// Takes a session in; the older one of the same node is handed back to be closed.
-    mutating func open(_ connection: AgentConnection, at now: Uptime, timestamp: Timestamp) -> AgentConnection? {
+    /// Takes a session in; the older one of the same node is handed back to be closed. Two that open at once may come here
+    /// in either order: their numbers tell which is the older.
+    mutating func open(
+        _ connection: AgentConnection, epoch: SessionEpoch, at now: Uptime, timestamp: Timestamp
+    ) -> AgentConnection? {
+        let known = heard[connection.nodeID]?.epoch ?? epoch
         let older = sessions[connection.nodeID]?.connection
+        if known > epoch, older != nil { return connection }
         sessions[connection.nodeID] = Session(connection: connection)
-        heard[connection.nodeID] = Heard(at: now, timestamp: timestamp, recorded: .alive)
+        heard[connection.nodeID] = Heard(at: now, timestamp: timestamp, recorded: .alive, epoch: max(known, epoch))
         dirty.insert(connection.nodeID)
         return older
     }
@@ -40,14 +47,15 @@ struct FleetState {
     }
 
     mutating func hear(_ node: NodeID, load: NodeLoad?, at now: Uptime, timestamp: Timestamp) {
-        heard[node, default: Heard(at: now, timestamp: timestamp, recorded: .alive)].at = now
+        // A node that was forgotten is not taken up again by what was still on its way.
+        heard[node]?.at = now
         heard[node]?.timestamp = timestamp
         if let load { heard[node]?.load = load }
     }
 
     /// A node of the record that this process has not heard from yet: it has the usual time to come back.
-    mutating func expect(_ node: NodeID, recorded: Node.Liveness, at now: Uptime) {
-        if heard[node] == nil { heard[node] = Heard(at: now, timestamp: nil, recorded: recorded) }
+    mutating func expect(_ node: NodeID, recorded: Node.Liveness, epoch: SessionEpoch, at now: Uptime) {
+        if heard[node] == nil { heard[node] = Heard(at: now, timestamp: nil, recorded: recorded, epoch: epoch) }
     }
 
     mutating func forget(_ node: NodeID) -> AgentConnection? {
@@ -83,6 +91,8 @@ struct FleetState {
     struct LivenessChange: Equatable {
         var node: NodeID
         var liveness: Node.Liveness
+        var before: Node.Liveness
+        var epoch: SessionEpoch
         var lastSeenAt: Timestamp?
         var detail: String
     }
@@ -100,11 +110,18 @@ struct FleetState {
             heard[node]?.recorded = liveness
             changes.append(
                 LivenessChange(
-                    node: node, liveness: liveness, lastSeenAt: entry.timestamp,
+                    node: node, liveness: liveness, before: entry.recorded, epoch: entry.epoch,
+                    lastSeenAt: entry.timestamp,
                     detail: liveness == .alive
                         ? "heard again" : "not heard for \(silence.milliseconds / 1000) s"))
         }
         return changes
+    }
+
+    /// A change did not reach the record: the next tick finds it again.
+    mutating func notRecorded(_ change: LivenessChange) {
+        guard heard[change.node]?.epoch == change.epoch else { return }
+        heard[change.node]?.recorded = change.before
     }
 }
 

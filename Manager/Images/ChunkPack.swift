@@ -1,6 +1,7 @@
 import ChunkPlane
 import Foundation
 import Glibc
+import ManagerImageHeaders
 import ProtocolModel
 import ProtocolTransfer
 

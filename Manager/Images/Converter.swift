@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import ManagerImageHeaders
 import Subprocess
 
 /// Runs `qemu-img` on a file that was inspected: format forced, no shell, no network, bounded in memory, processor
@@ -34,12 +35,13 @@ struct Converter: Sendable {
             "--fsize=\(virtualSize + (64 << 20))", "--",
         ]
         let convert = [
-            Self.program, "convert", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", source, target,
+            Self.program, "convert", "-p", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", source, target,
         ]
         return (isolated ? [Self.namespace, "--net", "--"] : []) + limits + convert
     }
 
-    func run(isolated: Bool) async throws(ImageError) {
+    /// - Parameter progress: is told percents as they grow.
+    func run(isolated: Bool, progress: @escaping @Sendable (Int) -> Void) async throws(ImageError) {
         var command = commandLine(isolated: isolated)
         for program in [Self.program, Self.limiter] where access(program, X_OK) != 0 {
             throw .converterMissing(program)
@@ -49,7 +51,7 @@ struct Converter: Sendable {
         let limit = timeLimit
         do {
             let outcome = try await withThrowingTaskGroup(of: Outcome.self) { group in
-                group.addTask { try await Self.execute(executable, arguments) }
+                group.addTask { try await Self.execute(executable, arguments, progress: progress) }
                 group.addTask {
                     try await Task.sleep(for: .seconds(limit))
                     return .timedOut
@@ -84,17 +86,47 @@ struct Converter: Sendable {
         }
     }
 
-    private static func execute(_ executable: String, _ arguments: [String]) async throws -> Outcome {
+    private static func execute(
+        _ executable: String, _ arguments: [String], progress: @Sendable (Int) -> Void = { _ in }
+    ) async throws -> Outcome {
         var options = PlatformOptions()
         // Nothing of value is lost with a conversion, so it ends at once when the import is cancelled.
         options.teardownSequence = [.send(signal: .kill, allowedDurationToNextStep: .zero)]
         let result = try await Subprocess.run(
             .name(URL(fileURLWithPath: executable).lastPathComponent), arguments: Arguments(arguments),
             environment: .custom(["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"]),
-            platformOptions: options, output: .discarded, error: .string(limit: 64 * 1024))
+            platformOptions: options, input: .none, output: .sequence, error: .string(limit: 64 * 1024)
+        ) { execution in
+            for try await buffer in execution.standardOutput {
+                let words = buffer.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+                if let percent = percent(in: words) { progress(percent) }
+            }
+        }
         if result.terminationStatus.isSuccess { return .succeeded }
         let words = result.standardError
         let line = words.split(whereSeparator: \.isNewline).prefix(3).joined(separator: "; ")
         return .failed(line.isEmpty ? "qemu-img ended with \(result.terminationStatus)" : String(line.prefix(500)))
+    }
+
+    /// The last of `(12.34/100%)` in what `qemu-img -p` wrote; one that was cut in two is left out.
+    static func percent(in words: String) -> Int? {
+        guard let end = words.range(of: "/100%)", options: .backwards),
+            let start = words.range(of: "(", options: .backwards, range: words.startIndex..<end.lowerBound),
+            let percent = Double(words[start.upperBound..<end.lowerBound]), (0...100).contains(percent)
+        else { return nil }
+        return Int(percent)
+    }
+}
+
+extension ImageFormat {
+    /// What `qemu-img` calls the format; `nil` where the file is the raw image already and no program need open it.
+    var converterName: String? {
+        switch self {
+        case .raw, .iso: nil
+        case .qcow2: "qcow2"
+        case .vmdk: "vmdk"
+        case .vhd: "vpc"
+        case .vdi: "vdi"
+        }
     }
 }

@@ -1,3 +1,5 @@
+public import ManagerImageHeaders
+
 /// Why an image could not be taken in.
 public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The file itself is the reason; nothing of it is left.

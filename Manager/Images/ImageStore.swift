@@ -2,13 +2,14 @@ public import ChunkPlane
 import Foundation
 import Glibc
 public import Logging
+public import ManagerImageHeaders
 public import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 
 /// Where an import is.
 public struct ImportProgress: Hashable, Sendable {
-    public enum Phase: String, Hashable, Sendable { case inspecting, converting, packing }
+    public enum Phase: String, Hashable, Sendable { case converting, packing }
     public let phase: Phase
     /// 0...100 over the whole import.
     public let percent: Int
@@ -35,7 +36,7 @@ public struct ImportedImage: Hashable, Sendable {
 /// Published by fsync and rename; all in `staging` is worthless after a restart. Names are made of identifiers alone,
 /// so that nothing a user writes becomes part of a path (SEC-03).
 public final class ImageStore: Sendable, ChunkSourceStore {
-    private enum Work { case uploading, uploaded, importing }
+    private enum Work { case uploading, uploaded, inspected, importing }
 
     private struct State {
         var work: [ImageID: Work] = [:]
@@ -94,26 +95,55 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         try await pool.run(body)
     }
 
-    // MARK: Import
+    /// Looks at a finished upload's header, before any other program opens the file (SEC-01). A refused upload is gone
+    /// afterwards.
+    public func inspectUpload(
+        _ image: ImageID, declaredFormat: ImageFormat?
+    ) async throws(ImageError) -> InspectedImage {
+        guard advance(image, from: .uploaded, to: .inspected) else { throw .noUpload("\(image)") }
+        do throws(ImageError) {
+            let upload = staging(image, "upload")
+            let inspected = try await onThread { () throws(ImageError) in
+                try Self.inspect(upload, declared: declaredFormat)
+            }
+            guard inspected.virtualSize <= maximumImageBytes else {
+                throw ImageError.uploadTooLarge(limitBytes: maximumImageBytes)
+            }
+            return inspected
+        } catch {
+            discardUpload(image)
+            logger.notice(
+                "image refused",
+                metadata: ["image": "\(image)", "code": "\(error.code)", "reason": "\(error.sentence)"])
+            throw error
+        }
+    }
 
-    /// Inspects, converts, packs and publishes a finished upload. Whatever the outcome, the upload and all intermediate
-    /// files are gone afterwards. Cancelling the task stops it.
-    public func importUploaded(
-        _ image: ImageID, declaredFormat: ImageFormat?,
-        progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
-    ) async throws(ImageError) -> ImportedImage {
-        let ready = state.withLock { state -> Bool in
-            guard state.work[image] == .uploaded else { return false }
-            state.work[image] = .importing
+    /// Removes an upload that will not be imported.
+    public func discardUpload(_ image: ImageID) {
+        for kind in ["upload", "raw", "image"] { Files.remove(staging(image, kind)) }
+        state.withLock { $0.work[image] = nil }
+    }
+
+    private func advance(_ image: ImageID, from old: Work, to new: Work) -> Bool {
+        state.withLock { state in
+            guard state.work[image] == old else { return false }
+            state.work[image] = new
             return true
         }
-        guard ready else { throw .noUpload("\(image)") }
-        defer {
-            for kind in ["upload", "raw", "image"] { Files.remove(staging(image, kind)) }
-            state.withLock { $0.work[image] = nil }
-        }
+    }
+
+    // MARK: Import
+
+    /// Converts, packs and publishes an upload that was inspected. Whatever the outcome, the upload and all intermediate
+    /// files are gone afterwards. Cancelling the task stops it.
+    public func importUpload(
+        _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
+    ) async throws(ImageError) -> ImportedImage {
+        guard advance(image, from: .inspected, to: .importing) else { throw .noUpload("\(image)") }
+        defer { discardUpload(image) }
         do {
-            let imported = try await carryOut(image, declaredFormat: declaredFormat, progress: progress)
+            let imported = try await carryOut(image, inspected, progress: progress)
             logger.info(
                 "image imported",
                 metadata: [
@@ -124,21 +154,16 @@ public final class ImageStore: Sendable, ChunkSourceStore {
             return imported
         } catch {
             logger.notice(
-                "image refused",
+                "import failed",
                 metadata: ["image": "\(image)", "code": "\(error.code)", "reason": "\(error.sentence)"])
             throw error
         }
     }
 
     private func carryOut(
-        _ image: ImageID, declaredFormat: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void
+        _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void
     ) async throws(ImageError) -> ImportedImage {
-        progress(ImportProgress(phase: .inspecting, percent: 0))
         let upload = staging(image, "upload")
-        let inspected = try await onThread { () throws(ImageError) in
-            try Self.inspect(upload, declared: declaredFormat)
-        }
-        guard inspected.virtualSize <= maximumImageBytes else { throw .uploadTooLarge(limitBytes: maximumImageBytes) }
         var raw = upload
         if let name = inspected.format.converterName {
             raw = staging(image, "raw")
@@ -148,7 +173,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
                 logger.warning("converting without a network namespace; run as root where namespaces are allowed")
             }
             try await Converter(format: name, source: upload, target: raw, virtualSize: inspected.virtualSize)
-                .run(isolated: isolated)
+                .run(isolated: isolated) { progress(ImportProgress(phase: .converting, percent: $0 / 2)) }
         }
         progress(ImportProgress(phase: .packing, percent: 50))
         let cancellation = Cancellation()

@@ -48,7 +48,7 @@ public actor UploadHandle {
         }
     }
 
-    /// Has all on the disk and answers digest and size; then `importUploaded` may be called.
+    /// Has all on the disk and answers digest and size; then the upload can be inspected.
     public func finish() async throws(ImageError) -> UploadSummary {
         guard let file else { throw .uploadClosed }
         do {

@@ -143,8 +143,12 @@ public struct FleetReports {
         }
     }
 
-    public func setLiveness(_ id: NodeID, _ liveness: Node.Liveness, lastSeenAt: Timestamp?, detail: String) throws {
-        guard var node = try sql.nodes.find(id), node.liveness != liveness else { return }
+    /// - Parameter session: the node's last session when this was found out; what was said of an older one than the
+    ///   record knows is out of date, and changes nothing.
+    public func setLiveness(
+        _ id: NodeID, _ liveness: Node.Liveness, session: SessionEpoch, lastSeenAt: Timestamp?, detail: String
+    ) throws {
+        guard var node = try sql.nodes.find(id), node.sessionEpoch <= session, node.liveness != liveness else { return }
         node.liveness = liveness
         if let lastSeenAt { node.lastSeenAt = lastSeenAt }
         try sql.nodes.update(node)

@@ -69,14 +69,15 @@ extension Commands {
                     counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: nodes.count)
             case .placed(let node):
                 guard let host = nodes.first(where: { $0.id == node }) else { continue }
-                let name = creation.count > 1 ? "\(creation.name)-\(index)" : creation.name
+                let number = creation.count > 1 ? "-\(index)" : ""
+                let name = creation.name + number
                 let id = InstanceID.generate(at: now)
                 let ipAddress = try freeAddress(on: host)
-                let hostName = creation.count > 1 ? creation.hostName.map { "\($0)-\(index)" } : creation.hostName
+                let hostName = Self.hostName(from: creation.hostName ?? creation.name, number: number, id: id)
                 var instance = Instance(
                     id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
                     keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
-                    metadata: creation.metadata, hostName: hostName ?? Self.hostName(from: name, id: id), node: node,
+                    metadata: creation.metadata, hostName: hostName, node: node,
                     macAddress: try freeMACAddress(on: node, with: ipAddress), ipAddress: ipAddress, createdAt: now)
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
@@ -239,11 +240,13 @@ extension Commands {
         return address
     }
 
-    /// A host name from an instance's name (RFC 1123 §2.1); where nothing is left of it, `vm-` and seven characters of the
-    /// ID's random end (CTL-44, CTL-45).
-    static func hostName(from name: String, id: InstanceID) -> String {
+    /// A host name from an instance's name (RFC 1123 §2.1), cut so that its number among several stays; where nothing is
+    /// left of it, `vm-` and seven characters of the ID's random end (CTL-44, CTL-45).
+    static func hostName(from name: String, number: String = "", id: InstanceID) -> String {
         let allowed = name.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
-        let trimmed = String(String(allowed).drop { $0 == "-" }.prefix(63).reversed().drop { $0 == "-" }.reversed())
-        return trimmed.isEmpty ? "vm-\(id.description.suffix(7))" : trimmed
+        let longest = 63 - number.utf8.count
+        let trimmed = String(
+            String(allowed).drop { $0 == "-" }.prefix(longest).reversed().drop { $0 == "-" }.reversed())
+        return (trimmed.isEmpty ? "vm-\(id.description.suffix(7))" : trimmed) + number
     }
 }

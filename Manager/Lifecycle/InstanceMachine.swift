@@ -55,7 +55,8 @@ public struct InstanceMachine: Sendable {
     ) throws(Refusal)
         -> [Effect]
     {
-        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status == .stopping)
+        // What did not stop as asked, or could not be stopped, may still be forced off.
+        guard instance.desired == .running || (force && instance.desired == .stopped && instance.status != .stopped)
         else {
             throw Refusal(
                 .conflict,
@@ -131,6 +132,7 @@ public struct InstanceMachine: Sendable {
     }
 
     private mutating func observeRunning(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
+        if answeredBefore(seen) { return [] }
         if let started = seen.domainStartedAt { instance.startedAt = started }
         switch seen.state {
         case .preparing:
@@ -177,6 +179,15 @@ public struct InstanceMachine: Sendable {
         case .deleted:
             return fail(seen, at: now)
         }
+    }
+
+    /// Whether this very guest was ready before. An agent that was restarted asks it anew; that it is silent now, since its
+    /// owner closed the port, say, is no boot that failed.
+    private func answeredBefore(_ seen: ObservedInstance) -> Bool {
+        guard instance.status == .active, let started = seen.domainStartedAt, started == instance.startedAt else {
+            return false
+        }
+        return seen.state == .starting || (seen.state == .failed && seen.reasonCode == "boot_timeout")
     }
 
     private mutating func observeStopped(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {

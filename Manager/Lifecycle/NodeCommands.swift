@@ -98,6 +98,8 @@ extension Commands {
                 operation.hosts.append(.init(node: reference, state: "failed", detail: "there is no such node"))
                 continue
             }
+            // Named twice, it is emptied once.
+            guard !operation.hosts.contains(where: { $0.node == node.name }) else { continue }
             node.enabled = false
             node.disabledReason = order.reason
             node.drainState = .draining

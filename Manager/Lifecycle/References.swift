@@ -53,7 +53,11 @@ extension Commands {
             try sql.keyPairs.list(owner: visibleOwner, name: reference, Page(limit: 2)), "key pair", reference)
     }
 
+    /// What somebody is called who means themselves; nobody can have that name.
+    public static let oneself = "me"
+
     public func user(_ reference: String) throws -> User {
+        if reference == Self.oneself, let own = try actor.user.flatMap({ try sql.users.find($0) }) { return own }
         let found = try UserID(reference).flatMap { try sql.users.find($0) } ?? sql.users.find(name: reference)
         guard let found, actor.isSuperuser || found.id == actor.user else { throw Refusal.notFound("user", reference) }
         return found

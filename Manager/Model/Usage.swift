@@ -74,6 +74,8 @@ public struct UsageBatch: Sendable, Equatable {
 /// One line of a usage report.
 public struct UsageRow: Sendable, Equatable {
     public var day: CivilDay?
+    public var owner: UserID
+    /// The owner's name.
     public var user: String
     public var instance: InstanceID?
     public var instanceName: String?
@@ -81,14 +83,21 @@ public struct UsageRow: Sendable, Equatable {
     public var amounts: UsageAmounts
 
     public init(
-        day: CivilDay?, user: String, instance: InstanceID?, instanceName: String?, flavor: String?,
+        day: CivilDay?, owner: UserID, user: String, instance: InstanceID?, instanceName: String?, flavor: String?,
         amounts: UsageAmounts
     ) {
         self.day = day
+        self.owner = owner
         self.user = user
         self.instance = instance
         self.instanceName = instanceName
         self.flavor = flavor
         self.amounts = amounts
+    }
+
+    /// Its place in the order of its report.
+    public var place: String {
+        [day.map { String($0.daysSince1970) }, instance?.description, owner.description]
+            .compactMap { $0 }.joined(separator: " ")
     }
 }

@@ -718,6 +718,9 @@ public nonisolated struct Roost_V1_AssignmentSet: Sendable {
 
   public var removedImages: [Data] = []
 
+  /// another part of the same set follows
+  public var more: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2035,7 +2038,7 @@ nonisolated extension Roost_V1_ChunkSource: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignmentSet"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0\u{1}more\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2050,6 +2053,7 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
       case 5: try { try decoder.decodeRepeatedBytesField(value: &self.removedInstances) }()
       case 6: try { try decoder.decodeRepeatedMessageField(value: &self.images) }()
       case 7: try { try decoder.decodeRepeatedBytesField(value: &self.removedImages) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.more) }()
       default: break
       }
     }
@@ -2077,6 +2081,9 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     if !self.removedImages.isEmpty {
       try visitor.visitRepeatedBytesField(value: self.removedImages, fieldNumber: 7)
     }
+    if self.more != false {
+      try visitor.visitSingularBoolField(value: self.more, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2088,6 +2095,7 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     if lhs.removedInstances != rhs.removedInstances {return false}
     if lhs.images != rhs.images {return false}
     if lhs.removedImages != rhs.removedImages {return false}
+    if lhs.more != rhs.more {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,6 +1,6 @@
 /// Limits that both sides know. Each bounds what the other side can make this one hold (P10).
 public enum Limits {
-    /// A frame's payload. An inventory of a large host or a full assignment set page is well below.
+    /// A frame's payload. An inventory of a large host is well below; an assignment set may need several.
     public static let framePayloadBytes = 4 * 1024 * 1024
     /// The first frame of a session comes from a peer that is not known yet.
     public static let firstFramePayloadBytes = 64 * 1024
@@ -12,6 +12,8 @@ public enum Limits {
     public static let queuedFrames = 1024
     /// Samples in one usage batch.
     public static let samplesPerBatch = 5000
+    /// Messages that make up one assignment set: room for four thousand guests with all the user data that there can be.
+    public static let assignmentSetParts = 64
     /// User data of an instance, as cloud-init's sources allow it.
     public static let userDataBytes = 64 * 1024
     /// The largest image, raw: 16 TiB.

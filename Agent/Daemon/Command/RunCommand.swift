@@ -22,13 +22,16 @@ struct RunCommand: AsyncParsableCommand {
         let logger = Logger(label: "roost-agent")
         for warning in settings.warnings { logger.warning("\(warning)") }
         do {
-            let agent = try Agent(settings: settings, logger: logger) { boot, imagePath in
-                try HostParts.open(settings, boot: boot, imagePath: imagePath, logger: logger)
+            let agent = try Agent(settings: settings, logger: logger) { node, boot, imagePath in
+                try HostParts.open(settings, node: node, boot: boot, imagePath: imagePath, logger: logger)
             }
+            // At debug the group would write each service out with all that it holds, keys included (SEC-14).
+            var groupLogger = logger
+            groupLogger.logLevel = max(.info, logger.logLevel)
             let group = ServiceGroup(
                 configuration: ServiceGroupConfiguration(
                     services: agent.services + [ExitGuard(patience: Self.patience)],
-                    gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+                    gracefulShutdownSignals: [.sigterm, .sigint], logger: groupLogger))
             try await group.run()
             logger.info("agent stopped; guests run on")
         } catch {

@@ -11,8 +11,8 @@ import SwiftProtobuf
 extension HostParts {
     /// What the settings name: libvirt, or a hypervisor that only pretends.
     static func open(
-        _ settings: AgentSettings, boot: BootID, imagePath: @escaping @Sendable (ImageID) -> String?,
-        time: any TimeSource = SystemTime(), logger: Logger
+        _ settings: AgentSettings, node: NodeID, boot: BootID,
+        imagePath: @escaping @Sendable (ImageID) -> String?, time: any TimeSource = SystemTime(), logger: Logger
     ) throws -> HostParts {
         let devices = DeviceList(sysfs: settings.sysfs, logger: logger)
         guard settings.hypervisor != "memory:" else {
@@ -21,7 +21,7 @@ extension HostParts {
         guard let subnet = LibvirtNetwork.Subnet(settings.subnet) else {
             throw AgentProblem.badSubnet(settings.subnet)
         }
-        let hypervisor = LibvirtHypervisor(uri: settings.hypervisor)
+        let hypervisor = LibvirtHypervisor(uri: settings.hypervisor, node: node)
         let network = LibvirtNetwork(hypervisor, name: settings.networkName, bridge: settings.bridge, subnet: subnet)
         let thread = BlockingThread(name: "roost-disks", threads: 2)
         let accelerator = AcceleratorFinding(settings, boot: boot, thread: thread)

@@ -28,6 +28,7 @@ final class ManagerLink: UplinkDelegate {
         var window = SendWindow()
         /// Tells the sessions apart for those who work beside them.
         var session: UInt64 = 0
+        var parts = AssignmentParts()
     }
 
     private let introduction: Introduction
@@ -100,6 +101,7 @@ final class ManagerLink: UplinkDelegate {
             state.sender = send
             state.outbox.begin()
             state.window = SendWindow()
+            state.parts = AssignmentParts()
         }
         let wished = Duration.milliseconds(Int64(welcome.usageIntervalMs))
         if let interval = usageInterval ?? (wished > .zero ? wished : nil) {
@@ -132,7 +134,7 @@ final class ManagerLink: UplinkDelegate {
 
     func received(_ message: ProtocolWire.Message) async {
         switch message {
-        case .assignmentSet(let set): await take(set)
+        case .assignmentSet(let part): await take(part)
         case .usageAcknowledgement(let acknowledgement): await acknowledged(acknowledgement)
         default:
             // The session's machine lets nothing else through that is for an agent; what it may let through later is
@@ -143,10 +145,14 @@ final class ManagerLink: UplinkDelegate {
 
     // MARK: Assignments
 
-    private func take(_ set: Roost_V1_AssignmentSet) async {
+    private func take(_ part: Roost_V1_AssignmentSet) async {
         var book = state.withLock { $0.book }
+        let set: Roost_V1_AssignmentSet
         let change: AssignmentBook.Change
         do throws(AssignmentBook.Refusal) {
+            let whole = try state.withLock { state throws(AssignmentBook.Refusal) in try state.parts.add(part) }
+            guard let whole else { return }
+            set = whole
             change = try book.apply(set)
         } catch {
             logger.warning("assignments cannot be followed; the session begins anew", metadata: ["reason": "\(error)"])

@@ -9,12 +9,13 @@ enum DomainXML {
 
     static func name(of instance: InstanceID) -> String { "roost-\(instance)" }
 
-    static func document(_ domain: DomainSpecification) -> String {
+    /// - Parameter node: whose agent starts the domain, and may look at it afterwards.
+    static func document(_ domain: DomainSpecification, node: NodeID) -> String {
         let root = Element("domain", ["type": domain.accelerator == .kvm ? "kvm" : "qemu"]) {
             Element("name", text: name(of: domain.instance))
             Element("uuid", text: "\(domain.instance)")
             Element("title", text: title(domain))
-            Element("metadata") { marks(of: domain) }
+            Element("metadata") { marks(of: domain, node) }
             Element("memory", ["unit": "KiB"], text: "\(domain.memoryBytes >> 10)")
             Element("vcpu", text: "\(domain.vcpus)")
             Element("os") {
@@ -41,11 +42,11 @@ enum DomainXML {
         return line.isEmpty ? "\(domain.instance)" : line
     }
 
-    private static func marks(of domain: DomainSpecification) -> Element {
+    private static func marks(of domain: DomainSpecification, _ node: NodeID) -> Element {
         Element(
             "roost:instance",
             [
-                "xmlns:roost": namespace, "id": "\(domain.instance)", "epoch": "\(domain.epoch)",
+                "xmlns:roost": namespace, "id": "\(domain.instance)", "node": "\(node)", "epoch": "\(domain.epoch)",
                 "power_cycle": "\(domain.powerCycle)", "started_at_ms": "\(domain.startedAt.milliseconds)",
                 "vcpus": "\(domain.vcpus)", "memory_bytes": "\(domain.memoryBytes)",
             ])
@@ -91,6 +92,7 @@ enum DomainXML {
     /// What was recorded in a domain when it was defined.
     struct Marks: Equatable {
         var instance: InstanceID
+        var node: NodeID
         var epoch: Epoch
         var powerCycle: PowerCycle
         var startedAt: Timestamp?
@@ -105,10 +107,12 @@ enum DomainXML {
             parser.shouldResolveExternalEntities = false
             parser.delegate = reader
             guard parser.parse(), let id = reader.attributes["id"].flatMap({ InstanceID($0) }),
+                let node = reader.attributes["node"].flatMap({ NodeID($0) }),
                 let epoch = reader.attributes["epoch"].flatMap({ UInt64($0) }),
                 let cycle = reader.attributes["power_cycle"].flatMap({ UInt64($0) })
             else { return nil }
             instance = id
+            self.node = node
             self.epoch = Epoch(epoch)
             powerCycle = PowerCycle(cycle)
             startedAt = reader.attributes["started_at_ms"].flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))

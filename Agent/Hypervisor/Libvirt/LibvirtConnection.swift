@@ -112,9 +112,10 @@ struct DomainHandle: ~Copyable {
 
     deinit { virDomainFree(raw) }
 
-    /// What Roost recorded in the domain; `nil` for a domain that is not Roost's, or is gone. A libvirt that could not
-    /// say is an error: taking ours for foreign would leave it running while its disk is removed.
-    func marks() throws(HypervisorError) -> DomainXML.Marks? {
+    /// What the agent of `node` recorded in the domain; `nil` for a domain that is not its own, or is gone: several agents
+    /// may share one libvirt. A libvirt that could not say is an error: taking ours for foreign would leave it running
+    /// while its disk is removed.
+    func marks(of node: NodeID) throws(HypervisorError) -> DomainXML.Marks? {
         guard let instance = Self.namedInstance(raw) else { return nil }
         guard
             let text = virDomainGetMetadata(
@@ -129,7 +130,7 @@ struct DomainHandle: ~Copyable {
         }
         defer { free(text) }
         let marks = DomainXML.Marks(String(cString: text))
-        return marks?.instance == instance ? marks : nil
+        return marks?.instance == instance && marks?.node == node ? marks : nil
     }
 
     /// The instance that a domain's name speaks of, without asking libvirt.

@@ -7,12 +7,16 @@ public import ProtocolModel
 public final class LibvirtHypervisor: Hypervisor {
     public let events: AsyncStream<DomainEvent>
     let connection: LibvirtConnection
+    private let node: NodeID
 
-    /// - Parameter uri: such as `qemu:///system`.
-    public init(uri: String) {
+    /// - Parameters:
+    ///   - uri: such as `qemu:///system`.
+    ///   - node: who asks. Domains of other nodes' agents are none of its own.
+    public init(uri: String, node: NodeID) {
         let channel = EventChannel()
         events = channel.stream
         connection = LibvirtConnection(uri: uri, events: channel)
+        self.node = node
     }
 
     // MARK: Looking
@@ -41,7 +45,7 @@ public final class LibvirtHypervisor: Hypervisor {
     }
 
     public func domains() async throws(HypervisorError) -> [ObservedDomain] {
-        try await connection.call { connection in
+        try await connection.call { [node] connection in
             var list: UnsafeMutablePointer<virDomainPtr?>?
             let count = virConnectListAllDomains(connection, &list, 0)
             guard count >= 0, let list else { throw LibvirtConnection.lastError }
@@ -52,15 +56,17 @@ public final class LibvirtHypervisor: Hypervisor {
             var found: [ObservedDomain] = []
             for index in 0..<Int(count) {
                 guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
-                if let domain = try Self.observe(DomainHandle(owning: raw)) { found.append(domain) }
+                if let domain = try Self.observe(DomainHandle(owning: raw), by: node) { found.append(domain) }
             }
             return found
         }
     }
 
     /// `nil`: it is not ours, or it went away just now.
-    private static func observe(_ domain: borrowing DomainHandle) throws(HypervisorError) -> ObservedDomain? {
-        guard let marks = try domain.marks() else { return nil }
+    private static func observe(
+        _ domain: borrowing DomainHandle, by node: NodeID
+    ) throws(HypervisorError) -> ObservedDomain? {
+        guard let marks = try domain.marks(of: node) else { return nil }
         do throws(HypervisorError) {
             return ObservedDomain(
                 instance: marks.instance, epoch: marks.epoch, powerCycle: marks.powerCycle, state: try domain.state(),
@@ -72,7 +78,7 @@ public final class LibvirtHypervisor: Hypervisor {
     }
 
     public func statistics() async throws(HypervisorError) -> [DomainStatistics] {
-        try await connection.call { connection in
+        try await connection.call { [node] connection in
             var records: UnsafeMutablePointer<virDomainStatsRecordPtr?>?
             let groups =
                 VIR_DOMAIN_STATS_CPU_TOTAL.rawValue | VIR_DOMAIN_STATS_BALLOON.rawValue
@@ -83,7 +89,7 @@ public final class LibvirtHypervisor: Hypervisor {
             guard count >= 0, let records else { throw LibvirtConnection.lastError }
             defer { virDomainStatsRecordListFree(records) }
             return try (0..<Int(count)).compactMap { index in
-                try records[index].flatMap { try Self.statistics(of: $0.pointee) }
+                try records[index].flatMap { try Self.statistics(of: $0.pointee, by: node) }
             }
         }
     }
@@ -91,10 +97,10 @@ public final class LibvirtHypervisor: Hypervisor {
     // MARK: Doing
 
     public func start(_ domain: DomainSpecification) async throws(HypervisorError) {
-        let xml = DomainXML.document(domain)
-        try await connection.call { connection in
+        let xml = DomainXML.document(domain, node: node)
+        try await connection.call { [node] connection in
             if let existing = try DomainHandle("\(domain.instance)", on: connection) {
-                guard try existing.marks() != nil else { throw HypervisorError.foreignDomain(domain.instance) }
+                guard try existing.marks(of: node) != nil else { throw HypervisorError.foreignDomain(domain.instance) }
                 switch try existing.state() {
                 case .running, .paused: throw HypervisorError.domainRuns(domain.instance)
                 case .shutOff: break
@@ -107,8 +113,8 @@ public final class LibvirtHypervisor: Hypervisor {
     }
 
     public func requestShutdown(_ instance: InstanceID) async throws(HypervisorError) {
-        try await connection.call { connection in
-            guard let domain = try Self.ours(instance, connection) else {
+        try await connection.call { [node] connection in
+            guard let domain = try Self.ours(instance, node, connection) else {
                 throw HypervisorError.noSuchDomain(instance)
             }
             guard virDomainShutdownFlags(domain.raw, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN.rawValue) == 0 else {
@@ -120,15 +126,15 @@ public final class LibvirtHypervisor: Hypervisor {
     }
 
     public func powerOff(_ instance: InstanceID) async throws(HypervisorError) {
-        try await connection.call { connection in
-            guard let domain = try Self.ours(instance, connection) else { return }
+        try await connection.call { [node] connection in
+            guard let domain = try Self.ours(instance, node, connection) else { return }
             try Self.destroy(domain)
         }
     }
 
     public func remove(_ instance: InstanceID) async throws(HypervisorError) {
-        try await connection.call { connection in
-            guard let domain = try Self.ours(instance, connection) else { return }
+        try await connection.call { [node] connection in
+            guard let domain = try Self.ours(instance, node, connection) else { return }
             try Self.destroy(domain)
             // Whatever somebody hung on the domain with virsh goes with it.
             let flags =
@@ -143,9 +149,9 @@ public final class LibvirtHypervisor: Hypervisor {
 
     /// The instance's domain; `nil`: there is none of ours.
     private static func ours(
-        _ instance: InstanceID, _ connection: OpaquePointer
+        _ instance: InstanceID, _ node: NodeID, _ connection: OpaquePointer
     ) throws(HypervisorError) -> DomainHandle? {
-        guard let domain = try DomainHandle("\(instance)", on: connection), try domain.marks() != nil else {
+        guard let domain = try DomainHandle("\(instance)", on: connection), try domain.marks(of: node) != nil else {
             return nil
         }
         return domain
@@ -166,9 +172,11 @@ public final class LibvirtHypervisor: Hypervisor {
 
     /// `nil`: not ours, or not all of it was told, as of a domain whose QEMU is busy. Counters that are left out would
     /// read as begun anew, and count everything twice at the next look (P4).
-    private static func statistics(of record: virDomainStatsRecord) throws(HypervisorError) -> DomainStatistics? {
+    private static func statistics(
+        of record: virDomainStatsRecord, by node: NodeID
+    ) throws(HypervisorError) -> DomainStatistics? {
         guard let domain = record.dom, virDomainRef(domain) == 0 else { return nil }
-        guard let marks = try DomainHandle(owning: domain).marks() else { return nil }
+        guard let marks = try DomainHandle(owning: domain).marks(of: node) else { return nil }
         let values = DomainCounters(record.params, count: record.nparams)
         guard let cpuTime = values["cpu.time"], let read = values.sum("block", "rd.bytes"),
             let written = values.sum("block", "wr.bytes"), let received = values.sum("net", "rx.bytes"),

@@ -83,15 +83,17 @@ enum OpenAPIDocument {
                 responses.append(.init(String(status), new))
             }
         }
-        responses.append(
-            .init(
-                "default",
-                [
-                    "description": "A problem (RFC 9457)",
-                    "content": ["application/problem+json": ["schema": ["$ref": "#/components/schemas/Problem"]]],
-                ]))
+        if !route.isServed { responses.append(.init("501", refusal("Not served by this version"))) }
+        responses.append(.init("default", refusal("A problem (RFC 9457)")))
         members.append(.init("responses", .object(responses)))
         return .object(members)
+    }
+
+    private static func refusal(_ description: String) -> JSONValue {
+        [
+            "description": .string(description),
+            "content": ["application/problem+json": ["schema": ["$ref": "#/components/schemas/Problem"]]],
+        ]
     }
 
     private static func merged(_ first: JSONValue, _ second: JSONValue) -> JSONValue {

@@ -92,7 +92,8 @@ struct Call: Sendable {
         return .document(value, tag: true)
     }
 
-    private func idempotencyKey() throws(Refusal) -> String? {
+    /// The request's key, where the route takes one.
+    func idempotencyKey() throws(Refusal) -> String? {
         guard route.isIdempotent, let name = HTTPField.Name("Idempotency-Key"), let key = headers[name] else {
             return nil
         }
@@ -151,8 +152,15 @@ struct PageRequest: Sendable {
     /// The document of a page.
     func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer
     {
+        .document(.object(try members(items, place: place, encode: encode)))
+    }
+
+    /// The members of a page's document, for one that says more.
+    func members<Item>(
+        _ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue
+    ) rethrows -> [JSONValue.Member] {
         let shown = items.prefix(limit)
         let next = items.count > limit ? shown.last.map { Cursor(list: list, place: place($0)).text } : nil
-        return .document(["items": .array(try shown.map(encode)), "next": .text(next)])
+        return [.init("items", .array(try shown.map(encode))), .init("next", .text(next))]
     }
 }

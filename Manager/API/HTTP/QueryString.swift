@@ -68,6 +68,8 @@ struct QueryParameter: Sendable {
 struct Query: Sendable {
     private var values: [String: JSONValue] = [:]
 
+    init() {}
+
     /// - Throws: `Refusal` naming every parameter that is unknown, repeated or not acceptable.
     init(_ text: String?, parameters: [QueryParameter]) throws(Refusal) {
         guard let text, !text.isEmpty else { return }

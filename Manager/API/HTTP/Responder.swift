@@ -73,13 +73,15 @@ public struct Responder: HTTPResponder {
         if let principal, !Access.mayEver(principal.role, route.permission) {
             throw Refusal(.forbidden, "only a superuser may do this")
         }
-        let query = try Query(request.uri.query, parameters: route.query)
-        let body = try await BodyReader.read(request, as: route.body)
+        let query = route.isServed ? try Query(request.uri.query, parameters: route.query) : Query()
+        let body = try await BodyReader.read(request, as: route.isServed ? route.body : .stream)
         let call = Call(
             route: route, method: method, path: request.uri.path, headers: request.headers,
             parameters: match.parameters,
             query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
             address: context.address, requestID: record.id, logger: context.logger, services: services)
+        // Also where nothing will be kept, such as a dry run: what is wrong with a request does not depend on that.
+        _ = try call.idempotencyKey()
         return try await route.handler(call)
     }
 

@@ -1,5 +1,6 @@
 import HTTPTypes
 import ManagerIdentity
+import ManagerModel
 
 /// One thing that the API does: declared once, and both served and documented from that declaration.
 struct Route: Sendable {
@@ -57,6 +58,18 @@ struct Route: Sendable {
         self.isConditional = isConditional
         self.handler = handler
     }
+
+    /// A route that a later version will serve. Neither its query nor its body is looked at: what may stand in them is not
+    /// decided yet.
+    init(absent method: HTTPRequest.Method, _ pattern: String, _ permission: Permission, _ what: String) {
+        self.init(
+            method, pattern, "Not served by this version", permission, replies: [], isIdempotent: false
+        ) { _ in
+            throw Refusal(.notImplemented, "this version of Roost does not serve \(what) yet")
+        }
+    }
+
+    var isServed: Bool { !replies.isEmpty }
 
     /// Names the operation in the document: `get_v1_instances_ref`.
     var operationID: String {

@@ -120,19 +120,19 @@ enum UsageResource {
         "Usage",
         [
             .init("from", .day, required: true), .init("to", .day, required: true),
-            .init("items", .array(.object(item), maximum: 1_000_000), required: true),
-            .init("totals", .object(ObjectSchema("UsageTotals", amounts)), required: true),
+            .init("items", .array(.object(item), maximum: 1000), required: true),
+            .init("next", .nullable(.text), required: true, "the 'after' of the next page"),
+            .init("totals", .object(ObjectSchema("UsageTotals", amounts)), required: true, "of all pages together"),
         ])
 
-    static func encode(_ rows: [UsageRow], from: CivilDay, to: CivilDay) -> JSONValue {
-        var totals = UsageAmounts()
-        for row in rows { totals += row.amounts }
-        return [
-            "from": .text(from), "to": .text(to), "items": .array(rows.map(encode)), "totals": .object(members(totals)),
-        ]
+    static func encode(
+        _ page: [JSONValue.Member], total: UsageAmounts, from: CivilDay, to: CivilDay
+    ) -> JSONValue {
+        .object(
+            [.init("from", .text(from)), .init("to", .text(to))] + page + [.init("totals", .object(members(total)))])
     }
 
-    private static func encode(_ row: UsageRow) -> JSONValue {
+    static func encode(_ row: UsageRow) -> JSONValue {
         var fields: [JSONValue.Member] = []
         if let day = row.day { fields.append(.init("day", .text(day))) }
         fields.append(.init("user", .string(row.user)))

@@ -92,9 +92,7 @@ enum InstanceRoutes {
             let force = call.body["force"]?.boolean ?? false
             return try await act(call) { try $0.rebootInstance($1, force: force) }
         },
-        Route(.post, "/v1/instances/{ref}/console", "Not served by this version", .instanceConsole, replies: []) { _ in
-            throw Refusal(.notImplemented, "this version of Roost does not serve consoles yet")
-        },
+        Route(absent: .post, "/v1/instances/{ref}/console", .instanceConsole, "consoles"),
     ]
 
     private static let nothing = ObjectSchema("StartRequest", [])

@@ -72,7 +72,7 @@ enum KeyPairRoutes {
             return try SSHPublicKey(text)
         } catch {
             throw Refusal(
-                .invalidRequest, "public_key cannot be accepted: \(error.description)",
+                .invalidRequest, "the public key cannot be accepted: \(error.description)",
                 fields: [Refusal.Field(pointer: "/public_key", detail: error.description)])
         }
     }

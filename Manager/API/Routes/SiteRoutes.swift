@@ -33,16 +33,15 @@ enum SiteRoutes {
         },
     ]
 
-    /// Announced in the design, not served by this version.
+    /// Announced, not served by this version: every method that a resource of its kind has.
     static let absent: [Route] = [
         "aggregates", "accounts", "groups", "volumes", "networks", "floating-ips",
     ].flatMap { name in
-        ["/v1/\(name)", "/v1/\(name)/{ref}"].map { pattern in
-            Route(
-                .get, pattern, "Not served by this version", .notYetServed, replies: []
-            ) { _ in
-                throw Refusal(.notImplemented, "this version of Roost does not serve \(name) yet")
-            }
-        }
+        let (list, item) = ("/v1/\(name)", "/v1/\(name)/{ref}")
+        return [
+            Route(absent: .get, list, .notYetServed, name), Route(absent: .post, list, .notYetServed, name),
+            Route(absent: .get, item, .notYetServed, name), Route(absent: .patch, item, .notYetServed, name),
+            Route(absent: .delete, item, .notYetServed, name),
+        ]
     }
 }

@@ -12,7 +12,7 @@ enum UsageRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/usage", "What was used, by day, instance or user", .usageRead,
-            query: [
+            query: QueryParameter.page + [
                 QueryParameter("user", .reference, "Whose; everybody's for a superuser if not given."),
                 QueryParameter("from", .day, "The first day; the first of this month if not given."),
                 QueryParameter("to", .day, "The last day, which counts too; today if not given."),
@@ -35,13 +35,17 @@ enum UsageRoutes {
         }
         let grouping = call.query.string("group_by").flatMap(UsageRepository.Grouping.init(rawValue:)) ?? .instance
         let scope = try call.scope(.usageRead)
+        // A cursor of another grouping would point between its rows.
+        let request = try PageRequest(call.query, list: "usage-\(grouping.rawValue)")
         return try await call.read { transaction in
             var user = scope
             if let name = call.query.string("user") {
                 user = try call.commands(in: transaction).user(name).id
             }
-            let rows = try transaction.usage.report(user: user, from: from, to: to, by: grouping)
-            return .document(UsageResource.encode(rows, from: from, to: to))
+            let rows = try transaction.usage.report(user: user, from: from, to: to, by: grouping, request.page)
+            let total = try transaction.usage.total(user: user, from: from, to: to)
+            let page = request.members(rows, place: \.place, encode: UsageResource.encode)
+            return .document(UsageResource.encode(page, total: total, from: from, to: to))
         }
     }
 

@@ -37,18 +37,14 @@ enum UserRoutes {
         Route(
             .post, "/v1/users", "Create a user", .userCreate, body: .json(creation),
             replies: [(201, .one(UserResource.schema))], handler: create),
-        Route(.get, "/v1/users/me", "Who I am", .userRead, replies: [(200, .one(UserResource.schema))]) { call in
-            try await call.read { transaction in
-                let id = try call.actor.user?.description ?? ""
-                return call.resource(UserResource.encode(try call.commands(in: transaction).user(id)))
-            }
-        },
-        Route(.get, "/v1/users/{ref}", "Show a user", .userRead, replies: [(200, .one(UserResource.schema))]) { call in
-            try await call.read { transaction in
-                let user = try call.commands(in: transaction).user(call.parameter("ref"))
-                return call.resource(UserResource.encode(user))
-            }
-        },
+        Route(
+            .get, "/v1/users/me", "Who I am", .userRead, replies: [(200, .one(UserResource.schema))], handler: show),
+        Route(
+            .patch, "/v1/users/me", "Change my address or password", .userChange, body: .json(change),
+            replies: [(200, .one(UserResource.schema))], isConditional: true, handler: update),
+        Route(
+            .get, "/v1/users/{ref}", "Show a user", .userRead, replies: [(200, .one(UserResource.schema))],
+            handler: show),
         Route(
             .patch, "/v1/users/{ref}", "Change a user", .userChange, body: .json(change),
             replies: [(200, .one(UserResource.schema))], isConditional: true, handler: update),
@@ -66,6 +62,15 @@ enum UserRoutes {
         },
     ]
 
+    /// Whom the path means; `/v1/users/me` has no parameter.
+    private static func reference(_ call: Call) -> String { call.parameters["ref"] ?? Commands.oneself }
+
+    @Sendable private static func show(_ call: Call) async throws -> Answer {
+        try await call.read { transaction in
+            call.resource(UserResource.encode(try call.commands(in: transaction).user(reference(call))))
+        }
+    }
+
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let actor = try call.actor
         let name = call.body["name"]?.string ?? ""
@@ -82,9 +87,12 @@ enum UserRoutes {
 
     @Sendable private static func update(_ call: Call) async throws -> Answer {
         let actor = try call.actor
-        let reference = call.parameter("ref")
+        let reference = reference(call)
         let user = try await call.read { transaction in
-            try call.commands(in: transaction).user(reference)
+            let user = try call.commands(in: transaction).user(reference)
+            // Looked at again below; here it spares the hashing of passwords.
+            try call.checkMatch(UserResource.encode(user))
+            return user
         }
         var change = UserService.Change(
             enabled: call.body["enabled"]?.boolean, role: call.body["role"]?.string.flatMap(Role.init(rawValue:)))

@@ -97,11 +97,6 @@ public struct NodeRepository {
             sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, node)
     }
 
-    /// After a restart nobody has been heard from yet.
-    public func markAllSuspect() throws {
-        try sql.execute("UPDATE nodes SET liveness = 'suspect' WHERE liveness = 'alive'")
-    }
-
     // MARK: Join tokens
 
     public func insert(_ token: JoinToken) throws {

@@ -68,38 +68,69 @@ public struct UsageRepository {
         case day, instance, user
     }
 
-    /// Sums over whole days, both ends included.
+    /// Sums over whole days, both ends included; a page begins behind the `place` of the row before.
     public func report(
-        user: UserID?, from: CivilDay, to: CivilDay, by grouping: Grouping
+        user: UserID?, from: CivilDay, to: CivilDay, by grouping: Grouping, _ page: Page = .everything
     ) throws -> [UsageRow] {
+        var conditions = Self.conditions(user: user, from: from, to: to)
+        let place = page.after.map { after in
+            let parts = after.split(separator: " ").map(String.init)
+            return (first: parts.first ?? "", second: parts.dropFirst().first ?? "")
+        }
+        let columns: String
+        let group: String
+        switch grouping {
+        case .day:
+            (columns, group) = ("u.hour / 24 AS day, u.owner_id", "u.hour / 24, u.owner_id")
+            if let place { conditions.add("(u.hour / 24, u.owner_id) > (?, ?)", Int64(place.first) ?? 0, place.second) }
+        case .instance:
+            group = "u.instance_id, u.owner_id"
+            columns = group + ", MAX(u.flavor_id) AS flavor_id"
+            if let place { conditions.add("(u.instance_id, u.owner_id) > (?, ?)", place.first, place.second) }
+        case .user:
+            (columns, group) = ("u.owner_id", "u.owner_id")
+            if let place { conditions.add("u.owner_id > ?", place.first) }
+        }
+        let rows = try sql.query(
+            "SELECT \(columns), \(Self.sums) FROM usage_hourly u\(conditions.sql) GROUP BY \(group) ORDER BY \(group) LIMIT ?",
+            arguments: conditions.arguments + [page.limit])
+        return try rows.map { try self.row($0, by: grouping) }
+    }
+
+    /// What a report adds up to, all its pages together.
+    public func total(user: UserID?, from: CivilDay, to: CivilDay) throws -> UsageAmounts {
+        let conditions = Self.conditions(user: user, from: from, to: to)
+        let rows = try sql.query(
+            "SELECT COUNT(*) AS hours, \(Self.sums) FROM usage_hourly u\(conditions.sql)",
+            arguments: conditions.arguments)
+        guard let row = rows.first, try row.integer("hours") > 0 else { return UsageAmounts() }
+        return try UsageAmounts(row: row)
+    }
+
+    private static let sums = """
+        SUM(server_ms) AS server_ms, SUM(vcpu_ms) AS vcpu_ms, SUM(ram_mib_ms) AS ram_mib_ms, SUM(cpu_ns) AS cpu_ns,
+        SUM(disk_read) AS disk_read, SUM(disk_write) AS disk_write, SUM(net_receive) AS net_receive,
+        SUM(net_transmit) AS net_transmit
+        """
+
+    private static func conditions(user: UserID?, from: CivilDay, to: CivilDay) -> Conditions {
         var conditions = Conditions()
         conditions.add("u.hour >= ?", from.daysSince1970 * 24)
         conditions.add("u.hour < ?", (to.daysSince1970 + 1) * 24)
         if let user { conditions.add("u.owner_id = ?", user) }
-        let (columns, group) =
-            switch grouping {
-            case .day: ("u.hour / 24 AS day, u.owner_id", "u.hour / 24, u.owner_id")
-            case .instance: ("u.instance_id, u.owner_id, MAX(u.flavor_id) AS flavor_id", "u.instance_id, u.owner_id")
-            case .user: ("u.owner_id", "u.owner_id")
-            }
-        let rows = try sql.query(
-            """
-            SELECT \(columns), SUM(server_ms) AS server_ms, SUM(vcpu_ms) AS vcpu_ms, SUM(ram_mib_ms) AS ram_mib_ms,
-                SUM(cpu_ns) AS cpu_ns, SUM(disk_read) AS disk_read, SUM(disk_write) AS disk_write,
-                SUM(net_receive) AS net_receive, SUM(net_transmit) AS net_transmit
-            FROM usage_hourly u\(conditions.sql) GROUP BY \(group) ORDER BY \(group)
-            """, arguments: conditions.arguments)
-        return try rows.map { row in
-            let owner: UserID = try row.id("owner_id")
-            let instance: InstanceID? = grouping == .instance ? try row.id("instance_id") : nil
-            let record = try instance.flatMap { try sql.instances.find($0) }
-            return UsageRow(
-                day: grouping == .day ? CivilDay(daysSince1970: try row.integer("day")) : nil,
-                user: try sql.users.find(owner)?.name ?? owner.description, instance: instance,
-                instanceName: record?.name,
-                flavor: try record.flatMap { try sql.flavors.find($0.flavor)?.name ?? $0.flavor.description },
-                amounts: try UsageAmounts(row: row))
-        }
+        return conditions
+    }
+
+    private func row(_ row: SQLRow, by grouping: Grouping) throws -> UsageRow {
+        let owner: UserID = try row.id("owner_id")
+        let instance: InstanceID? = grouping == .instance ? try row.id("instance_id") : nil
+        let record = try instance.flatMap { try sql.instances.find($0) }
+        return UsageRow(
+            day: grouping == .day ? CivilDay(daysSince1970: try row.integer("day")) : nil, owner: owner,
+            user: try sql.users.find(owner)?.name ?? owner.description, instance: instance,
+            instanceName: record?.name,
+            flavor: try record.flatMap { try sql.flavors.find($0.flavor)?.name ?? $0.flavor.description },
+            amounts: try UsageAmounts(row: row))
     }
 }
 

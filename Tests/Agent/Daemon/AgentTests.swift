@@ -38,9 +38,9 @@ struct AgentTests {
                     data: folder.path,
                     assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:]
             )
-            return try Agent(settings: settings, logger: silent) { boot, imagePath in
+            return try Agent(settings: settings, logger: silent) { node, boot, imagePath in
                 if pretends {
-                    return try HostParts.open(settings, boot: boot, imagePath: imagePath, logger: silent)
+                    return try HostParts.open(settings, node: node, boot: boot, imagePath: imagePath, logger: silent)
                 }
                 return HostParts(
                     guests: host, describe: { EngineDescription(accelerator: "tcg") }, ask: { _ in true },

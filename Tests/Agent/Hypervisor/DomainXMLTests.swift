@@ -7,6 +7,12 @@ import Testing
 
 @Suite("Domain documents")
 struct DomainXMLTests {
+    static let node = NodeID.generate(at: Timestamp(milliseconds: 1))
+
+    static func document(_ change: (inout DomainSpecification) -> Void = { _ in }) -> String {
+        DomainXML.document(specification(change), node: node)
+    }
+
     static func specification(_ change: (inout DomainSpecification) -> Void = { _ in }) -> DomainSpecification {
         var random = SystemRandomNumberGenerator()
         var specification = DomainSpecification(
@@ -55,7 +61,7 @@ struct DomainXMLTests {
 
     @Test("no text from outside opens or closes an element (SEC-06)")
     func injection() throws {
-        let plain = try #require(Shape(DomainXML.document(Self.specification()))).elements
+        let plain = try #require(Shape(Self.document())).elements
         var random = SystemRandomNumberGenerator()
         let pieces = [
             "<", ">", "</title>", "<devices>", "\"", "'", "&", "&lt;", "&#60;", "]]>", "<![CDATA[", "<!--", "-->",
@@ -68,16 +74,15 @@ struct DomainXMLTests {
                     pieces[Int.random(in: 0..<pieces.count, using: &random)]
                 }.joined()
             }
-            let document = DomainXML.document(
-                Self.specification {
-                    $0.title = text()
-                    $0.diskPath = "/" + text()
-                    $0.seedPath = "/" + text()
-                    $0.basePath = "/" + text()
-                    $0.consoleLogPath = "/" + text()
-                    $0.network = text()
-                    $0.macAddress = text()
-                })
+            let document = Self.document {
+                $0.title = text()
+                $0.diskPath = "/" + text()
+                $0.seedPath = "/" + text()
+                $0.basePath = "/" + text()
+                $0.consoleLogPath = "/" + text()
+                $0.network = text()
+                $0.macAddress = text()
+            }
             let shape = try #require(Shape(document), "\(document)")
             #expect(shape.elements == plain)
         }
@@ -94,7 +99,7 @@ struct DomainXMLTests {
 
     @Test("every disk has its format told (SEC-02), and the overlay its whole chain")
     func formats() throws {
-        let document = DomainXML.document(Self.specification())
+        let document = Self.document()
         let disks = document.components(separatedBy: "<disk ").dropFirst()
         #expect(disks.count == 2)
         for disk in disks { #expect(disk.contains("<driver name=\"qemu\" type=\"")) }
@@ -107,18 +112,19 @@ struct DomainXMLTests {
     @Test("the accelerator chooses the kind of domain and of processor", arguments: [("kvm", "kvm"), ("tcg", "qemu")])
     func accelerator(_ name: String, _ kind: String) throws {
         let accelerator = try #require(DomainSpecification.Accelerator(rawValue: name))
-        let shape = try #require(Shape(DomainXML.document(Self.specification { $0.accelerator = accelerator })))
+        let shape = try #require(Shape(Self.document { $0.accelerator = accelerator }))
         #expect(shape.attributes["domain"]?["type"] == kind)
     }
 
     @Test("what is recorded in a domain is read back")
     func marks() throws {
         let specification = Self.specification()
-        let document = DomainXML.document(specification)
+        let document = DomainXML.document(specification, node: Self.node)
         let start = try #require(document.range(of: "<roost:instance"))
         let end = try #require(document.range(of: "/>", range: start.upperBound..<document.endIndex))
         let marks = try #require(DomainXML.Marks(String(document[start.lowerBound..<end.upperBound])))
         #expect(marks.instance == specification.instance)
+        #expect(marks.node == Self.node)
         #expect(marks.epoch == Epoch(2))
         #expect(marks.powerCycle == PowerCycle(5))
         #expect(marks.startedAt == specification.startedAt)
@@ -141,12 +147,11 @@ struct DomainXMLTests {
         let path = NSTemporaryDirectory() + "roost-domain-\(UUID().uuidString).xml"
         defer { try? FileManager.default.removeItem(atPath: path) }
         for base in ["/data/_base/abc", nil] {
-            let document = DomainXML.document(
-                Self.specification {
-                    $0.title = title
-                    $0.basePath = base
-                    $0.emulator = "/usr/bin/qemu-system-x86_64"
-                })
+            let document = Self.document {
+                $0.title = title
+                $0.basePath = base
+                $0.emulator = "/usr/bin/qemu-system-x86_64"
+            }
             try Data(document.utf8).write(to: URL(filePath: path))
             try await HostProgram.run("virt-xml-validate", [path, "domain"])
         }

@@ -18,6 +18,23 @@ struct LibvirtHypervisorTests {
         }
     }
 
+    @Test("agents that share a libvirt leave each other's domains alone")
+    func neighbours() async throws {
+        try await LiveLibvirt.with { live in
+            let specification = try await live.specification(Sector.idle)
+            let instance = specification.instance
+            try await live.hypervisor.start(specification)
+            let neighbour = LibvirtHypervisor(
+                uri: LiveLibvirt.uri, node: .generate(at: Timestamp(milliseconds: 2)))
+            #expect(try await !neighbour.domains().contains { $0.instance == instance })
+            #expect(try await !neighbour.statistics().contains { $0.instance == instance })
+            try await neighbour.powerOff(instance)
+            try await neighbour.remove(instance)
+            await #expect(throws: HypervisorError.foreignDomain(instance)) { try await neighbour.start(specification) }
+            #expect(try await live.hypervisor.domains().first { $0.instance == instance }?.state == .running)
+        }
+    }
+
     @Test("a domain is started once, seen, counted, powered off with its reason, started again, and removed")
     func life() async throws {
         try await LiveLibvirt.with { live in
@@ -146,7 +163,8 @@ struct LibvirtHypervisorTests {
 
     @Test("a libvirtd that is not there is said to be not there")
     func absent() async throws {
-        let hypervisor = LibvirtHypervisor(uri: "qemu+unix:///system?socket=/nowhere/libvirt-sock")
+        let hypervisor = LibvirtHypervisor(
+            uri: "qemu+unix:///system?socket=/nowhere/libvirt-sock", node: .generate(at: Timestamp(milliseconds: 0)))
         do throws(HypervisorError) {
             _ = try await hypervisor.domains()
             Issue.record("a libvirtd that is not there answered")

@@ -15,6 +15,8 @@ struct LiveLibvirt {
     static let isWanted = ProcessInfo.processInfo.environment["ROOST_TEST_LIBVIRT"] != "0"
     static let uri = ProcessInfo.processInfo.environment["ROOST_TEST_LIBVIRT_URI"] ?? "qemu:///system"
 
+    static let node = NodeID.generate(at: Timestamp(milliseconds: 1))
+
     let hypervisor: LibvirtHypervisor
     let network: LibvirtNetwork
     let folder: String
@@ -27,7 +29,7 @@ struct LiveLibvirt {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o711])
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let hypervisor = LibvirtHypervisor(uri: uri)
+        let hypervisor = LibvirtHypervisor(uri: uri, node: node)
         let live = LiveLibvirt(
             hypervisor: hypervisor,
             network: LibvirtNetwork(

@@ -2,6 +2,7 @@ import ChunkPlane
 import Foundation
 import Glibc
 import Logging
+import ManagerImageHeaders
 import ManagerImages
 import ProtocolModel
 import ProtocolTransfer
@@ -73,7 +74,8 @@ import Testing
         let handle = try store.beginUpload(image)
         try await handle.append(Array(bytes))
         _ = try await handle.finish()
-        let imported = try await store.importUploaded(image, declaredFormat: .raw)
+        let imported = try await store.importUpload(
+            image, try await store.inspectUpload(image, declaredFormat: .raw))
         let server = try ChunkServer(
             configuration: ChunkServer.Configuration(address: "127.0.0.1:0", credentials: try site.manager()),
             source: store, authorise: { _, _ in true }, verify: site.verifier(), logger: logger)

@@ -39,8 +39,6 @@ struct UserRouteTests {
     func own() async throws {
         let site = try await TestSite()
         try await site.test { client async throws in
-            let missing = try await client.patch("/v1/users/me", ["password": "another password"], as: "ann")
-            #expect(missing.status == 405, "'me' is a word only for GET")
             let reserved = try await client.post(
                 "/v1/users", ["name": "me", "password": "a good password"], as: "root")
             #expect(reserved.status == 400)
@@ -60,6 +58,40 @@ struct UserRouteTests {
             #expect(right.status == 200, "\(right.text)")
             // The old token fell with the old password.
             #expect(try await client.get("/v1/users/me", as: "ann").status == 401)
+        }
+    }
+
+    @Test("'me' is whoever asks: they read themselves, and change their address and password")
+    func myself() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            let me = try await client.get("/v1/users/me", as: "ann")
+            #expect(me.json["name"] == "ann")
+            #expect(try await client.get("/v1/users/ann", as: "ann").json == me.json)
+            let changed = try await client.patch(
+                "/v1/users/me", ["email": "ann@site.example"], as: "ann",
+                headers: ["If-Match": try #require(me.header("ETag"))])
+            #expect(changed.status == 200 && changed.json["email"] == "ann@site.example", "\(changed.text)")
+            let stale = try await client.patch(
+                "/v1/users/me", ["email": "x@y.example"], as: "ann", headers: ["If-Match": me.header("ETag") ?? ""])
+            #expect(stale.status == 412)
+            #expect(try await client.patch("/v1/users/me", ["role": "superuser"], as: "ann").status == 403)
+            #expect(try await client.patch("/v1/users/me", ["enabled": false], as: "ann").status == 403)
+            let without = try await client.patch("/v1/users/me", ["password": "another password"], as: "ann")
+            #expect(without.status == 400)
+            #expect(without.json["errors"]?.array?.first?["pointer"] == "/current_password")
+            let right = try await client.patch(
+                "/v1/users/me", ["password": "another password", "current_password": .string(TestSite.password)],
+                as: "ann")
+            #expect(right.status == 200, "\(right.text)")
+            #expect(try await client.get("/v1/users/me", as: "ann").status == 401)
+            let form = "grant_type=password&username=ann&password="
+            #expect(try await client.form("/oauth/token", form + "another+password").status == 200)
+            #expect(try await client.form("/oauth/token", form + "correct+horse").status == 400)
+            // A superuser, too, needs their own password for that, and means themselves.
+            #expect(try await client.patch("/v1/users/me", ["password": "another password"], as: "root").status == 400)
+            #expect(try await client.get("/v1/users/me", as: "root").json["name"] == "root")
+            #expect(try await client.get("/v1/instances?owner=me", as: "root").status == 200)
         }
     }
 
@@ -411,6 +443,78 @@ struct ResourceRouteTests {
             ] {
                 #expect(try await client.get("/v1/usage?\(query)", as: "ann").status == 400, "\(query)")
             }
+        }
+    }
+
+    @Test(
+        "usage is paged like other lists, and its totals are those of all pages",
+        arguments: ["day", "instance", "user"])
+    func usagePages(grouping: String) async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let users = site.users
+        let day = SystemTime().timestamp.day.daysSince1970
+        // Each user had seven instances, each of which ran for half an hour on a day of its own.
+        try await site.store.write { transaction in
+            var amounts = UsageAmounts()
+            amounts.serverMilliseconds = 1_800_000
+            for user in users.values {
+                for number in 0..<7 {
+                    try transaction.usage.add(
+                        amounts, hour: (day - Int64(number)) * 24, instance: .generate(at: SystemTime().timestamp),
+                        owner: user.id, account: "default", flavor: fixtures.flavor.id)
+                }
+            }
+        }
+        let path = "/v1/usage?group_by=\(grouping)&from=\(CivilDay(daysSince1970: day - 10))"
+        try await site.test { client async throws in
+            let whole = try await client.get(path, as: "root")
+            let all = whole.json["items"]?.array ?? []
+            #expect(all.count == (grouping == "user" ? 3 : 21))
+            #expect(whole.json["next"] == .null && whole.json["totals"]?["server_hours"]?.number == 10.5)
+            var seen: [JSONValue] = []
+            var after = ""
+            repeat {
+                let page = try await client.get(path + "&limit=2" + after, as: "root")
+                #expect(page.status == 200, "\(page.text)")
+                #expect(page.json["totals"] == whole.json["totals"])
+                seen += page.json["items"]?.array ?? []
+                after = page.json["next"]?.string.map { "&after=\($0)" } ?? ""
+            } while !after.isEmpty && seen.count < 100
+            #expect(seen == all)
+            let first = try await client.get(path + "&limit=1", as: "root")
+            let cursor = try #require(first.json["next"]?.string)
+            let other = grouping == "day" ? "user" : "day"
+            let wrong = try await client.get("/v1/usage?group_by=\(other)&after=\(cursor)", as: "root")
+            #expect(wrong.status == 400, "a cursor belongs to its grouping")
+            let own = try await client.get(path, as: "ann")
+            #expect(own.json["items"]?.array?.count == (grouping == "user" ? 1 : 7))
+            #expect(own.json["totals"]?["server_hours"]?.number == 3.5)
+        }
+    }
+
+    @Test("what is announced and not served yet answers 501, whatever is asked of it")
+    func absent() async throws {
+        let site = try await TestSite()
+        let names = ["aggregates", "accounts", "groups", "volumes", "networks", "floating-ips"]
+        try await site.test { client async throws in
+            for name in names {
+                let requests: [(HTTPRequest.Method, String)] = [
+                    (.get, "/v1/\(name)"), (.get, "/v1/\(name)?limit=5&name=x"), (.post, "/v1/\(name)"),
+                    (.get, "/v1/\(name)/x"), (.patch, "/v1/\(name)/x"), (.delete, "/v1/\(name)/x"),
+                ]
+                for (method, path) in requests {
+                    for body in [nil, #"{"name":"x"}"#, "no json"] as [String?] {
+                        let reply = try await client.send(method, path, as: "ann", body: body.map { Array($0.utf8) })
+                        #expect(
+                            reply.status == 501 && reply.code == "not_implemented", "\(method) \(path): \(reply.text)")
+                        #expect(reply.json["detail"]?.string?.contains(name) == true)
+                    }
+                    #expect(try await client.send(method, path).status == 401)
+                }
+            }
+            let console = try await client.post("/v1/instances/x/console", ["type": "serial"], as: "ann")
+            #expect(console.status == 501)
         }
     }
 

@@ -19,7 +19,8 @@ struct ArgumentTests {
     @Test("what stands behind the verb stays where it is")
     func untouched() {
         #expect(
-            ArgumentOrder.arrange(["--quiet", "instance", "create", "node", "--key", "-q", "--", "-o"], root: Roost.self)
+            ArgumentOrder.arrange(
+                ["--quiet", "instance", "create", "node", "--key", "-q", "--", "-o"], root: Roost.self)
                 == ["instance", "create", "--quiet", "node", "--key", "-q", "--", "-o"])
         #expect(ArgumentOrder.arrange(["-o"], root: Roost.self) == ["-o"])
         #expect(ArgumentOrder.arrange(["--help"], root: Roost.self) == ["--help"])

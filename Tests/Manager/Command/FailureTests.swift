@@ -23,11 +23,16 @@ struct FailureTests {
         #expect(failure.exitStatus == 1)
     }
 
-    @Test("the token endpoint's errors, and answers that are none", arguments: [
-        (400, #"{"error":"invalid_grant","error_description":"wrong name or password"}"#, "error: wrong name or password"),
-        (502, "<html>", "error: the manager answered with HTTP status 502"),
-        (500, "", "error: the manager answered with HTTP status 500"),
-    ])
+    @Test(
+        "the token endpoint's errors, and answers that are none",
+        arguments: [
+            (
+                400, #"{"error":"invalid_grant","error_description":"wrong name or password"}"#,
+                "error: wrong name or password"
+            ),
+            (502, "<html>", "error: the manager answered with HTTP status 502"),
+            (500, "", "error: the manager answered with HTTP status 500"),
+        ])
     func others(status: Int, body: String, line: String) {
         #expect(Failure(status: status, body: Array(body.utf8)).lines == [line])
     }
@@ -56,6 +61,9 @@ struct FailureTests {
     @Test("usage is told apart from failing")
     func usage() {
         #expect(Failure.usage("x").exitStatus == 2)
-        #expect(Failure.together([Failure.usage("x").of("a"), Failure("y").of("b")]).lines == ["error: a: x", "error: b: y"])
+        #expect(
+            Failure.together([Failure.usage("x").of("a"), Failure("y").of("b")]).lines == [
+                "error: a: x", "error: b: y",
+            ])
     }
 }

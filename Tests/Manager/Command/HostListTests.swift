@@ -32,7 +32,8 @@ struct HostListTests {
     @Test(
         "refuse what they cannot read, as wrong usage",
         arguments: [
-            "", " , ", "cn[1-", "cn]1[", "cn[3-1]", "cn[a-b]", "cn[]", "cn[1,]", "cn[1-2-3]", "cn[[1]]", "cn*", "cn[1 2]",
+            "", " , ", "cn[1-", "cn]1[", "cn[3-1]", "cn[a-b]", "cn[]", "cn[1,]", "cn[1-2-3]", "cn[[1]]", "cn*",
+            "cn[1 2]",
             "@/nowhere", "c\u{1B}[2J", "cn[１-２]", "cn[-1]",
         ])
     func refusals(list: String) {
@@ -60,7 +61,8 @@ struct HostListTests {
     }
 
     static let nodes = [
-        (id: "0190-a", name: "cn43.internal"), (id: "0190-b", name: "cn44.internal"), (id: "0190-c", name: "cn44.outside"),
+        (id: "0190-a", name: "cn43.internal"), (id: "0190-b", name: "cn44.internal"),
+        (id: "0190-c", name: "cn44.outside"),
         (id: "0190-d", name: "login"),
     ]
 

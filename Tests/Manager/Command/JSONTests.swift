@@ -48,7 +48,9 @@ struct JSONTests {
 
     @Test("is printed indented, and safe for a terminal")
     func indented() {
-        let value: JSON = ["name": .string("a\u{1B}[2J\u{9B}b\u{202E}"), "list": .array([.whole(1), ["k": .null]]), "none": .array([])]
+        let value: JSON = [
+            "name": .string("a\u{1B}[2J\u{9B}b\u{202E}"), "list": .array([.whole(1), ["k": .null]]), "none": .array([]),
+        ]
         #expect(
             JSONWriter.indented(value) == """
                 {
@@ -67,6 +69,8 @@ struct JSONTests {
     @Test("leaves out what was not given")
     func present() {
         #expect(JSONWriter.compact(.present(["a": .whole(1), "b": nil, "c": .null])) == #"{"a":1,"c":null}"#)
-        #expect(JSONWriter.compact((["a": .null] as JSON).setting("a", to: .flag(true)).setting("b", to: .null)) == #"{"a":true,"b":null}"#)
+        #expect(
+            JSONWriter.compact((["a": .null] as JSON).setting("a", to: .flag(true)).setting("b", to: .null))
+                == #"{"a":true,"b":null}"#)
     }
 }

@@ -60,7 +60,8 @@ final class LoopbackServer: Sendable {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             switch unwrapInboundIn(data) {
-            case .head(let head): request = Request(method: head.method, path: head.uri, headers: head.headers, body: [])
+            case .head(let head):
+                request = Request(method: head.method, path: head.uri, headers: head.headers, body: [])
             case .body(let bytes): request?.body += Array(bytes.readableBytesView)
             case .end:
                 guard let request else { return }

@@ -50,7 +50,9 @@ struct ProfileTests {
     func resolution() async throws {
         let folder = ScratchFolder()
         let file = folder.file
-        try await file.locked { file in try file.write(["default": Self.profile, "other": Profile(endpoint: "https://o:1")]) }
+        try await file.locked { file in
+            try file.write(["default": Self.profile, "other": Profile(endpoint: "https://o:1")])
+        }
         func site(_ environment: [String: String], profile: String? = nil) throws -> Site {
             try Site.resolve(profile: profile, environment: environment, file: file)
         }
@@ -105,8 +107,12 @@ struct ProfileTests {
         let site = Site(
             endpoint: "https://h:7400", authorityPath: nil, credentials: .kept(access: "old"), profileName: "default")
         let tokens = Tokens(site, file: folder.file)
-        #expect(try await tokens.renew { _ in throw Failure("no", kind: .refused(status: 400, code: "invalid_grant")) } == false)
-        await #expect(throws: Failure.self) { try await tokens.renew { _ in throw Failure("away", kind: .unreachable) } }
+        #expect(
+            try await tokens.renew { _ in throw Failure("no", kind: .refused(status: 400, code: "invalid_grant")) }
+                == false)
+        await #expect(throws: Failure.self) {
+            try await tokens.renew { _ in throw Failure("away", kind: .unreachable) }
+        }
         #expect(try folder.file.read()["default"] == Self.profile)
     }
 

@@ -6,7 +6,9 @@ import Testing
 struct ReportTests {
     static func operation(_ hosts: [JSON]) -> JSON { ["result": ["hosts": .array(hosts)]] }
 
-    static func host(_ node: String, _ state: String, from source: String, reason: String = "", progress: Int = 100) -> JSON {
+    static func host(
+        _ node: String, _ state: String, from source: String, reason: String = "", progress: Int = 100
+    ) -> JSON {
         [
             "node": .string(node), "state": .string(state), "progress": .whole(progress), "source": .string(source),
             "bytes": .whole(1_200_000_000), "seconds": .number("12.34"), "reason": .string(reason),
@@ -38,7 +40,8 @@ struct ReportTests {
     @Test("waiting for a drain names nodes, guests and the time left (HLT-19)")
     func waiting() {
         let operation = Self.operation([
-            ["node": .string("cn47"), "remaining": .texts(["a", "b"])], ["node": .string("cn48"), "remaining": .array([])],
+            ["node": .string("cn47"), "remaining": .texts(["a", "b"])],
+            ["node": .string("cn48"), "remaining": .array([])],
         ])
         #expect(
             NodeReport.waiting(operation, timeout: 300, left: 250)
@@ -49,11 +52,13 @@ struct ReportTests {
     func status() {
         let rows: [JSON] = [
             [
-                "name": .string("cn43.internal"), "enabled": .flag(true), "alive": .string("alive"), "instances": .whole(2),
+                "name": .string("cn43.internal"), "enabled": .flag(true), "alive": .string("alive"),
+                "instances": .whole(2),
                 "addresses": .texts(["10.162.208.10", "10.162.208.57"]),
             ],
             [
-                "name": .string("cn44.internal"), "enabled": .flag(false), "alive": .string("down"), "instances": .whole(0),
+                "name": .string("cn44.internal"), "enabled": .flag(false), "alive": .string("down"),
+                "instances": .whole(0),
                 "addresses": .array([]),
             ],
         ]
@@ -78,7 +83,8 @@ struct ReportTests {
     @Test("image properties are merged, since the API replaces them")
     func properties() {
         let merged = ImageCommand.Update.merged(
-            ["os": .string("debian"), "active": .string("true")], ["active": .string("false"), "new": .string("1")], unset: ["os"])
+            ["os": .string("debian"), "active": .string("true")], ["active": .string("false"), "new": .string("1")],
+            unset: ["os"])
         #expect(merged == ["active": .string("false"), "new": .string("1")])
     }
 

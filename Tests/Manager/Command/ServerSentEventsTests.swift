@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Server-sent events")
 struct ServerSentEventsTests {
-    static let stream = ": hello\n\nid: 7\nevent: instance.created\ndata: {\"a\":1}\n\n:\n\r\nid: 8\r\ndata:x\r\ndata: y\r\n\r\ndata: z"
+    static let stream =
+        ": hello\n\nid: 7\nevent: instance.created\ndata: {\"a\":1}\n\n:\n\r\nid: 8\r\ndata:x\r\ndata: y\r\n\r\ndata: z"
     static let events = [
         ServerSentEvents.Event(id: "7", kind: "instance.created", data: "{\"a\":1}"),
         ServerSentEvents.Event(id: "8", kind: "", data: "x\ny"),
@@ -35,8 +36,12 @@ struct ServerSentEventsTests {
             Array(
                 #"{"sequence":7,"at":"2026-11-21T09:00:00.000Z","kind":"node.disabled","actor":"admin","resource":{"kind":"node","id":"1","name":"cn43"},"detail":"repair"}"#
                     .utf8))
-        #expect(EventCommand.line(event, TableTests.printer(.table)) == "2026-11-21T09:00:00.000Z  node.disabled  node cn43: repair")
-        #expect(EventCommand.line(event, TableTests.printer(.csv)) == "7,2026-11-21T09:00:00.000Z,node.disabled,admin,cn43,repair")
+        #expect(
+            EventCommand.line(event, TableTests.printer(.table))
+                == "2026-11-21T09:00:00.000Z  node.disabled  node cn43: repair")
+        #expect(
+            EventCommand.line(event, TableTests.printer(.csv))
+                == "7,2026-11-21T09:00:00.000Z,node.disabled,admin,cn43,repair")
         #expect(try JSONReader.read(Array(EventCommand.line(event, TableTests.printer(.json)).utf8)) == event)
     }
 }

@@ -101,7 +101,10 @@ struct TableTests {
     func resource() {
         let image: JSON = [
             "name": .string("debian"), "size_bytes": .whole(12),
-            "nodes": .array([["node": .string("cn1"), "state": .string("held")], ["node": .string("cn2"), "state": .string("failed")]]),
+            "nodes": .array([
+                ["node": .string("cn1"), "state": .string("held")],
+                ["node": .string("cn2"), "state": .string("failed")],
+            ]),
         ]
         #expect(
             Self.printer(.table).shown(image) == """
@@ -111,14 +114,19 @@ struct TableTests {
                             node=cn2 state=failed
                 """)
         #expect(Self.printer(.json).shown(image).hasPrefix("{\n  \"name\": \"debian\",\n  \"size_bytes\": 12,\n"))
-        #expect(Self.printer(.csv).shown(image) == "name,size_bytes,nodes\ndebian,12,node=cn1 state=held node=cn2 state=failed")
+        #expect(
+            Self.printer(.csv).shown(image)
+                == "name,size_bytes,nodes\ndebian,12,node=cn1 state=held node=cn2 state=failed")
     }
 
     @Test("the usage table ends with totals, the CSV does not")
     func usage() {
         let report: JSON = [
             "from": .string("2026-11-01"), "to": .string("2026-11-21"),
-            "items": .array([["user": .string("ann"), "server_hours": .whole(1)], ["user": .string("bob"), "server_hours": .whole(2)]]),
+            "items": .array([
+                ["user": .string("ann"), "server_hours": .whole(1)],
+                ["user": .string("bob"), "server_hours": .whole(2)],
+            ]),
             "totals": ["server_hours": .whole(3)],
         ]
         #expect(UsageCommand.rows(report, .user, .table)["items"].items.last?["user"].text == "total")

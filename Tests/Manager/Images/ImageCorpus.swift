@@ -1,5 +1,5 @@
 import Foundation
-import ManagerImages
+import ManagerImageHeaders
 import Testing
 
 /// Image files made by code: well-formed ones to begin with, and what a hostile hand does to them.

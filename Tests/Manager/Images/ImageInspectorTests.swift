@@ -1,5 +1,5 @@
 import Foundation
-import ManagerImages
+import ManagerImageHeaders
 import ProtocolModel
 import Testing
 

@@ -1,6 +1,7 @@
 import ChunkPlane
 import Foundation
 import Logging
+import ManagerImageHeaders
 import ProtocolModel
 import ProtocolTransfer
 import Testing
@@ -77,7 +78,7 @@ import Testing
         let mode = try FileManager.default.attributesOfItem(atPath: "\(folder)/staging/\(image).upload")[
             .posixPermissions]
         #expect(mode as? Int == 0o600)
-        let imported = try await store.importUploaded(image, declaredFormat: nil)
+        let imported = try await store.importInspected(image, nil)
         #expect(imported.format == .raw)
         #expect(imported.chunkCount == 5)
         #expect(imported.virtualSize == Int64(bytes.count))
@@ -116,7 +117,13 @@ import Testing
         process.waitUntilExit()
         try #require(process.terminationStatus == 0)
         _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: converted))), to: store)
-        let imported = try await store.importUploaded(image, declaredFormat: format)
+        let (steps, sink) = AsyncStream<ImportProgress>.makeStream()
+        let imported = try await store.importInspected(image, format) { sink.yield($0) }
+        sink.finish()
+        let conversion = await steps.filter { $0.phase == .converting }.map(\.percent).reduce(into: []) {
+            $0.append($1)
+        }
+        #expect(conversion.first == 0 && conversion.last == 50 && conversion == conversion.sorted())
         #expect(imported.format == format)
         var found = try assemble(store)
         // Some formats round the size up.
@@ -125,6 +132,14 @@ import Testing
         #expect(found == bytes)
         #expect(!files().contains { $0.hasPrefix("staging/") })
     }
+
+    @Test(
+        "progress as qemu-img tells it",
+        arguments: [
+            ("    (0.00/100%)\r", 0), ("    (12.53/100%)\r    (13.78/100%)\r", 13), ("    (100.00/100%)\r\n", 100),
+            ("    (99.9", nil), ("(1e9/100%)", nil), ("/100%)", nil), ("", nil),
+        ] as [(String, Int?)])
+    func converterProgress(words: String, percent: Int?) { #expect(Converter.percent(in: words) == percent) }
 
     /// SEC-01: refused before conversion, and nothing is left on disk.
     @Test(
@@ -139,10 +154,10 @@ import Testing
         let store = try store()
         _ = try await upload(hostile.file.bytes, to: store)
         do {
-            _ = try await store.importUploaded(image, declaredFormat: hostile.declared)
+            _ = try await store.importInspected(image, hostile.declared)
             Issue.record("accepted")
         } catch {
-            guard case .refused(let refusal) = error else { throw error }
+            guard case .refused(let refusal)? = error as? ImageError else { throw error }
             #expect(refusal.code == hostile.code)
         }
         #expect(files() == ["staging"])
@@ -156,7 +171,7 @@ import Testing
             for offset in stride(from: 65_536, to: 131_072, by: 8) { file.big64(.max, at: offset) }
         }
         _ = try await upload(file.bytes, to: store)
-        await #expect { try await store.importUploaded(image, declaredFormat: nil) } throws: {
+        await #expect { try await store.importInspected(image, nil) } throws: {
             ($0 as? ImageError)?.code == "image_conversion_failed"
         }
         #expect(files() == ["staging"])
@@ -177,13 +192,13 @@ import Testing
         await second.cancel()
         #expect(files() == ["staging"])
         await #expect(throws: ImageError.noUpload("\(image)")) {
-            try await store.importUploaded(image, declaredFormat: nil)
+            try await store.importInspected(image, nil)
         }
         // A virtual size above the site's limit, in a small file.
         let big = try self.store(maximumImageBytes: 300_000)
         _ = try await upload(ImageFile.qcow2().bytes, to: big)
         await #expect(throws: ImageError.uploadTooLarge(limitBytes: 300_000)) {
-            try await big.importUploaded(image, declaredFormat: nil)
+            try await big.importInspected(image, nil)
         }
         #expect(files() == ["staging"])
     }
@@ -226,5 +241,14 @@ import Testing
         #expect(PackIndex(index.serialised, manifest: manifest, packBytes: 1024) == nil)
         index.entries[0].length = 0
         #expect(PackIndex(index.serialised, manifest: manifest, packBytes: 1024) == nil)
+    }
+}
+
+extension ImageStore {
+    /// As an upload's end does it.
+    fileprivate func importInspected(
+        _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
+    ) async throws -> ImportedImage {
+        try await importUpload(image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
     }
 }

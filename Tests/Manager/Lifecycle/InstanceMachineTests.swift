@@ -17,11 +17,14 @@ struct InstanceMachineTests {
     }
 
     static func seen(
-        _ state: ObservedInstance.State, by machine: InstanceMachine, reason: String = "", final: Bool = false
+        _ state: ObservedInstance.State, by machine: InstanceMachine, reason: String = "", final: Bool = false,
+        started: Timestamp? = nil
     ) -> ObservedInstance {
         ObservedInstance(
             instance: machine.instance.id, epoch: machine.instance.epoch, generation: machine.instance.generation,
-            powerCycle: machine.instance.powerCycle, state: state, reasonCode: reason, at: now, failureIsFinal: final)
+            powerCycle: machine.instance.powerCycle, state: state, reasonCode: reason, at: now,
+            domainStartedAt: started,
+            failureIsFinal: final)
     }
 
     @Test("goes from queued to active, and its operation succeeds once")
@@ -47,6 +50,19 @@ struct InstanceMachineTests {
         #expect(machine.instance.id == before.id)
         #expect(machine.instance.ipAddress == before.ipAddress)
         #expect(machine.instance.powerCycle > before.powerCycle)
+    }
+
+    @Test("a guest that was ready stays so while a restarted agent asks it anew, but not one that was started again")
+    func askedAnew() {
+        var machine = InstanceMachine(Self.instance())
+        let later = Self.now + .seconds(60)
+        _ = machine.observe(Self.seen(.running, by: machine, started: Self.now), at: Self.now)
+        #expect(machine.observe(Self.seen(.starting, by: machine, started: Self.now), at: later).isEmpty)
+        let late = Self.seen(.failed, by: machine, reason: "boot_timeout", final: true, started: Self.now)
+        #expect(machine.observe(late, at: later).isEmpty)
+        #expect(machine.instance.status == .active)
+        _ = machine.observe(Self.seen(.starting, by: machine, started: later), at: later)
+        #expect(machine.instance.status == .building)
     }
 
     @Test("a report of an older wish or another placement changes nothing (P1)")

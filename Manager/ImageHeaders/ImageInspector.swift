@@ -49,7 +49,7 @@ public enum ImageInspector {
         case (nil, .nothing):
             throw ImageRefusal(
                 .formatUnknown,
-                "the file carries no image format that is known; if it is a raw disk, say so with --disk-format raw")
+                "the file carries no image format that is known; if it is a raw disk, declare the format raw")
         case (.raw?, .bootRecord), (.raw?, .nothing): return .raw
         // A raw copy of an installation medium is what its name says.
         case (.raw?, .format(.iso)): return .raw

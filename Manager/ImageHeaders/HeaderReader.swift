@@ -46,27 +46,31 @@ struct HeaderReader {
 
 /// A piece of a header, read by number type. Offsets are constants of ours within a size that was checked; one outside
 /// reads as zero rather than trap.
-struct HeaderBytes {
-    let bytes: [UInt8]
+package struct HeaderBytes {
+    package let bytes: [UInt8]
 
-    var count: Int { bytes.count }
+    package init(bytes: [UInt8]) { self.bytes = bytes }
 
-    func big32(_ offset: Int) -> UInt32 { UInt32(truncatingIfNeeded: big(offset, 4)) }
-    func big64(_ offset: Int) -> UInt64 { big(offset, 8) }
-    func little16(_ offset: Int) -> UInt16 { UInt16(truncatingIfNeeded: little(offset, 2)) }
-    func little32(_ offset: Int) -> UInt32 { UInt32(truncatingIfNeeded: little(offset, 4)) }
-    func little64(_ offset: Int) -> UInt64 { little(offset, 8) }
+    package var count: Int { bytes.count }
 
-    func byte(_ offset: Int) -> UInt8 { offset >= 0 && offset < bytes.count ? bytes[offset] : 0 }
+    package func big32(_ offset: Int) -> UInt32 { UInt32(truncatingIfNeeded: big(offset, 4)) }
+    package func big64(_ offset: Int) -> UInt64 { big(offset, 8) }
+    package func little16(_ offset: Int) -> UInt16 { UInt16(truncatingIfNeeded: little(offset, 2)) }
+    package func little32(_ offset: Int) -> UInt32 { UInt32(truncatingIfNeeded: little(offset, 4)) }
+    package func little64(_ offset: Int) -> UInt64 { little(offset, 8) }
 
-    func slice(_ offset: Int, _ count: Int) -> ArraySlice<UInt8> {
+    package func byte(_ offset: Int) -> UInt8 { offset >= 0 && offset < bytes.count ? bytes[offset] : 0 }
+
+    package func slice(_ offset: Int, _ count: Int) -> ArraySlice<UInt8> {
         guard offset >= 0, count >= 0, offset <= bytes.count else { return [] }
         return bytes[offset..<min(bytes.count, offset + count)]
     }
 
-    func has(_ text: String, at offset: Int = 0) -> Bool { slice(offset, text.utf8.count).elementsEqual(text.utf8) }
+    package func has(_ text: String, at offset: Int = 0) -> Bool {
+        slice(offset, text.utf8.count).elementsEqual(text.utf8)
+    }
 
-    func has(_ magic: [UInt8], at offset: Int = 0) -> Bool { slice(offset, magic.count).elementsEqual(magic) }
+    package func has(_ magic: [UInt8], at offset: Int = 0) -> Bool { slice(offset, magic.count).elementsEqual(magic) }
 
     private func big(_ offset: Int, _ count: Int) -> UInt64 {
         (0..<count).reduce(0) { $0 << 8 | UInt64(byte(offset + $1)) }

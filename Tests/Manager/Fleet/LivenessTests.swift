@@ -1,0 +1,137 @@
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolMessages
+import ProtocolModel
+import ProtocolTrust
+import ProtocolWire
+import SwiftProtobuf
+import Testing
+
+@testable import ManagerFleet
+
+/// Which nodes are heard from: suspect after three missed intervals of 5 s, down after six (DESIGN §3).
+@Suite("Liveness of nodes", .timeLimit(.minutes(1)))
+struct LivenessTests {
+    @Test("alive, suspect, down, and alive again with the next heartbeat")
+    func silence() async throws {
+        try await FleetFixture.run { fixture in
+            let (id, credential) = try await fixture.joined("cn1")
+            #expect(try await fixture.node(id)?.liveness == .never)
+            try await fixture.fleet.begin()
+            try await fixture.fleet.tick()
+            #expect(try await fixture.node(id)?.liveness == .never, "one that never came is not down")
+
+            try await fixture.session(of: id, credential) { send in
+                let heardAt = fixture.time.timestamp
+                #expect(try await fixture.node(id)?.liveness == .alive)
+                for (seconds, liveness) in [
+                    (14, Node.Liveness.alive), (1, .suspect), (14, .suspect), (1, .down), (60, .down),
+                ] {
+                    fixture.time.pass(.seconds(seconds))
+                    try await fixture.fleet.tick()
+                    #expect(try await fixture.node(id)?.liveness == liveness)
+                }
+                #expect(
+                    try await fixture.node(id)?.lastSeenAt == heardAt, "when it was heard last, not when it was missed")
+                try await send(
+                    .heartbeat(
+                        .with {
+                            $0.sequence = 1; $0.loadAverage1M = 1.5
+                        }))
+                try await eventually("the heartbeat is heard") { fixture.fleet.load(of: id)?.load.loadAverage == 1.5 }
+                try await fixture.fleet.tick()
+                #expect(try await fixture.node(id)?.liveness == .alive)
+                fixture.time.pass(.seconds(14))
+                try await fixture.fleet.tick()
+                #expect(try await fixture.node(id)?.liveness == .alive)
+            }
+            #expect(
+                try await fixture.eventKinds().filter { $0.hasPrefix("node.") && !$0.hasPrefix("node.token") }
+                    == ["node.joined", "node.alive", "node.suspect", "node.down", "node.alive"])
+        }
+    }
+
+    @Test("a lost connection is not silence yet; a node that comes back is alive at once")
+    func reconnect() async throws {
+        try await FleetFixture.run { fixture in
+            let (id, credential) = try await fixture.joined("cn1")
+            try await fixture.session(of: id, credential) { _ in }
+            try await fixture.fleet.tick()
+            #expect(try await fixture.node(id)?.liveness == .alive)
+            fixture.time.pass(.seconds(30))
+            try await fixture.fleet.tick()
+            #expect(try await fixture.node(id)?.liveness == .down)
+            try await fixture.session(of: id, credential) { _ in
+                let node = try await fixture.node(id)
+                #expect(node?.liveness == .alive && node?.sessionEpoch == SessionEpoch(2))
+            }
+        }
+    }
+
+    @Test("after a restart of the manager nodes have the usual time to come back")
+    func restart() async throws {
+        try await FleetFixture.run { fixture in
+            let (id, credential) = try await fixture.joined("cn1")
+            try await fixture.session(of: id, credential) { _ in }
+            let next = FleetFixture.fleet(fixture.store, fixture.authority, fixture.time)
+            fixture.time.pass(.seconds(3600))
+            try await next.begin()
+            try await next.tick()
+            #expect(
+                try await fixture.node(id)?.liveness == .alive, "that the manager was away says nothing of its nodes")
+            fixture.time.pass(.seconds(15))
+            try await next.tick()
+            #expect(try await fixture.node(id)?.liveness == .suspect)
+            fixture.time.pass(.seconds(15))
+            try await next.tick()
+            #expect(try await fixture.node(id)?.liveness == .down)
+        }
+    }
+
+    @Test("what was found out of an older session changes nothing once a newer one is recorded")
+    func overtaken() async throws {
+        try await FleetFixture.run { fixture in
+            let (id, credential) = try await fixture.joined("cn1")
+            try await fixture.session(of: id, credential) { _ in }
+            let before = try #require(try await fixture.node(id))
+            try await fixture.session(of: id, credential) { _ in }
+            let now = fixture.time.timestamp
+            try await fixture.store.write { sql in
+                try FleetReports(in: sql, at: now).setLiveness(
+                    id, .down, session: before.sessionEpoch, lastSeenAt: nil, detail: "")
+            }
+            #expect(try await fixture.node(id)?.liveness == .alive)
+        }
+    }
+
+    @Test("a change that did not reach the record is found again")
+    func notRecorded() {
+        var state = FleetState()
+        let id = NodeID.generate(at: SystemTime().timestamp)
+        let start = Uptime(sinceStart: .zero)
+        state.expect(id, recorded: .alive, epoch: SessionEpoch(1), at: start)
+        let first = state.tick(now: start + .seconds(15), interval: .seconds(5))
+        #expect(first.map(\.liveness) == [.suspect])
+        #expect(state.tick(now: start + .seconds(16), interval: .seconds(5)).isEmpty)
+        state.notRecorded(first[0])
+        #expect(state.tick(now: start + .seconds(16), interval: .seconds(5)).map(\.liveness) == [.suspect])
+    }
+
+    @Test("a second session of a node takes the place of the first, which is told so")
+    func superseded() async throws {
+        try await FleetFixture.run { fixture in
+            let (id, credential) = try await fixture.joined("cn1")
+            async let first = fixture.greet(id, credential)
+            try await eventually("the first is open") { fixture.fleet.openSessions == 1 }
+            let agent = try await TestAgent.connect(port: fixture.port, credential: credential)
+            let hello = try TestAgent.hello(node: id, site: fixture.authority.site).encoded()
+            guard case .welcome(let welcome)? = try await agent.exchange(hello, expecting: 1).first else {
+                Issue.record("the second was not welcomed")
+                return
+            }
+            #expect(welcome.sessionEpoch == 2)
+            #expect(try await first == .superseded)
+        }
+    }
+}
