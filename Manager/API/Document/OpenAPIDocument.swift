@@ -96,8 +96,17 @@ enum OpenAPIDocument {
         ]
     }
 
+    /// One status with several contents: of several types, or of one type in several shapes.
     private static func merged(_ first: JSONValue, _ second: JSONValue) -> JSONValue {
-        let content = (first["content"]?.members ?? []) + (second["content"]?.members ?? [])
+        var content = first["content"]?.members ?? []
+        for new in second["content"]?.members ?? [] {
+            if let index = content.firstIndex(where: { $0.name == new.name }) {
+                let shapes = [content[index].value["schema"] ?? [:], new.value["schema"] ?? [:]]
+                content[index].value = ["schema": ["anyOf": .array(shapes)]]
+            } else {
+                content.append(new)
+            }
+        }
         return ["description": first["description"] ?? "", "content": .object(content)]
     }
 

@@ -66,6 +66,7 @@ enum EventRoutes {
     private static func stream(
         _ call: Call, _ scope: UserID?, after: Int64, to writer: inout any ResponseBodyWriter
     ) async throws {
+        let began = call.now
         let (signals, continuation) = call.services.signals.subscribe(.events)
         defer { continuation.finish() }
         try await writer.write(ByteBuffer(string: ": roost events\n\n"))
@@ -81,12 +82,12 @@ enum EventRoutes {
                 continuation.finish()
             }
             defer { group.cancelAll() }
-            try await pump(call, scope, after: after, signals, to: &writer)
+            try await pump(call, scope, after: after, since: began, signals, to: &writer)
         }
     }
 
     private static func pump(
-        _ call: Call, _ scope: UserID?, after: Int64, _ signals: AsyncStream<Void>,
+        _ call: Call, _ scope: UserID?, after: Int64, since began: Timestamp, _ signals: AsyncStream<Void>,
         to writer: inout any ResponseBodyWriter
     ) async throws {
         var last = after
@@ -97,7 +98,7 @@ enum EventRoutes {
             if !isFirst { guard await iterator.next() != nil else { return } }
             isFirst = false
             // Whoever may see it is asked anew: a stream must not outlive the right to read it (P9).
-            guard try await isStillAllowed(call) else { return }
+            guard try await isStillAllowed(call, since: began) else { return }
             while true {
                 let from = last
                 let events = try await call.read { try $0.events.list(after: from, owner: scope, limit: batch) }
@@ -115,10 +116,12 @@ enum EventRoutes {
         }
     }
 
-    private static func isStillAllowed(_ call: Call) async throws -> Bool {
-        guard let principal = call.principal else { return false }
-        let user = try await call.read { try $0.users.find(principal.userID) }
-        return user?.enabled == true && user?.role == principal.role
+    private static func isStillAllowed(_ call: Call, since began: Timestamp) async throws -> Bool {
+        guard let principal = call.principal,
+            let user = try await call.read({ try $0.users.find(principal.userID) })
+        else { return false }
+        // A new password, too, ends what was begun with the old one.
+        return user.enabled && user.role == principal.role && user.tokensValidAfter <= began
     }
 
     private static func frame(_ event: Event) -> ByteBuffer {

@@ -43,8 +43,8 @@ enum InstanceRoutes {
             ],
             replies: [(200, .list(InstanceResource.schema))], handler: list),
         Route(
-            .post, "/v1/instances", "Create instances", .instanceCreate, body: .json(creation),
-            replies: [(202, .one(InstanceResource.schema))], handler: create),
+            .post, "/v1/instances", "Create an instance, or a list of several", .instanceCreate, body: .json(creation),
+            replies: [(202, .one(InstanceResource.schema)), (202, .list(InstanceResource.schema))], handler: create),
         Route(
             .get, "/v1/instances/{ref}", "Show an instance", .instanceRead,
             replies: [(200, .one(InstanceResource.schema))]
@@ -142,7 +142,7 @@ enum InstanceRoutes {
             if creation.count == 1, let instance = created.first {
                 return .accepted(documents[0], operation: instance.operation)
             }
-            return .document(["items": .array(documents)], status: 202)
+            return .document(["items": .array(documents), "next": nil], status: 202)
         }
     }
 

@@ -52,6 +52,23 @@ final class InstanceFolderTests {
         #expect(FileManager.default.contents(atPath: folder.diskPath) == Data("precious".utf8))
     }
 
+    @Test("a header that was written into a raw disk stays bytes, and names no other file (SEC-02)")
+    func writtenHeader() async throws {
+        let secret = data + "/secret"
+        try Data(repeating: 0x53, count: 1 << 20).write(to: URL(filePath: secret))
+        // What a guest could write at the start of its disk: a whole qcow2 whose backing file is one of the host's.
+        let base = data + "/base.raw"
+        try await HostProgram.run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", base])
+        let written = try #require(FileManager.default.contents(atPath: base))
+        #expect(written.prefix(4) == Data([0x51, 0x46, 0x49, 0xFB]))
+        try await folder.createDisk(base: base, sizeBytes: 4 << 20)
+        let copy = data + "/copy"
+        try await HostProgram.run("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", folder.diskPath, copy])
+        let seen = try #require(FileManager.default.contents(atPath: copy))
+        #expect(seen.prefix(written.count) == written && seen.dropFirst(written.count).allSatisfy { $0 == 0 })
+        #expect(seen.firstRange(of: Data(repeating: 0x53, count: 512)) == nil)
+    }
+
     @Test("what a crash left half made is made anew")
     func partial() async throws {
         let base = try base()

@@ -119,8 +119,12 @@ struct LiveTests {
         #expect(site.services.streams.count == 0)
     }
 
-    @Test("a stream ends when its reader may read no more")
-    func streamRights() async throws {
+    @Test(
+        "a stream ends when its reader may read no more",
+        arguments: [
+            ["enabled": false], ["role": "superuser"], ["password": "another password"],
+        ] as [JSONValue])
+    func streamRights(_ change: JSONValue) async throws {
         let site = try await TestSite()
         try await live(site) { client, port in
             let connection = try Connection(port: port)
@@ -129,7 +133,7 @@ struct LiveTests {
                     + "Authorization: Bearer \(site.token("ann"))\r\n\r\n"
             )
             _ = try await blocking { connection.read(until: "roost events") }
-            #expect(try await client.patch("/v1/users/ann", ["enabled": false], as: "root").status == 200)
+            #expect(try await client.patch("/v1/users/ann", change, as: "root").status == 200)
             let rest = try await blocking { connection.read(until: "0\r\n\r\n") }
             #expect(rest.hasSuffix("0\r\n\r\n"))
             #expect(!rest.contains("user.changed"))

@@ -178,6 +178,14 @@ struct ResourceRouteTests {
                 "/v1/instances", ["name": "w", "flavor": "small", "image": "debian", "count": 3], as: "bob")
             #expect(three.status == 202, "\(three.text)")
             #expect(three.json["items"]?.array?.compactMap { $0["name"]?.string } == ["w-1", "w-2", "w-3"])
+            let document = try await client.get("/v1/openapi.json").json
+            let answers = document["paths"]?["/v1/instances"]?["post"]?["responses"]?["202"]?["content"]
+            let shapes = answers?["application/json"]?["schema"]?["anyOf"]?.array ?? []
+            #expect(answers?.members?.count == 1 && shapes.count == 2, "the document tells both answers")
+            #expect(shapes.last?["required"] == ["items", "next"] && three.json["next"] == .null)
+            for item in three.json["items"]?.array ?? [] {
+                #expect(SchemaCheck.faults(of: item, in: .object(InstanceResource.schema)) == [])
+            }
             let many = try await client.post(
                 "/v1/instances", ["name": "x", "flavor": "small", "image": "debian", "count": 1000], as: "bob")
             #expect(many.status == 409 && many.code == "no_capacity", "\(many.text)")

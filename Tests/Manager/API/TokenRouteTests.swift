@@ -1,3 +1,4 @@
+import Foundation
 import HTTPTypes
 import ManagerModel
 import ManagerStore
@@ -75,6 +76,40 @@ struct TokenRouteTests {
             let reply = try await client.form("/oauth/token", Self.right)
             #expect(reply.status == 429)
             #expect(Int(reply.header("Retry-After") ?? "") ?? 0 > 0)
+        }
+    }
+
+    @Test("what a guest is told appears in no answer, log line, event, metric or operation (SEC-14)")
+    func userData() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        let canary = "canary-user-data-7731"
+        let encoded = Data("#cloud-config \(canary)".utf8).base64EncodedString()
+        let body: JSONValue = [
+            "name": "db", "flavor": "small", "image": "debian", "user_data": .string(encoded), "count": 2,
+        ]
+        try await site.test { client async throws in
+            var said = [try await client.post("/v1/instances", body, as: "bob", headers: ["Idempotency-Key": "k"])]
+            #expect(said[0].status == 202)
+            said.append(try await client.post("/v1/instances", body, as: "bob", headers: ["Idempotency-Key": "k"]))
+            let many = JSONValue.object((body.members ?? []).filter { $0.name != "count" } + [.init("count", 900)])
+            said.append(try await client.post("/v1/instances", many, as: "bob"))
+            #expect(said[2].code == "no_capacity")
+            said.append(
+                try await client.post("/v1/instances", .object((body.members ?? []) + [.init("x", 1)]), as: "bob"))
+            said.append(try await client.patch("/v1/instances/db-1", ["user_data": .string(encoded)], as: "bob"))
+            for path in [
+                "/v1/instances", "/v1/instances/db-1", "/v1/operations", "/v1/events?limit=1000", "/metrics",
+                "/v1/nodes/cn1",
+            ] { said.append(try await client.get(path, as: "root")) }
+            said.append(try await client.delete("/v1/instances/db-1", as: "bob"))
+            let kept = try await site.store.read { sql in
+                try sql.instances.list(.init()).filter { !$0.userData.isEmpty }.count
+            }
+            #expect(kept == 2, "the guests are told all the same")
+            for text in said.map(\.text) + [site.lines.all.joined(separator: "\n")] {
+                #expect(!text.isEmpty && !text.contains(canary) && !text.contains(encoded), "\(text)")
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Logging
 import ManagerLifecycle
 import ManagerModel
 import ManagerStore
@@ -8,6 +9,7 @@ import ProtocolModel
 import ProtocolTrust
 import ProtocolWire
 import SwiftProtobuf
+import Synchronization
 import Testing
 
 @testable import ManagerFleet
@@ -146,6 +148,37 @@ struct EnrolmentTests {
         }
     }
 
+    @Test("the log tells who joined and who was refused, and no token (SEC-14)")
+    func log() async throws {
+        let lines = Mutex<[String]>([])
+        let sink = LogSink { line in lines.withLock { $0.append(line) } }
+        try await FleetFixture.run(logger: Logger(label: "test") { _ in sink }) { fixture in
+            let (used, spent) = (try await fixture.token(), try await fixture.token())
+            _ = try await fixture.join(spent, as: "cn0").get()
+            let key = NodeKey()
+            for (secret, expected) in [
+                (used, nil), (spent, SessionRefusal.joinTokenUsed), ("rjt_guessed-1", .joinTokenInvalid),
+            ] {
+                let request = ProtocolWire.Message.enrolmentRequest(
+                    try .with {
+                        $0.joinToken = secret
+                        $0.nodeName = "cn1"
+                        $0.certificateRequestDer = Data(try key.certificateRequest(name: "cn1"))
+                    })
+                let agent = try await TestAgent.connect(port: fixture.port, credential: nil)
+                let last = try await agent.exchange(request.encoded()).last
+                if case .goodbye(let goodbye)? = last { #expect(SessionEnd(goodbye).refusal == expected) }
+            }
+            let log = lines.withLock { $0.joined(separator: "\n") }
+            #expect(
+                log.contains("node joined") && log.contains("join_token_used") && log.contains("join_token_invalid"))
+            for secret in [used, spent, "rjt_guessed-1"] { #expect(!log.contains(secret)) }
+            let events = try await fixture.store.read { try $0.events.list(after: 0, owner: nil, limit: 100) }
+            #expect(events.contains { $0.kind == "node.joined" })
+            for secret in [used, spent] { #expect(!"\(events)".contains(secret)) }
+        }
+    }
+
     @Test("chunks of an image go to nodes that it is assigned to, and to nobody else")
     func pulling() async throws {
         try await FleetFixture.run { fixture in
@@ -161,5 +194,23 @@ struct EnrolmentTests {
             #expect(!fixture.fleet.mayPull(.node(first), .generate(at: now)))
             #expect(!fixture.fleet.mayPull(.manager, image))
         }
+    }
+}
+
+/// Hands on each log line whole, of every level.
+struct LogSink: LogHandler {
+    let take: @Sendable (String) -> Void
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.trace
+
+    init(_ take: @escaping @Sendable (String) -> Void) { self.take = take }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        take("\(event.level) \(event.message) \(metadata) \(event.metadata ?? [:])")
     }
 }

@@ -34,7 +34,9 @@ struct FleetFixture: Sendable {
     let port: Int
     let time: MovedTime
 
-    static func run(_ body: @Sendable (FleetFixture) async throws -> Void) async throws {
+    static func run(
+        logger: Logger = silent, _ body: @Sendable (FleetFixture) async throws -> Void
+    ) async throws {
         let folder = NSTemporaryDirectory() + "roost-fleet-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -45,14 +47,14 @@ struct FleetFixture: Sendable {
         let key = NodeKey()
         let certificate = try authority.signManager(
             key: key, dnsNames: ["localhost"], addresses: ["127.0.0.1"], at: time.timestamp)
-        let fleet = Self.fleet(store, authority, time)
+        let fleet = Self.fleet(store, authority, time, logger)
         let (ports, port) = AsyncStream.makeStream(of: Int.self)
         // The sessions' own timers run on the host's clock and never fall due: silence is the fleet's to judge.
         let listener = try AgentListener(
             configuration: .init(
                 host: "127.0.0.1", port: 0, keyPEM: key.pem, certificateDER: certificate.der,
                 authorityDER: authority.certificateDER, times: SessionTimes(heartbeatInterval: .seconds(600))),
-            backend: fleet, time: SystemTime(), logger: silent, onListening: { port.yield($0) })
+            backend: fleet, time: SystemTime(), logger: logger, onListening: { port.yield($0) })
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await listener.run() }
             var iterator = ports.makeAsyncIterator()
@@ -66,14 +68,15 @@ struct FleetFixture: Sendable {
         }
     }
 
-    static func fleet(_ store: Store, _ authority: SiteAuthority, _ time: MovedTime) -> Fleet {
+    static func fleet(_ store: Store, _ authority: SiteAuthority, _ time: MovedTime, _ logger: Logger = silent) -> Fleet
+    {
         Fleet(
             store: store, authority: authority,
             settings: .init(chunkAddress: ":7403", lifecycle: LifecycleSettings(), softwareVersion: "0.0-test"),
-            time: time, logger: silent)
+            time: time, logger: logger)
     }
 
-    private static var silent: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
+    static var silent: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 
     /// A join token as `POST /v1/nodes/tokens` records it; its secret.
     func token(for node: String? = nil, lifetime seconds: Int = 3600) async throws -> String {

@@ -118,6 +118,33 @@ struct LivenessTests {
         #expect(state.tick(now: start + .seconds(16), interval: .seconds(5)).map(\.liveness) == [.suspect])
     }
 
+    @Test("of two sessions that open at once the newer stays, in whichever order they come")
+    func openedAtOnce() {
+        let id = NodeID.generate(at: SystemTime().timestamp)
+        let now = Uptime(sinceStart: .zero)
+        let (older, newer) = (Self.connection(id), Self.connection(id))
+        for isReversed in [false, true] {
+            var state = FleetState()
+            func open(_ connection: AgentConnection, _ epoch: UInt64) -> AgentConnection? {
+                state.open(connection, epoch: SessionEpoch(epoch), at: now, timestamp: SystemTime().timestamp)
+            }
+            #expect((isReversed ? open(newer, 6) : open(older, 5)) == nil)
+            #expect((isReversed ? open(older, 5) : open(newer, 6)) === older, "the older is to be closed")
+            #expect(state.sessions[id]?.connection === newer)
+            #expect(!state.close(older) && state.close(newer))
+            // With nobody there, the one that comes is better than none.
+            #expect(open(older, 5) == nil && state.sessions[id]?.connection === older)
+        }
+    }
+
+    private static func connection(_ id: NodeID) -> AgentConnection {
+        struct DeafWire: AgentWire {
+            func write(_ bytes: [UInt8]) {}
+            func end(_ refusal: SessionRefusal) {}
+        }
+        return AgentConnection(nodeID: id, remoteAddress: "", wire: DeafWire())
+    }
+
     @Test("a second session of a node takes the place of the first, which is told so")
     func superseded() async throws {
         try await FleetFixture.run { fixture in

@@ -41,6 +41,36 @@ struct StoreTests {
         }
     }
 
+    @Test("the answer to a keyed request is kept with what was done, or not at all; for each user, and for a while")
+    func idempotency() async throws {
+        try await withStore { store, path in
+            let (ann, bob) = (UserID.generate(at: Self.now), UserID.generate(at: Self.now))
+            let digest = try #require(ContentDigest(bytes: Array(repeating: 1, count: 32)))
+            let answer = IdempotencyRepository.Answer(
+                requestDigest: digest, status: 202, headers: ["Location": "/v1/x"], body: [1, 2, 3])
+            try await store.write { try $0.idempotency.insert(answer, user: ann, key: "k", at: Self.now) }
+            await #expect(throws: Stop.self) {
+                try await store.write { sql in
+                    try sql.idempotency.insert(answer, user: bob, key: "k", at: Self.now)
+                    throw Stop()
+                }
+            }
+            // Two that did the same thing at once: one of them did it.
+            await #expect(throws: StoreError.self) {
+                try await store.write { try $0.idempotency.insert(answer, user: ann, key: "k", at: Self.now) }
+            }
+            store.close()
+            let next = try Store(path: path)
+            defer { next.close() }
+            #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == answer)
+            #expect(try await next.read { try $0.idempotency.find(user: bob, key: "k") } == nil)
+            try await next.write { try $0.idempotency.remove(before: Self.now) }
+            #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == answer)
+            try await next.write { try $0.idempotency.remove(before: Self.now + .milliseconds(1)) }
+            #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == nil)
+        }
+    }
+
     @Test("what was committed is there for the next process; events are numbered without gaps")
     func durable() async throws {
         try await withStore { store, path in
