@@ -93,25 +93,30 @@ public struct InstanceFolder: Sendable {
 
     /// Writes the NoCloud seed anew: an ISO 9660 file labelled `cidata`.
     public func writeSeed(_ seed: Seed) async throws {
+        let staging = path + "/seed.partial"
         let partial = seedPath + ".partial"
-        let image = SeedImage(
-            label: "cidata",
-            files: [
-                .init(name: "meta-data", content: Array(seed.metaDataText.utf8)),
-                .init(name: "user-data", content: seed.userDataBytes),
-            ]
-        ).bytes
+        let metaData = Data(seed.metaDataText.utf8)
+        let userData = Data(seed.userDataBytes)
         try await Self.threads.run {
             try makeFolder()
+            try? FileManager.default.removeItem(atPath: staging)
             unlink(partial)
-            // User data may hold secrets: at no time open to others.
+            // User data may hold secrets.
+            guard mkdir(staging, 0o700) == 0 else { throw Self.failure("cannot make", staging) }
+            try metaData.write(to: URL(fileURLWithPath: staging + "/meta-data"))
+            try userData.write(to: URL(fileURLWithPath: staging + "/user-data"))
+            // Made beforehand, so that its content is at no time open to others.
             let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
             guard descriptor >= 0 else { throw Self.failure("cannot make", partial) }
-            let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-            try file.write(contentsOf: Data(image))
+            close(descriptor)
+        }
+        try await HostProgram.run(
+            "xorrisofs", ["-quiet", "-output", partial, "-volid", "cidata", "-joliet", "-rock", staging])
+        try await Self.threads.run {
             try settle(partial)
             guard rename(partial, seedPath) == 0 else { throw Self.failure("cannot name", seedPath) }
             try settle(path)
+            try? FileManager.default.removeItem(atPath: staging)
         }
     }
 

@@ -3,10 +3,8 @@ public import ProtocolModel
 /// Something to be done about one instance. Each is repeatable: done twice, it leaves what it leaves when done once, and
 /// what is to be removed may be gone already.
 public enum Action: Sendable, Hashable {
-    /// Make the boot disk on top of the image, unless there is one.
-    case createDisk(Assignment)
-    /// Write the guest's first-boot data.
-    case writeSeed(Assignment)
+    /// Make the boot disk on top of the image, unless there is one, and write the guest's first-boot data anew.
+    case makeFiles(Assignment)
     /// Make sure that the guest is given its address; the guest runs already.
     case reserveAddress(Assignment)
     /// Define and start the domain, with epoch and power cycle recorded in it. A domain that runs is a failure.
@@ -22,8 +20,7 @@ public enum Action: Sendable, Hashable {
 
     public var instance: InstanceID {
         switch self {
-        case .createDisk(let assignment), .writeSeed(let assignment), .reserveAddress(let assignment),
-            .start(let assignment):
+        case .makeFiles(let assignment), .reserveAddress(let assignment), .start(let assignment):
             assignment.instance
         case .askToShutDown(let id), .powerOff(let id), .removeDomain(let id), .releaseAddress(let id),
             .removeDisk(let id), .inspect(let id):
@@ -34,7 +31,7 @@ public enum Action: Sendable, Hashable {
     /// Costs the host so much that only a few may run at once.
     var isHeavy: Bool {
         switch self {
-        case .createDisk, .start: true
+        case .makeFiles, .start: true
         default: false
         }
     }

@@ -53,8 +53,7 @@ extension InstanceRecord {
             if staysDown { return .rest }
             if let startAt, surroundings.now < startAt { return .wait(until: startAt) }
             guard surroundings.heldImages.contains(assignment.image) else { return .rest }
-            if !hasDisk { return .act(.createDisk(assignment)) }
-            if !seedWritten { return .act(.writeSeed(assignment)) }
+            if !hasDisk || !seedWritten { return .act(.makeFiles(assignment)) }
             return .act(.start(assignment))
         }
     }

@@ -32,10 +32,10 @@ extension Reconciler {
         // What happened meanwhile is looked up, but for what the action itself brings about.
         record.mustInspect = record.mustInspect || inFlight.sawStart || inFlight.sawStop
         switch inFlight.action {
-        case .createDisk:
+        case .makeFiles:
             record.hasDisk = true
+            record.seedWritten = true
             disks.insert(record.id)
-        case .writeSeed: record.seedWritten = true
         case .reserveAddress:
             record.addressReserved = true
             record.addressReleased = false
@@ -184,7 +184,7 @@ extension Reconciler {
 extension Action {
     func isSameKind(as other: Action) -> Bool {
         switch (self, other) {
-        case (.createDisk, .createDisk), (.writeSeed, .writeSeed), (.reserveAddress, .reserveAddress),
+        case (.makeFiles, .makeFiles), (.reserveAddress, .reserveAddress),
             (.start, .start), (.askToShutDown, .askToShutDown), (.powerOff, .powerOff),
             (.removeDomain, .removeDomain), (.releaseAddress, .releaseAddress), (.removeDisk, .removeDisk),
             (.inspect, .inspect):

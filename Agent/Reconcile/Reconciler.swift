@@ -7,7 +7,7 @@ public import ProtocolModel
 /// the process; after a restart, a survey and the persisted assignments lead to the same end.
 ///
 /// ```
-/// running   absent --image held--> disk -> seed -> start --> running -> address --answer--> ready
+/// running   absent --image held--> files -> start --> running -> address --answer--> ready
 ///           running, older cycle --> ask, then force --> stopped --> removed --> start
 /// stopped   running --> ask, then force --> stopped --> removed (disk kept)
 /// deleted   running --> force --> removed --> address released --> disk removed

@@ -2,10 +2,9 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
-from .programs import BenchmarkError, progress
+from .programs import REPOSITORY, BenchmarkError, progress, run
 from .site import needs_root
 
 from labkit.guest import image as guest_image  # noqa: E402  (the site's import made Tests/Lab known)
@@ -76,18 +75,8 @@ class Host:
             os.kill(pid, 15)
 
     def start_libvirt(self):
-        if Path("/run/systemd/system").is_dir():
-            subprocess.run(["systemctl", "start", "virtlogd.socket", "libvirtd.socket"], check=True)
-        elif subprocess.run(["virsh", "-q", "-c", URI, "uri"], capture_output=True).returncode != 0:
-            Path("/run/libvirt").mkdir(exist_ok=True)
-            for name in PROGRAMS:
-                subprocess.run([name, "--daemon"], check=True)
-                self.began.append(int(Path(f"/run/{name}.pid").read_text()))
-        deadline = time.monotonic() + 30
-        while subprocess.run(["virsh", "-q", "-c", URI, "uri"], capture_output=True).returncode != 0:
-            if time.monotonic() > deadline:
-                raise BenchmarkError(f"libvirt does not answer at {URI}")
-            time.sleep(0.2)
+        if run([str(REPOSITORY / "packaging/start-libvirt")]) == "started":
+            self.began = [int(Path(f"/run/{name}.pid").read_text()) for name in PROGRAMS]
 
     def prefill(self):
         """The image is on the host before anything is measured."""

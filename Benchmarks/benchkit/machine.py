@@ -51,6 +51,11 @@ class Usage:
         return tuple(int(re.search(rf"{key}:\s+(\d+) kB", status).group(1)) * 1024
                      for key in ("VmRSS", "RssAnon", "RssFile"))
 
+    def proportional(self):
+        """Resident bytes where pages that n processes share count as 1/n."""
+        rollup = (self.folder / "smaps_rollup").read_text()
+        return int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE).group(1)) * 1024
+
     def peak(self):
         return int(re.search(r"VmHWM:\s+(\d+) kB", (self.folder / "status").read_text()).group(1)) * 1024
 

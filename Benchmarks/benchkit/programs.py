@@ -35,12 +35,9 @@ def prepare(arguments, *extra):
 
 
 def build(extra):
-    swift = str(Path(run([str(REPOSITORY / "packaging/find-swift")])) / "swift")
+    progress("building (the first build takes several minutes)")
     environment = {**os.environ, **({"ROOST_BENCHMARKS": "1"} if extra else {})}
-    for product in (*PROGRAMS, *extra):
-        progress(f"building {product} (the first build takes several minutes)")
-        run([swift, "build", "-c", "release", "--product", product], env=environment)
-    return Path(run([swift, "build", "-c", "release", "--show-bin-path"], env=environment))
+    return Path(run([str(REPOSITORY / "packaging/build-release")], env=environment))
 
 
 def run(command, **more):

@@ -14,20 +14,28 @@ struct FolderStorage: InstanceStorage {
         return (folder.diskPath, folder.seedPath, folder.consoleLogPath)
     }
 
-    func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure) {
-        try await trying("disk_not_made") {
+    /// Side by side: each waits for a program of its own, and a guest waits for both.
+    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure) {
+        async let disk = failure("disk_not_made") {
             try await InstanceFolder(assignment.instance, in: data).createDisk(
                 base: image, sizeBytes: assignment.guest.diskBytes)
         }
-    }
-
-    func writeSeed(_ assignment: Assignment) async throws(ActionFailure) {
-        let guest = assignment.guest
-        try await trying("seed_not_made") {
+        async let seed = failure("seed_not_made") {
+            let guest = assignment.guest
             try await InstanceFolder(assignment.instance, in: data).writeSeed(
                 InstanceFolder.Seed(
                     instance: assignment.instance, hostName: guest.hostName, sshKeys: guest.sshKeys,
                     userData: guest.userData, metadata: guest.metadata))
+        }
+        for failure in [await disk, await seed] { if let failure { throw failure } }
+    }
+
+    private func failure(_ code: String, _ body: @Sendable () async throws -> Void) async -> ActionFailure? {
+        do throws(ActionFailure) {
+            try await trying(code, body)
+            return nil
+        } catch {
+            return error
         }
     }
 

@@ -7,9 +7,8 @@ import ProtocolModel
 /// Where instances' files lie; everything in it is repeatable.
 protocol InstanceStorage: Sendable {
     func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String)
-    /// Makes the boot disk on top of a raw image, unless there is one.
-    func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure)
-    func writeSeed(_ assignment: Assignment) async throws(ActionFailure)
+    /// Makes the boot disk on top of a raw image, unless there is one, and the seed anew.
+    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure)
     /// Removes disk, seed and all else of the instance.
     func remove(_ instance: InstanceID) async throws(ActionFailure)
     func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID>
@@ -61,8 +60,7 @@ struct HypervisorGuests: GuestHost {
     func perform(_ action: Action) async -> Outcome {
         do throws(ActionFailure) {
             switch action {
-            case .createDisk(let assignment): try await createDisk(assignment)
-            case .writeSeed(let assignment): try await storage.writeSeed(assignment)
+            case .makeFiles(let assignment): try await makeFiles(assignment)
             case .reserveAddress(let assignment): try await addresses.reserve(assignment)
             case .start(let assignment): try await start(assignment)
             case .askToShutDown(let id):
@@ -80,12 +78,12 @@ struct HypervisorGuests: GuestHost {
         }
     }
 
-    private func createDisk(_ assignment: Assignment) async throws(ActionFailure) {
+    private func makeFiles(_ assignment: Assignment) async throws(ActionFailure) {
         guard let image = imagePath(assignment.image) else {
             throw ActionFailure(
                 code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
         }
-        try await storage.createDisk(assignment, image: image)
+        try await storage.makeFiles(assignment, image: image)
     }
 
     private func start(_ assignment: Assignment) async throws(ActionFailure) {

@@ -8,11 +8,9 @@ final class MemoryStorage: InstanceStorage {
 
     func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) { ("", "", "") }
 
-    func createDisk(_ assignment: Assignment, image: String) async throws(ActionFailure) {
+    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure) {
         disks.withLock { _ = $0.insert(assignment.instance) }
     }
-
-    func writeSeed(_ assignment: Assignment) async throws(ActionFailure) {}
 
     func remove(_ instance: InstanceID) async throws(ActionFailure) {
         disks.withLock { _ = $0.remove(instance) }

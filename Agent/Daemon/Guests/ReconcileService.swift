@@ -122,8 +122,7 @@ extension Action {
     /// For the log.
     var word: String {
         switch self {
-        case .createDisk: "create_disk"
-        case .writeSeed: "write_seed"
+        case .makeFiles: "make_files"
         case .reserveAddress: "reserve_address"
         case .start: "start"
         case .askToShutDown: "ask_to_shut_down"

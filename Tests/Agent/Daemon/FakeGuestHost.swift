@@ -35,8 +35,8 @@ final class FakeGuestHost: GuestHost {
             }
             state.done.append(action)
             switch action {
-            case .createDisk(let assignment): state.disks.insert(assignment.instance)
-            case .writeSeed, .reserveAddress, .releaseAddress: break
+            case .makeFiles(let assignment): state.disks.insert(assignment.instance)
+            case .reserveAddress, .releaseAddress: break
             case .start(let assignment):
                 state.domains[assignment.instance] = DomainObservation(
                     epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running, startedAt: now)

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 
 /// Waits for something to become true; false where it does not within the limit.
-func eventually(within limit: Duration = .seconds(20), _ isSo: @Sendable () async -> Bool) async -> Bool {
+func eventually(within limit: Duration = .seconds(120), _ isSo: @Sendable () async -> Bool) async -> Bool {
     let end = ContinuousClock.now + limit
     while ContinuousClock.now < end {
         if await isSo() { return true }

@@ -129,19 +129,6 @@ final class InstanceFolderTests {
         #expect(FileManager.default.contents(atPath: mount + "/user-data") == Data(userData))
     }
 
-    @Test("an image holds its files whole, whatever their size", arguments: [0, 1, 2047, 2048, 2049, 65_536])
-    func seedImage(count: Int) async throws {
-        let content = (0..<count).map { UInt8(truncatingIfNeeded: $0 * 7) }
-        let image = SeedImage(
-            label: "cidata", files: [.init(name: "user-data", content: content), .init(name: "a", content: [1, 2, 3])])
-        let path = data + "/image.iso"
-        try Data(image.bytes).write(to: URL(filePath: path))
-        let out = data + "/image"
-        try await HostProgram.run("xorriso", ["-osirrox", "on", "-indev", path, "-extract", "/", out])
-        #expect(FileManager.default.contents(atPath: out + "/user-data") == Data(content))
-        #expect(FileManager.default.contents(atPath: out + "/a") == Data([1, 2, 3]))
-    }
-
     @Test(
         "names, keys and metadata say what they say and nothing else",
         arguments: [

@@ -5,7 +5,7 @@ struct Expired: Error, CustomStringConvertible {
 
 /// Waits for a level, with a limit.
 func eventually(
-    _ what: String, within limit: Duration = .seconds(30), _ holds: () async throws -> Bool
+    _ what: String, within limit: Duration = .seconds(120), _ holds: () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + limit
     while try await !holds() {

@@ -353,7 +353,7 @@ private struct GatedStore: ChunkSourceStore {
 }
 
 /// Waits for a level, with a limit.
-func eventually(_ what: String, seconds: Int = 10, _ holds: () -> Bool) async {
+func eventually(_ what: String, seconds: Int = 120, _ holds: () -> Bool) async {
     let limit = ContinuousClock.now + .seconds(seconds)
     while !holds() {
         guard ContinuousClock.now < limit else {

@@ -70,8 +70,7 @@ struct Host {
     private mutating func carryOut(_ action: Action) -> Outcome {
         done.append(action)
         switch action {
-        case .createDisk(let assignment): disks.insert(assignment.instance)
-        case .writeSeed: break
+        case .makeFiles(let assignment): disks.insert(assignment.instance)
         case .reserveAddress(let assignment): reserved.insert(assignment.instance)
         case .start(let assignment):
             if domains[assignment.instance]?.isRunning == true {

@@ -28,7 +28,7 @@ struct ReconcilerTests {
         let assignment = wanted()
         #expect(
             host.done == [
-                .createDisk(assignment), .writeSeed(assignment), .start(assignment), .reserveAddress(assignment),
+                .makeFiles(assignment), .start(assignment), .reserveAddress(assignment),
             ])
         #expect(host.statuses[first]?.state == .starting)
         #expect(host.probing == [first])
@@ -265,7 +265,7 @@ struct ReconcilerTests {
     @Test("a change of mind does not wait for a back-off")
     func changeOfMind() {
         var host = Host()
-        host.failing = { if case .createDisk = $0 { ActionFailure(code: "full", sentence: "full") } else { nil } }
+        host.failing = { if case .makeFiles = $0 { ActionFailure(code: "full", sentence: "full") } else { nil } }
         host.send(.hypervisorReady)
         host.send(.sessionStarted)
         host.send(.imageHeld(image))

@@ -112,7 +112,7 @@ final class ManagerDouble: FleetBackend {
 }
 
 /// Waits for a level with a limit; nothing here depends on how long things take.
-func eventually(_ what: String, limit: Duration = .seconds(20), _ condition: () -> Bool) async throws {
+func eventually(_ what: String, limit: Duration = .seconds(120), _ condition: () -> Bool) async throws {
     let clock = ContinuousClock()
     let end = clock.now + limit
     while !condition() {

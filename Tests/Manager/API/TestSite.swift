@@ -34,7 +34,7 @@ final class TestSite: Sendable {
             threads: 1, limit: 64, cost: PasswordHash.Cost(exponent: 4, blockSize: 8, parallelism: 1))
         let service = try await TokenService(
             store: StoreCredentials(store), hasher: hasher, key: try TokenKey.create(inFolder: folder),
-            issuer: "urn:roost:site:test")
+            issuer: "urn:roost:site:test", time: StandingClock())
         let hash = try await hasher.hash(Self.password, userName: "")
         let now = SystemTime().timestamp
         users = try await store.write { transaction in
@@ -207,4 +207,10 @@ final class MemoryUploads: ImageUploadSink {
             _ = uploads.state.withLock { $0.cancelled.insert(image) }
         }
     }
+}
+
+/// The time of day goes on; nothing is allowed again since time has passed, however slow the machine is.
+private struct StandingClock: TimeSource {
+    var timestamp: Timestamp { SystemTime().timestamp }
+    let uptime = SystemTime().uptime
 }
