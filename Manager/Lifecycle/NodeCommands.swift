@@ -173,8 +173,10 @@ extension Commands {
         } else if elapsedSeconds >= order.vmTimeoutSeconds && order.forceShutoff {
             for guest in left where !guest.force && guest.desired != .deleted {
                 host.forced.append(guest.name)
+                // What its owner had asked to stop already stays off when the node is enabled again.
+                let isOurs = guest.stoppedByDrain || guest.desired == .running
                 _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
-                    try machine.stop(force: true, timeoutSeconds: nil, byDrain: true, at: now)
+                    try machine.stop(force: true, timeoutSeconds: nil, byDrain: isOurs, at: now)
                 }
             }
             host.detail = "\(left.count) guests are being forced off"

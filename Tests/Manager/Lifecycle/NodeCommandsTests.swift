@@ -133,6 +133,8 @@ struct NodeCommandsTests {
         try await record.report(web.id, .stopped)
         try await record.advanceDrains()
         #expect(try await record.operation(drain.id).status == .succeeded)
+        try await record.request(by: record.root) { try $0.enableNodes(["cn1"]) }
+        #expect(try await record.instance(web.id).desired == .stopped, "its owner had asked for that, not the drain")
     }
 
     @Test("a node that was enabled again meanwhile ends its drain, and keeps its guests")
