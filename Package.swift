@@ -101,6 +101,7 @@ let package = Package(
             name: "CSQLite", path: "CLibraries/CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
+        .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
         // Protocol: the contract between the two sides. No I/O.
         room("Protocol/Model", []),
@@ -111,6 +112,7 @@ let package = Package(
 
         // Process: what every Roost daemon does as a process.
         room("Process/Settings", [configuration, yams]),
+        room("Process/Memory", ["CMalloc"]),
         room("Process/Log", [logging]),
 
         // ChunkPlane: chunks of images over TLS, served and pulled by both sides on threads of their own.
@@ -156,7 +158,8 @@ let package = Package(
         program(
             "Manager/Daemon",
             [
-                "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ChunkPlane", "ManagerModel",
+                "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory", "ChunkPlane",
+                "ManagerModel",
                 "ManagerStore",
                 "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImageHeaders",
                 "ManagerImages",
@@ -184,7 +187,7 @@ let package = Package(
             "Agent/Daemon",
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings",
-                "ProcessLog",
+                "ProcessLog", "ProcessMemory",
                 "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
                 "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
                 protobuf,

@@ -11,6 +11,7 @@ import ManagerImages
 import ManagerLifecycle
 import ManagerStore
 import ProcessLog
+import ProcessMemory
 import ProtocolModel
 import ProtocolTrust
 import ProtocolWire
@@ -24,6 +25,7 @@ struct RunCommand: AsyncParsableCommand {
     @OptionGroup var options: SettingsOptions
 
     func run() async throws {
+        keepMemorySmall()
         let settings = try options.read()
         _ = bootstrapLogging(level: settings.logLevel)
         let logger = Logger(label: "roost-manager")

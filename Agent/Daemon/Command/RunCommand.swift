@@ -3,6 +3,7 @@ import ArgumentParser
 import Foundation
 import Logging
 import ProcessLog
+import ProcessMemory
 import ProtocolModel
 import ServiceLifecycle
 import UnixSignals
@@ -17,6 +18,7 @@ struct RunCommand: AsyncParsableCommand {
     @OptionGroup var options: SettingsOptions
 
     func run() async throws {
+        keepMemorySmall()
         let settings = try options.read()
         bootstrapLogging(level: settings.logLevel)
         let logger = Logger(label: "roost-agent")
