@@ -83,8 +83,8 @@ class Fleet:
 
     # Command line
 
-    def roost(self, *arguments, check=True, timeout=300):
-        environment = {**os.environ, **self.site.environment(), "ROOST_TOKEN": self.token(), "NO_COLOR": "1"}
+    def roost(self, *arguments, check=True, timeout=300, token=None):
+        environment = {**os.environ, **self.site.environment(), "ROOST_TOKEN": token or self.token(), "NO_COLOR": "1"}
         result = subprocess.run([self.site.program("roost"), *arguments], env=environment, capture_output=True, text=True,
                                 stdin=subprocess.DEVNULL, timeout=timeout)
         if check and result.returncode != 0:

@@ -134,4 +134,16 @@ class BadRequests(LabTest):
         fleet = self.fleet
         self.assertEqual(fleet.roost("instance", "show", "nosuch", check=False).returncode, 1)
         self.assertEqual(fleet.roost("instance", "nosuchverb", check=False).returncode, 2)
+        for words in ("instance show", "instance start", "instance stop", "instance reboot", "instance delete", "image show",
+                      "image delete", "flavor show", "flavor delete", "key show", "key delete", "user show", "user delete",
+                      "node show", "node enable", "node disable", "node remove", "operation show",
+                      f"image prefill {IMAGE}", f"instance create x --flavor {FLAVOR} --image",
+                      f"instance create x --image {IMAGE} --flavor"):
+            with self.subTest(words):
+                result = fleet.roost(*words.split(), "nosuch", check=False)
+                self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+                self.assertIn("nosuch", result.stdout + result.stderr, "says what it does not know")
+        result = fleet.roost("instance", "list", check=False, token="stale")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("roost login", result.stderr)
         self.assertEqual(fleet.roost("instance", "list").returncode, 0)

@@ -38,6 +38,20 @@ struct ArgumentTests {
         #expect(await Roost.perform(arguments) == 2)
     }
 
+    @Test("every command refuses what it does not know")
+    func unknown() async {
+        func leaves(_ command: any ParsableCommand.Type, _ path: [String]) -> [[String]] {
+            let below = command.configuration.subcommands
+            return below.isEmpty ? [path] : below.flatMap { leaves($0, path + [$0._commandName]) }
+        }
+        let commands = leaves(Roost.self, [])
+        #expect(commands.count > 35)
+        for path in commands {
+            #expect(await Roost.perform(path + ["--no-such-option"]) == 2, "\(path)")
+            #expect(await Roost.perform(path + ["a", "b", "c", "--output"]) == 2, "\(path)")
+        }
+    }
+
     @Test("help ends with 0, the console with 1")
     func right() async {
         #expect(await Roost.perform(["instance", "--help"]) == 0)
