@@ -41,6 +41,7 @@ func tests(
 }
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -76,6 +77,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.0.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.5.1"),
@@ -113,15 +115,15 @@ let package = Package(
         // Process: what every Roost daemon does as a process.
         room("Process/Settings", [configuration, yams]),
         room("Process/Memory", ["CMalloc"]),
+        room("Process/Threads", [deque]),
         room("Process/Log", [logging]),
 
         // ChunkPlane: chunks of images over TLS, served and pulled by both sides on threads of their own.
         room(
             "ChunkPlane",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer", "COpenSSL",
-                "CZstd",
-                crypto, logging, protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer",
+                "ProcessThreads", "COpenSSL", "CZstd", crypto, logging, protobuf,
             ]),
 
         // Manager: the authoritative record.
@@ -137,8 +139,8 @@ let package = Package(
         room(
             "Manager/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", "ManagerImageHeaders", crypto,
-                subprocess, logging, protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane",
+                "ManagerImageHeaders", crypto, subprocess, logging, protobuf,
             ]),
         room(
             "Manager/Fleet",
@@ -171,10 +173,15 @@ let package = Package(
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
         room("Agent/Durability", ["ProtocolModel"]),
-        room("Agent/Hypervisor", ["ProtocolModel", "AgentDurability", "CLibvirt", subprocess]),
-        room("Agent/Images", ["ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ChunkPlane", crypto, logging]),
+        room("Agent/Hypervisor", ["ProtocolModel", "ProcessThreads", "CLibvirt", subprocess]),
+        room(
+            "Agent/Images",
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", crypto,
+                logging,
+            ]),
         room("Agent/Devices", []),
-        room("Agent/Network", ["AgentDurability", httpClient, nio, nioSSL]),
+        room("Agent/Network", ["ProcessThreads", httpClient, nio, nioSSL]),
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
             "Agent/Uplink",
@@ -187,8 +194,8 @@ let package = Package(
             "Agent/Daemon",
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings",
-                "ProcessLog", "ProcessMemory",
-                "ChunkPlane", "AgentReconcile", "AgentDurability", "AgentHypervisor", "AgentImages", "AgentDevices",
+                "ProcessLog", "ProcessMemory", "ProcessThreads", "ChunkPlane", "AgentReconcile", "AgentDurability",
+                "AgentHypervisor", "AgentImages", "AgentDevices",
                 "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
                 protobuf,
             ]),
@@ -198,6 +205,7 @@ let package = Package(
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
+        tests("Process/Threads", ["ProcessThreads"]),
         tests("Process/Log", ["ProcessLog", logging]),
         tests(
             "ChunkPlane",
@@ -262,7 +270,7 @@ let package = Package(
                 "AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor",
                 "AgentImages",
                 "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings",
-                "ProtocolModel",
+                "ProcessThreads", "ProtocolModel",
                 "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging,
             ]),
     ],

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 public import Logging
+import ProcessThreads
 public import ProtocolModel
 import Synchronization
 

@@ -6,6 +6,7 @@ import AgentUsage
 import ChunkPlane
 import Foundation
 import Logging
+import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTransfer
@@ -37,7 +38,7 @@ struct Agent: Sendable {
     ) throws {
         lock = try DataFolder.open(settings.data)
         let boot = try HostBoot.read(data: settings.data)
-        let files = BlockingThread(name: "roost-files", threads: 2)
+        let files = BlockingThreads(name: "roost-files", threads: 2)
         let identityFiles = IdentityFiles(data: settings.data)
         let keeper = try IdentityKeeper(identity: try identityFiles.load(), files: identityFiles, thread: files)
         let manager = try Self.manager(settings, identityFiles)
@@ -151,7 +152,7 @@ struct Agent: Sendable {
 
     private static func inventory(
         _ settings: AgentSettings, _ parts: HostParts, _ cache: ImageCache, _ chunks: ChunkService,
-        _ manager: ManagerAddress, _ files: BlockingThread
+        _ manager: ManagerAddress, _ files: BlockingThreads
     ) -> InventoryKeeper {
         let sources = InventoryKeeper.Sources(
             engine: parts.describe, devices: parts.devices, heldImages: { cache.held() },

@@ -1,5 +1,5 @@
-import AgentDurability
 import Foundation
+import ProcessThreads
 public import ProtocolModel
 
 /// The files of one instance on this host: `<data>/instances/<id>/{disk.qcow2,seed.iso,console.log}`.
@@ -159,5 +159,5 @@ public struct InstanceFolder: Sendable {
     }
 
     /// A slow disk holds up these, and not the cooperative threads.
-    private static let threads = BlockingThread(name: "roost-instances", threads: 2)
+    private static let threads = BlockingThreads(name: "roost-instances", threads: 2)
 }

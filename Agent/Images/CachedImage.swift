@@ -1,6 +1,7 @@
 import ChunkPlane
 import Foundation
 import Glibc
+import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer
 
@@ -11,18 +12,20 @@ import ProtocolTransfer
 /// A chunk enters the bitmap only after its digest was checked and its bytes were written, and only the bitmap decides
 /// what is served (P7). The bitmap on the disk is older than the data on the disk, never newer: it is written after an
 /// fsync of the data.
-final class CachedImage: @unchecked Sendable {
-    // SAFETY: all state below is read and written only while `condition` is locked; the files are safe to share.
-    private let condition = NSCondition()
+final class CachedImage: Sendable {
+    private struct State: Sendable {
+        var manifest: Manifest?
+        var bitmap = ChunkBitmap(count: 0)
+        var file: CacheFile?
+        var complete = false
+        var removed = false
+        var recent = RecentChunks()
+        var unsavedChunks = 0
+        var lastServed = ContinuousClock.now
+    }
+
     private let files: ImageFiles
-    private var manifest: Manifest?
-    private var bitmap = ChunkBitmap(count: 0)
-    private var file: CacheFile?
-    private var complete = false
-    private var removed = false
-    private var recent = RecentChunks()
-    private var unsavedChunks = 0
-    private var lastServed = ContinuousClock.now
+    private let state = Monitor(State())
 
     /// Bytes of chunks that a crash of the host may cost: the bitmap is saved that often.
     private static let chunksBetweenSaves = 16
@@ -33,19 +36,17 @@ final class CachedImage: @unchecked Sendable {
 
     /// Finds what an earlier life of the agent left. Anything that does not fit together is received anew.
     func open() {
-        condition.lock()
-        defer { condition.unlock() }
+        if let found = found() { state.withLock { $0 = found } }
+    }
+
+    private func found() -> State? {
         guard
             let bytes = CacheFile.contents(
                 files.manifest, limit: Manifest.maximumSerialisedBytes(imageBytes: Limits.imageBytes)),
             let manifest = try? Manifest(serialised: bytes)
-        else { return }
+        else { return nil }
         if let file = try? CacheFile(path: files.raw, flags: O_RDONLY), (try? file.size()) == manifest.sizeBytes {
-            self.manifest = manifest
-            self.file = file
-            bitmap = Self.full(manifest.chunkCount)
-            complete = true
-            return
+            return State(manifest: manifest, bitmap: Self.full(manifest.chunkCount), file: file, complete: true)
         }
         guard let file = try? CacheFile(path: files.partial, flags: O_RDWR),
             (try? file.size()) == manifest.sizeBytes,
@@ -53,10 +54,8 @@ final class CachedImage: @unchecked Sendable {
             let bitmap = ChunkBitmap(count: manifest.chunkCount, bytes: saved),
             // Zero chunks are marked before anything is received; a bitmap without them is not one of ours.
             (0..<manifest.chunkCount).allSatisfy({ !manifest.isZero($0) || bitmap.contains($0) })
-        else { return }
-        self.manifest = manifest
-        self.file = file
-        self.bitmap = bitmap
+        else { return nil }
+        return State(manifest: manifest, bitmap: bitmap, file: file)
     }
 
     private static func full(_ count: Int) -> ChunkBitmap {
@@ -67,17 +66,17 @@ final class CachedImage: @unchecked Sendable {
 
     // MARK: Receiving
 
-    var currentManifest: Manifest? { locked { manifest } }
-    var isComplete: Bool { locked { complete } }
-    var path: String? { locked { complete && !removed ? files.raw : nil } }
-    var progress: (held: Int, total: Int) { locked { (bitmap.heldCount, bitmap.count) } }
+    var currentManifest: Manifest? { state.withLock { $0.manifest } }
+    var isComplete: Bool { state.withLock { $0.complete } }
+    var path: String? { state.withLock { $0.complete && !$0.removed ? files.raw : nil } }
+    var progress: (held: Int, total: Int) { state.withLock { ($0.bitmap.heldCount, $0.bitmap.count) } }
 
     /// The next chunks to ask for, in ascending order.
     func missing(limit: Int) -> [Int] {
-        locked {
+        state.withLock { state in
             var indexes: [Int] = []
             var from = 0
-            while indexes.count < limit, let index = bitmap.firstMissing(from: from) {
+            while indexes.count < limit, let index = state.bitmap.firstMissing(from: from) {
                 indexes.append(index)
                 from = index + 1
             }
@@ -88,132 +87,115 @@ final class CachedImage: @unchecked Sendable {
     /// Begins to receive an image; what was there under another manifest is thrown away. Zero chunks need no transfer:
     /// they are holes of the new file.
     func begin(_ manifest: Manifest) throws(ImageCacheError) {
-        condition.lock()
-        defer { condition.unlock() }
-        if removed { throw .removed }
-        if self.manifest?.digest == manifest.digest { return }
-        file = nil
-        complete = false
-        self.manifest = nil
-        recent = RecentChunks()
-        for path in [files.bitmap, files.partial, files.raw] { unlink(path) }
-        let file = try CacheFile(path: files.partial, flags: O_RDWR | O_CREAT | O_TRUNC)
-        try file.truncate(to: manifest.sizeBytes)
-        var bitmap = ChunkBitmap(count: manifest.chunkCount)
-        for index in 0..<manifest.chunkCount where manifest.isZero(index) { bitmap.insert(index) }
-        try file.synchronise()
-        try CacheFile.replace(files.manifest, with: manifest.serialised)
-        try CacheFile.replace(files.bitmap, with: bitmap.bytes)
-        try CacheFile.synchroniseFolder(of: files.raw)
-        self.manifest = manifest
-        self.file = file
-        self.bitmap = bitmap
-        condition.broadcast()
+        try state.update { state throws(ImageCacheError) in
+            if state.removed { throw .removed }
+            if state.manifest?.digest == manifest.digest { return }
+            state = State()
+            for path in [files.bitmap, files.partial, files.raw] { unlink(path) }
+            let file = try CacheFile(path: files.partial, flags: O_RDWR | O_CREAT | O_TRUNC)
+            try file.truncate(to: manifest.sizeBytes)
+            var bitmap = ChunkBitmap(count: manifest.chunkCount)
+            for index in 0..<manifest.chunkCount where manifest.isZero(index) { bitmap.insert(index) }
+            try file.synchronise()
+            try CacheFile.replace(files.manifest, with: manifest.serialised)
+            try CacheFile.replace(files.bitmap, with: bitmap.bytes)
+            try CacheFile.synchroniseFolder(of: files.raw)
+            state = State(manifest: manifest, bitmap: bitmap, file: file)
+        }
     }
 
     /// Takes a chunk whose digest was checked; from here on it is served.
     func accept(_ chunk: ChunkClient.VerifiedChunk) throws(ImageCacheError) {
-        let (file, manifest) = locked { (self.file, self.manifest) }
+        let (file, manifest) = state.withLock { ($0.file, $0.manifest) }
         guard let file, let manifest else { throw .removed }
         try file.write(chunk.data, at: manifest.chunkOffset(chunk.index))
-        let save = locked { () -> ChunkBitmap? in
-            guard self.file === file else { return nil }
-            bitmap.insert(chunk.index)
-            recent.insert(chunk.index, chunk.encoded)
-            condition.broadcast()
-            unsavedChunks += 1
-            guard unsavedChunks >= Self.chunksBetweenSaves else { return nil }
-            unsavedChunks = 0
-            return bitmap
+        let save = state.update { state -> ChunkBitmap? in
+            guard state.file === file else { return nil }
+            state.bitmap.insert(chunk.index)
+            state.recent.insert(chunk.index, chunk.encoded)
+            state.unsavedChunks += 1
+            guard state.unsavedChunks >= Self.chunksBetweenSaves else { return nil }
+            state.unsavedChunks = 0
+            return state.bitmap
         }
         if let save { try saveBitmap(save, file) }
     }
 
     /// Saves what is held, so that a restart begins there.
     func save() throws(ImageCacheError) {
-        let (file, bitmap) = locked { (complete ? nil : self.file, self.bitmap) }
+        let (file, bitmap) = state.withLock { ($0.complete ? nil : $0.file, $0.bitmap) }
         if let file { try saveBitmap(bitmap, file) }
     }
 
     /// The bitmap is a copy from before the fsync, so that each of its chunks is on the disk when it gets there.
     private func saveBitmap(_ bitmap: ChunkBitmap, _ file: CacheFile) throws(ImageCacheError) {
         try file.synchronise()
-        condition.lock()
-        defer { condition.unlock() }
-        guard self.file === file, !removed else { return }
-        try CacheFile.replace(files.bitmap, with: bitmap.bytes)
+        try state.withLock { state throws(ImageCacheError) in
+            guard state.file === file, !state.removed else { return }
+            try CacheFile.replace(files.bitmap, with: bitmap.bytes)
+        }
     }
 
     /// Publishes the image under its name. Every chunk is held.
     func publish() throws(ImageCacheError) {
-        let file = locked { bitmap.isComplete && !complete ? self.file : nil }
+        let file = state.withLock { $0.bitmap.isComplete && !$0.complete ? $0.file : nil }
         guard let file else { return }
         try file.synchronise()
-        condition.lock()
-        defer { condition.unlock() }
-        guard self.file === file, !removed else { throw .removed }
-        guard rename(files.partial, files.raw) == 0 else { throw .last(files.raw) }
-        unlink(files.bitmap)
-        try CacheFile.synchroniseFolder(of: files.raw)
-        complete = true
-        lastServed = .now
-        condition.broadcast()
+        try state.update { state throws(ImageCacheError) in
+            guard state.file === file, !state.removed else { throw .removed }
+            guard rename(files.partial, files.raw) == 0 else { throw .last(files.raw) }
+            unlink(files.bitmap)
+            try CacheFile.synchroniseFolder(of: files.raw)
+            state.complete = true
+            state.lastServed = .now
+        }
     }
 
     /// Forgets the image and removes its files. A guest that has the file open keeps it until it ends.
     func remove() {
-        condition.lock()
-        defer { condition.unlock() }
-        removed = true
-        complete = false
-        file = nil
-        manifest = nil
-        recent = RecentChunks()
-        // The manifest last: without the others it makes the next life of the agent begin anew.
-        for path in [
-            files.raw, files.partial, files.bitmap, files.bitmap + ".new", files.manifest, files.manifest + ".new",
-        ] {
-            unlink(path)
+        state.update { state in
+            state = State(removed: true)
+            // The manifest last: without the others it makes the next life of the agent begin anew.
+            for path in [
+                files.raw, files.partial, files.bitmap, files.bitmap + ".new", files.manifest, files.manifest + ".new",
+            ] {
+                unlink(path)
+            }
         }
-        condition.broadcast()
     }
 
     // MARK: Serving
 
     func readManifest() -> ManifestReading {
-        locked { manifest.map { .manifest($0.serialised) } ?? (removed ? .notHeld : .notYet) }
+        state.withLock { state in
+            state.manifest.map { .manifest($0.serialised) } ?? (state.removed ? .notHeld : .notYet)
+        }
     }
 
     /// Waits for a chunk that is on its way, at most `wait`; then reads it outside of the lock.
     func readChunk(_ index: Int, manifest digest: ContentDigest, waitingUpTo wait: Duration) -> ChunkReading {
-        let limit = Date(timeIntervalSinceNow: Double(wait.milliseconds) / 1000)
-        condition.lock()
-        while true {
-            if removed {
-                condition.unlock()
-                return .notHeld
-            }
-            if let manifest {
-                guard manifest.digest == digest else {
-                    condition.unlock()
-                    return .manifestDiffers
-                }
-                guard index >= 0, index < manifest.chunkCount, !manifest.isZero(index) else {
-                    condition.unlock()
-                    return .outOfRange
-                }
-                if bitmap.contains(index), let file {
-                    let encoded = recent.chunk(index)
-                    lastServed = .now
-                    condition.unlock()
-                    return encoded.map { .chunk($0) } ?? Self.read(index, manifest, file)
-                }
-            }
-            guard condition.wait(until: limit) else {
-                condition.unlock()
-                return .notYet
-            }
+        let found = state.wait(upTo: wait) { state in Self.find(index, digest, in: &state) }
+        return switch found {
+        case nil: .notYet
+        case .answer(let answer): answer
+        case .file(let file, let manifest): Self.read(index, manifest, file)
         }
+    }
+
+    private enum Found: Sendable {
+        case answer(ChunkReading)
+        case file(CacheFile, Manifest)
+    }
+
+    /// `nil` while the chunk may still come.
+    private static func find(_ index: Int, _ digest: ContentDigest, in state: inout State) -> Found? {
+        if state.removed { return .answer(.notHeld) }
+        guard let manifest = state.manifest else { return nil }
+        guard manifest.digest == digest else { return .answer(.manifestDiffers) }
+        guard index >= 0, index < manifest.chunkCount, !manifest.isZero(index) else { return .answer(.outOfRange) }
+        guard state.bitmap.contains(index), let file = state.file else { return nil }
+        state.lastServed = .now
+        return state.recent.chunk(index).map { .answer(.chunk($0)) } ?? .file(file, manifest)
     }
 
     private static func read(_ index: Int, _ manifest: Manifest, _ file: CacheFile) -> ChunkReading {
@@ -228,21 +210,15 @@ final class CachedImage: @unchecked Sendable {
 
     /// Gives the memory of recent chunks back once the image is complete and the hosts behind have caught up.
     func dropRecentIfQuiet() {
-        locked {
-            if complete, .now - lastServed > .seconds(60) { recent = RecentChunks() }
+        state.withLock { state in
+            if state.complete, .now - state.lastServed > .seconds(60) { state.recent = RecentChunks() }
         }
-    }
-
-    private func locked<Value>(_ body: () -> Value) -> Value {
-        condition.lock()
-        defer { condition.unlock() }
-        return body()
     }
 }
 
 /// The chunks that came last, as they travelled: the next host of a chain is right behind, and gets them without
 /// another compression. Bounded; what is not here is served raw from the file.
-struct RecentChunks {
+struct RecentChunks: Sendable {
     private static let maximumBytes = 32 << 20
     private var chunks: [Int: EncodedChunk] = [:]
     private var order: [Int] = []

@@ -2,6 +2,7 @@ public import ChunkPlane
 import Foundation
 import Glibc
 public import Logging
+import ProcessThreads
 public import ProtocolModel
 public import ProtocolTransfer
 import Synchronization

@@ -1,28 +1,18 @@
 import ChunkPlane
-import Foundation
 import Logging
+import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 
-/// Receives one image on one thread: best source first, the next one where it fails, from the bitmap of what is held.
-final class ImageFetch: @unchecked Sendable {
-    // SAFETY: `assignment`, `stopped` and `interrupt` are read and written only while `condition` is locked; `chooser`,
-    // `client` and the counts below belong to the fetch's thread alone.
-    private let condition = NSCondition()
-    private var assignment: ImageAssignmentValue
-    private var stopped = false
-    private var interrupt = TransferInterrupt()
-    private var currentSource: ChunkSource?
-
-    private var chooser: SourceChooser
-    private var client: ChunkClient?
-    private var bytesReceived: Int64 = 0
-    private var lastReport: ContinuousClock.Instant?
-
-    let image: ImageID
-    private let cached: CachedImage
-    private let environment: Environment
+/// One image on its way to this host: what others may say to the thread that receives it.
+final class ImageFetch: Sendable {
+    struct Orders: Sendable {
+        var assignment: ImageAssignmentValue
+        var stopped = false
+        var interrupt = TransferInterrupt()
+        var currentSource: ChunkSource?
+    }
 
     /// What all fetches of an agent share.
     struct Environment: Sendable {
@@ -35,44 +25,76 @@ final class ImageFetch: @unchecked Sendable {
         var report: @Sendable (ImageStatusValue) -> Void
     }
 
+    let image: ImageID
+    private let orders: Monitor<Orders>
+    private let cached: CachedImage
+    private let environment: Environment
+
+    init(assignment: ImageAssignmentValue, cached: CachedImage, environment: Environment) {
+        self.image = assignment.image
+        self.orders = Monitor(Orders(assignment: assignment))
+        self.cached = cached
+        self.environment = environment
+    }
+
+    /// New sources take effect at once where the one in use is not among them, else after the batch under way.
+    func update(_ assignment: ImageAssignmentValue) {
+        orders.update { orders in
+            orders.assignment = assignment
+            if let current = orders.currentSource, !assignment.sources.contains(current) {
+                orders.interrupt.interrupt()
+            }
+        }
+    }
+
+    func stop() {
+        orders.update { orders in
+            orders.stopped = true
+            orders.interrupt.interrupt()
+        }
+    }
+
+    /// Returns when the image is complete or the fetch was stopped. Blocks: for a thread of its own.
+    func run() {
+        var pull = ImagePull(image: image, orders: orders, cached: cached, environment: environment)
+        pull.run()
+    }
+}
+
+/// Receives one image: best source first, the next one where it fails, from the bitmap of what is held. Lives on one
+/// thread.
+private struct ImagePull {
+    let image: ImageID
+    let orders: Monitor<ImageFetch.Orders>
+    let cached: CachedImage
+    let environment: ImageFetch.Environment
+
+    private var chooser: SourceChooser
+    private var client: ChunkClient?
+    private var bytesReceived: Int64 = 0
+    private var lastReport: ContinuousClock.Instant?
+    /// The assignment that was last acted on.
+    private var seen: ImageAssignmentValue?
+
     /// Chunks asked for before the order of sources is looked at again.
     private static let batch = 64
     private static let reportInterval = Duration.milliseconds(500)
     private static let diskRetry = Duration.seconds(30)
 
-    init(assignment: ImageAssignmentValue, cached: CachedImage, environment: Environment) {
-        self.assignment = assignment
-        self.image = assignment.image
+    init(
+        image: ImageID, orders: Monitor<ImageFetch.Orders>, cached: CachedImage, environment: ImageFetch.Environment
+    ) {
+        self.image = image
+        self.orders = orders
         self.cached = cached
         self.environment = environment
-        self.chooser = SourceChooser(patience: environment.patience)
+        chooser = SourceChooser(patience: environment.patience)
     }
 
-    // MARK: From other threads
-
-    /// New sources take effect at once where the one in use is not among them, else after the batch under way.
-    func update(_ assignment: ImageAssignmentValue) {
-        locked {
-            self.assignment = assignment
-            if let currentSource, !assignment.sources.contains(currentSource) { interrupt.interrupt() }
-            condition.broadcast()
-        }
-    }
-
-    func stop() {
-        locked {
-            stopped = true
-            interrupt.interrupt()
-            condition.broadcast()
-        }
-    }
-
-    // MARK: The thread
-
-    /// Returns when the image is complete or the fetch was stopped.
-    func run() {
+    mutating func run() {
         report(.fetching, force: true)
-        while let assignment = locked({ stopped ? nil : assignment }) {
+        while let assignment = orders.withLock({ $0.stopped ? nil : $0.assignment }) {
+            seen = assignment
             chooser.update(assignment.sources)
             switch chooser.next(now: .now) {
             case .none:
@@ -88,7 +110,7 @@ final class ImageFetch: @unchecked Sendable {
     }
 
     /// One batch; true once the image is complete.
-    private func pull(_ assignment: ImageAssignmentValue, from source: ChunkSource) -> Bool {
+    private mutating func pull(_ assignment: ImageAssignmentValue, from source: ChunkSource) -> Bool {
         do {
             let client = try connected(to: source)
             try begin(assignment, client)
@@ -118,13 +140,13 @@ final class ImageFetch: @unchecked Sendable {
         return false
     }
 
-    private func connected(to source: ChunkSource) throws(TransferError) -> ChunkClient {
+    private mutating func connected(to source: ChunkSource) throws(TransferError) -> ChunkClient {
         if let client, client.source == source { return client }
         client = nil
-        let interrupt = locked {
-            if self.interrupt.isInterrupted, !stopped { self.interrupt = TransferInterrupt() }
-            currentSource = source
-            return self.interrupt
+        let interrupt = orders.withLock { orders in
+            if orders.interrupt.isInterrupted, !orders.stopped { orders.interrupt = TransferInterrupt() }
+            orders.currentSource = source
+            return orders.interrupt
         }
         let made = try ChunkClient(
             source: source, context: try environment.context(), verify: environment.verify,
@@ -133,14 +155,14 @@ final class ImageFetch: @unchecked Sendable {
         return made
     }
 
-    private func begin(_ assignment: ImageAssignmentValue, _ client: ChunkClient) throws {
+    private mutating func begin(_ assignment: ImageAssignmentValue, _ client: ChunkClient) throws {
         guard cached.currentManifest?.digest != assignment.manifestDigest else { return }
         let manifest = try client.manifest(
             of: image, digest: assignment.manifestDigest, sizeBytes: assignment.sizeBytes)
         try cached.begin(manifest)
     }
 
-    private func fetchBatch(_ client: ChunkClient) throws {
+    private mutating func fetchBatch(_ client: ChunkClient) throws {
         guard let manifest = cached.currentManifest else { throw ImageCacheError.removed }
         var failure: ImageCacheError?
         do {
@@ -160,7 +182,7 @@ final class ImageFetch: @unchecked Sendable {
         }
     }
 
-    private func failed(_ source: ChunkSource, _ error: TransferError) {
+    private mutating func failed(_ source: ChunkSource, _ error: TransferError) {
         client = nil
         if error == .interrupted { return }
         let failure: SourceChooser.Failure =
@@ -187,14 +209,12 @@ final class ImageFetch: @unchecked Sendable {
     /// Waits, unless there is something new.
     private func wait(for duration: Duration) {
         guard duration > .zero else { return }
-        condition.lock()
-        defer { condition.unlock() }
-        if !stopped {
-            _ = condition.wait(until: Date(timeIntervalSinceNow: Double(duration.milliseconds) / 1000 + 0.001))
+        _ = orders.wait(upTo: duration) { orders in
+            orders.stopped || orders.assignment != seen ? true : nil
         }
     }
 
-    private func report(_ state: ImageStatusValue.State, reason: String = "", force: Bool = false) {
+    private mutating func report(_ state: ImageStatusValue.State, reason: String = "", force: Bool = false) {
         let now = ContinuousClock.now
         if !force, let lastReport, now - lastReport < Self.reportInterval { return }
         lastReport = now
@@ -202,12 +222,6 @@ final class ImageFetch: @unchecked Sendable {
         environment.report(
             ImageStatusValue(
                 image: image, state: state, chunksHeld: held, chunksTotal: total, bytesReceived: bytesReceived,
-                source: locked { currentSource }, reason: reason))
-    }
-
-    private func locked<Value>(_ body: () -> Value) -> Value {
-        condition.lock()
-        defer { condition.unlock() }
-        return body()
+                source: orders.withLock { $0.currentSource }, reason: reason))
     }
 }

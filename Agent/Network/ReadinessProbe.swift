@@ -1,13 +1,13 @@
-import AgentDurability
 import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOSSL
+import ProcessThreads
 
 /// Asks a guest whether it is ready: its ssh port answers with a banner, or the image's `service_url` with any page
 /// (IMG-13, IMG-14). Nobody but the guest's own address is ever asked.
 public struct ReadinessProbe: Sendable {
-    private static let threads = BlockingThread(name: "roost-ready", threads: 8, limit: 1024)
+    private static let threads = BlockingThreads(name: "roost-ready", threads: 8, limit: 1024)
     private let limit: Duration
 
     public init(limit: Duration = .seconds(3)) {

@@ -15,29 +15,33 @@ enum Interruption {
         var count = 0
     }
 
-    // SAFETY: a dispatch source may be used from any thread; the box is only reached under the lock.
-    private struct Box: @unchecked Sendable { var state = State() }
-    private static let box = Mutex(Box())
+    private static let state = Mutex(State())
 
     /// Calls `cancel` at the first signal; leaves at the second, or when tidying up takes too long.
     static func watch(_ cancel: @escaping @Sendable () -> Void) {
         for number in [SIGINT, SIGTERM] {
             signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler {
-                let (isAsking, isRepeated) = box.withLock { box in
-                    box.state.count += 1
-                    return (box.state.savedTerminal != nil, box.state.count > 1)
-                }
-                restoreTerminal()
-                // A prompt waits in read(2) and does not hear of a cancelled task.
-                if isAsking || isRepeated { leave() }
-                cancel()
-                DispatchQueue.global().asyncAfter(deadline: .now() + patience) { leave() }
-            }
-            source.resume()
-            box.withLock { $0.state.sources.append(source) }
+            state.withLock { $0.sources.append(source(of: number, cancel)) }
         }
+    }
+
+    private static func source(
+        of number: Int32, _ cancel: @escaping @Sendable () -> Void
+    ) -> sending any DispatchSourceSignal {
+        let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+        source.setEventHandler {
+            let (isAsking, isRepeated) = state.withLock { state in
+                state.count += 1
+                return (state.savedTerminal != nil, state.count > 1)
+            }
+            restoreTerminal()
+            // A prompt waits in read(2) and does not hear of a cancelled task.
+            if isAsking || isRepeated { leave() }
+            cancel()
+            DispatchQueue.global().asyncAfter(deadline: .now() + patience) { leave() }
+        }
+        source.resume()
+        return source
     }
 
     private static func leave() {
@@ -49,7 +53,7 @@ enum Interruption {
     static func hideTyping() -> Bool {
         var saved = termios()
         guard tcgetattr(STDIN_FILENO, &saved) == 0 else { return false }
-        box.withLock { $0.state.savedTerminal = saved }
+        state.withLock { $0.savedTerminal = saved }
         var silent = saved
         silent.c_lflag &= ~tcflag_t(ECHO)
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
@@ -57,9 +61,9 @@ enum Interruption {
     }
 
     static func restoreTerminal() {
-        let saved = box.withLock { box in
-            defer { box.state.savedTerminal = nil }
-            return box.state.savedTerminal
+        let saved = state.withLock { state in
+            defer { state.savedTerminal = nil }
+            return state.savedTerminal
         }
         if var saved { tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved) }
     }

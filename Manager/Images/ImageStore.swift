@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 public import Logging
 public import ManagerImageHeaders
+import ProcessThreads
 public import ProtocolModel
 import ProtocolTransfer
 import Synchronization
@@ -47,7 +48,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     private let logger: Logger
     private let maximumImageBytes: Int64
     private let packingThreads: Int
-    private let pool: BlockingPool
+    private let threads: BlockingThreads
     private let state = Mutex(State())
 
     /// - Parameters:
@@ -60,7 +61,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         self.logger = logger
         self.maximumImageBytes = min(maximumImageBytes, Limits.imageBytes)
         self.packingThreads = packingThreads
-        self.pool = BlockingPool(threads: 4, queue: 256)
+        self.threads = BlockingThreads(name: "image-work", threads: 4)
         try Files.makeFolder(folder + "/staging")
     }
 
@@ -92,7 +93,13 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     func onThread<Value: Sendable>(
         _ body: @escaping @Sendable () throws(ImageError) -> Value
     ) async throws(ImageError) -> Value {
-        try await pool.run(body)
+        let result: Result<Value, ImageError>
+        do {
+            result = try await threads.run { Result { () throws(ImageError) in try body() } }
+        } catch {
+            throw .busy
+        }
+        return try result.get()
     }
 
     /// Looks at a finished upload's header, before any other program opens the file (SEC-01). A refused upload is gone

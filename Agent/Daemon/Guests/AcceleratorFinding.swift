@@ -1,6 +1,7 @@
 import AgentDurability
 import AgentHypervisor
 import Foundation
+import ProcessThreads
 import ProtocolModel
 
 /// How guests are run on this host, and why. Proving takes seconds where KVM hangs, so that what was found is kept for as
@@ -16,7 +17,7 @@ actor AcceleratorFinding {
     private let probe: AcceleratorProbe
     private let file: CheckedFile
     private let key: String
-    private let thread: BlockingThread
+    private let thread: BlockingThreads
     private var finding: Task<Found, Never>?
 
     private struct Kept: Codable {
@@ -25,7 +26,7 @@ actor AcceleratorFinding {
         var reason: String
     }
 
-    init(_ settings: AgentSettings, boot: BootID, thread: BlockingThread) {
+    init(_ settings: AgentSettings, boot: BootID, thread: BlockingThreads) {
         choice = settings.accelerator
         probe = settings.emulator.map { AcceleratorProbe(emulator: $0) } ?? AcceleratorProbe()
         file = CheckedFile(path: settings.data + "/accelerator")

@@ -1,13 +1,13 @@
-import AgentDurability
 import AgentHypervisor
 import AgentReconcile
+import ProcessThreads
 import ProtocolModel
 
 /// Instances' files in folders of this host.
 struct FolderStorage: InstanceStorage {
     let data: String
     /// For calls that only touch files: removing a large disk takes its time.
-    let thread: BlockingThread
+    let thread: BlockingThreads
 
     func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) {
         let folder = InstanceFolder(instance, in: data)

@@ -1,9 +1,9 @@
 import AgentDevices
-import AgentDurability
 import AgentHypervisor
 import AgentNetwork
 import AgentReconcile
 import Logging
+import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
 import SwiftProtobuf
@@ -23,7 +23,7 @@ extension HostParts {
         }
         let hypervisor = LibvirtHypervisor(uri: settings.hypervisor, node: node)
         let network = LibvirtNetwork(hypervisor, name: settings.networkName, bridge: settings.bridge, subnet: subnet)
-        let thread = BlockingThread(name: "roost-disks", threads: 2)
+        let thread = BlockingThreads(name: "roost-disks", threads: 2)
         let accelerator = AcceleratorFinding(settings, boot: boot, thread: thread)
         let guests = HypervisorGuests(
             hypervisor: hypervisor, storage: FolderStorage(data: settings.data, thread: thread),

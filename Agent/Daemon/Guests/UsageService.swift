@@ -1,7 +1,7 @@
-import AgentDurability
 import AgentReconcile
 import AgentUsage
 import Logging
+import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
 import ServiceLifecycle
@@ -11,7 +11,7 @@ import Synchronization
 final class UsageService: Service {
     private let host: any GuestHost
     private let recorder: Mutex<UsageRecorder>
-    private let thread = BlockingThread(name: "roost-usage")
+    private let thread = BlockingThreads(name: "roost-usage")
     private let interval: Mutex<Duration>
     private let time: any TimeSource
     private let logger: Logger

@@ -1,8 +1,8 @@
-import AgentDurability
 import AgentImages
 import AgentReconcile
 import ChunkPlane
 import Logging
+import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer
 import ServiceLifecycle
@@ -15,7 +15,7 @@ final class ChunkService: Service {
     private let identity: IdentityKeeper
     private let makeServer: @Sendable (TLSCredentials) throws(TransferError) -> ChunkServer
     private let server: Mutex<ChunkServer>
-    private let thread = BlockingThread(name: "roost-chunks")
+    private let thread = BlockingThreads(name: "roost-chunks")
     private let status: @Sendable (ImageStatusValue) -> Void
     private let logger: Logger
 

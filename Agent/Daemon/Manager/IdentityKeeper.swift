@@ -1,6 +1,6 @@
-import AgentDurability
 import AgentUplink
 import ChunkPlane
+import ProcessThreads
 import ProtocolModel
 import ProtocolTrust
 import Synchronization
@@ -13,12 +13,12 @@ final class IdentityKeeper: Sendable {
     }
 
     private let files: IdentityFiles
-    private let thread: BlockingThread
+    private let thread: BlockingThreads
     private let state: Mutex<State>
     private let anchor: TrustAnchor
     private let renewed: Mutex<(@Sendable (EnrolledIdentity) -> Void)?> = Mutex(nil)
 
-    init(identity: EnrolledIdentity, files: IdentityFiles, thread: BlockingThread) throws(TrustError) {
+    init(identity: EnrolledIdentity, files: IdentityFiles, thread: BlockingThreads) throws(TrustError) {
         self.files = files
         self.thread = thread
         self.state = Mutex(State(identity: identity))

@@ -1,5 +1,5 @@
-import AgentDurability
 import Foundation
+import ProcessThreads
 import ProtocolMessages
 import ProtocolTransfer
 import SwiftProtobuf
@@ -20,12 +20,12 @@ final class InventoryKeeper: Sendable {
     private let cacheFolder: String
     private let subnet: String
     private let location: String
-    private let thread: BlockingThread
+    private let thread: BlockingThreads
     private let last = Mutex<Roost_V1_Inventory?>(nil)
 
     init(
         facts: HostFacts, sources: Sources, cacheFolder: String, subnet: String, location: String,
-        thread: BlockingThread
+        thread: BlockingThreads
     ) {
         self.facts = facts
         self.sources = sources

@@ -1,8 +1,8 @@
-import AgentDurability
 import AgentReconcile
 import AgentUplink
 import AgentUsage
 import Logging
+import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTransfer
@@ -39,7 +39,7 @@ final class ManagerLink: UplinkDelegate {
     private let identity: IdentityKeeper
     /// A setting of this host, where it has one, wins over the manager's wish.
     private let usageInterval: Duration?
-    private let files: BlockingThread
+    private let files: BlockingThreads
     private let logger: Logger
     private let state: Mutex<State>
     private let usage = Mutex<UsageService?>(nil)
@@ -51,7 +51,7 @@ final class ManagerLink: UplinkDelegate {
     init(
         introduction: Introduction, book: AssignmentBook, journal: AssignmentJournal, reconcile: ReconcileService,
         images: any HostImages, inventory: InventoryKeeper, identity: IdentityKeeper, usageInterval: Duration?,
-        files: BlockingThread, logger: Logger
+        files: BlockingThreads, logger: Logger
     ) {
         self.introduction = introduction
         self.journal = journal

@@ -1,6 +1,6 @@
-import AgentDurability
 import CLibvirt
 import Foundation
+import ProcessThreads
 import ProtocolModel
 import Synchronization
 
@@ -8,7 +8,7 @@ import Synchronization
 /// of them may block.
 final class LibvirtConnection: Sendable {
     private let uri: String
-    private let threads = BlockingThread(name: "roost-libvirt", threads: 4, limit: 1024)
+    private let threads = BlockingThreads(name: "roost-libvirt", threads: 4, limit: 1024)
     private let link = Mutex<LibvirtLink?>(nil)
     private let events: EventChannel
 

@@ -5,6 +5,7 @@ import ChunkPlane
 import Foundation
 import Logging
 import ManagerFleet
+import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTransfer
@@ -79,7 +80,7 @@ final class TestManager: FleetBackend, ChunkSourceStore {
                 times: SessionTimes(heartbeatInterval: .milliseconds(200))),
             backend: self, logger: silent, onListening: { port in self.state.withLock { $0.agentPort = port } })
         try await listener.run()
-        let thread = BlockingThread(name: "test-chunks")
+        let thread = BlockingThreads(name: "test-chunks")
         try? await thread.run { chunks.stop() }
         thread.close()
     }

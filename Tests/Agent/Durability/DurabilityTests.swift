@@ -69,28 +69,4 @@ struct DurabilityTests {
         first = nil
         _ = try FolderLock(folder: folder.path)
     }
-
-    @Test("a thread with too much to do refuses more")
-    func overload() async throws {
-        let thread = BlockingThread(name: "test", limit: 1)
-        defer { thread.close() }
-        #expect(try await thread.run { 7 } == 7)
-        let gate = DispatchSemaphore(value: 0)
-        let (started, running) = AsyncStream<Void>.makeStream()
-        async let first: Void = thread.run {
-            running.finish()
-            gate.wait()
-        }
-        for await _ in started {}
-        let outcomes = await withTaskGroup(of: Bool.self) { group in
-            for _ in 0..<3 { group.addTask { (try? await thread.run {}) != nil } }
-            // One waits behind the one that runs, and the others are refused, in whichever order they came.
-            var outcomes = [await group.next()!, await group.next()!]
-            gate.signal()
-            for await outcome in group { outcomes.append(outcome) }
-            return outcomes
-        }
-        try await first
-        #expect(outcomes == [false, false, true])
-    }
 }

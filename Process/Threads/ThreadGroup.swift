@@ -2,30 +2,25 @@ import Foundation
 import Glibc
 
 /// Threads of our own for calls that block, never more than `maximum` at a time.
-public final class ThreadGroup: @unchecked Sendable {
-    // SAFETY: `running` is read and written only while `condition` is locked.
-    private let condition = NSCondition()
-    private var running = 0
+public final class ThreadGroup: Sendable {
+    private let running = Monitor(0)
     private let maximum: Int
 
     public init(maximum: Int) { self.maximum = maximum }
 
     /// Runs `body` on a new thread; false where `maximum` threads run already.
+    @discardableResult
     public func start(name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
-        condition.lock()
-        guard running < maximum else {
-            condition.unlock()
-            return false
+        let isFree = running.withLock { running in
+            guard running < maximum else { return false }
+            running += 1
+            return true
         }
-        running += 1
-        condition.unlock()
-        let thread = Thread { [self] in
+        guard isFree else { return false }
+        let thread = Thread { [running] in
             Self.ignoreBrokenPipes()
             body()
-            condition.lock()
-            running -= 1
-            condition.broadcast()
-            condition.unlock()
+            running.update { $0 -= 1 }
         }
         thread.name = name
         thread.stackSize = 1 << 20
@@ -33,15 +28,13 @@ public final class ThreadGroup: @unchecked Sendable {
         return true
     }
 
-    /// Returns when no thread of the group runs. Blocks.
+    /// Returns when no thread of the group runs. Blocks: not for Swift's cooperative threads.
     public func waitForAll() {
-        condition.lock()
-        while running > 0 { condition.wait() }
-        condition.unlock()
+        _ = running.wait { $0 == 0 ? true : nil }
     }
 
     /// A peer that closes its socket must give an error, not a signal that ends the process.
-    static func ignoreBrokenPipes() {
+    private static func ignoreBrokenPipes() {
         var signals = sigset_t()
         sigemptyset(&signals)
         sigaddset(&signals, SIGPIPE)
