@@ -286,8 +286,13 @@ if Context.environment["ROOST_FUZZ"] != nil {
     package.products.append(.library(name: "RoostFuzz", type: .static, targets: ["Fuzz"]))
 }
 
-// The simulated fleet of Benchmarks/manager-memory; a normal build leaves it out.
+// What only the benchmarks use; a normal build leaves it out.
 if Context.environment["ROOST_BENCHMARKS"] != nil {
+    package.targets.append(
+        program(
+            "Benchmarks/Measure",
+            ["ManagerPlacement", "ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel", "CSQLite", arguments]))
+    package.products.append(.executable(name: "roost-measure", targets: ["BenchmarksMeasure"]))
     package.targets.append(
         program(
             "Benchmarks/FleetLoad",

@@ -22,36 +22,56 @@ public enum Accounting {
         let last = try sql.usage.lastNumber(node: node, spool: batch.spool)
         guard batch.number > last else { return .counted(upTo: last) }
         guard last == 0 || batch.number == last + 1 else { return .missing(after: last) }
-        for sample in batch.samples { try add(sample, from: node, at: now, in: sql) }
+        try add(batch.samples, from: node, at: now, in: sql)
         try sql.usage.setLastNumber(batch.number, node: node, spool: batch.spool, at: now)
         return .counted(upTo: batch.number)
     }
 
-    private static func add(_ sample: UsageSample, from node: NodeID, at now: Timestamp, in sql: Transaction) throws {
-        guard let whose = try sql.usage.attribution(of: sample.instance),
+    private struct Place: Hashable {
+        var hour: Int64
+        var instance: InstanceID
+    }
+
+    /// Sums up in memory what belongs to one instance's hour: each row of the roll-up is written once for a batch, however many
+    /// samples of it there are.
+    private static func add(
+        _ samples: [UsageSample], from node: NodeID, at now: Timestamp, in sql: Transaction
+    ) throws {
+        let known = try sql.usage.attributions(of: Set(samples.map(\.instance)))
+        var sums: [Place: UsageAmounts] = [:]
+        for sample in samples {
             // A node speaks only for its own instances, and not for times to come (P9).
-            let instance = try sql.instances.find(sample.instance), instance.node == node,
-            // Moments before 1970 are so far from now that their distance would not fit (P10).
-            sample.from >= Timestamp(milliseconds: 0), sample.from < sample.to,
-            sample.to < now + .seconds(3600), sample.to - sample.from <= .seconds(86_400 * 31)
-        else { return }
-        for (hour, amounts) in split(bounded(sample, by: instance)) {
-            try sql.usage.add(
-                amounts, hour: hour, instance: sample.instance, owner: whose.owner, account: whose.account,
-                flavor: whose.flavor)
+            guard let whose = known[sample.instance], whose.node == node,
+                // Moments before 1970 are so far from now that their distance would not fit (P10).
+                sample.from >= Timestamp(milliseconds: 0), sample.from < sample.to,
+                sample.to < now + .seconds(3600), sample.to - sample.from <= .seconds(86_400 * 31)
+            else { continue }
+            let sample = bounded(sample, vcpus: whose.vcpus, ramMiB: whose.ramMiB)
+            eachHour(of: sample) { hour, amounts in
+                sums[Place(hour: hour, instance: sample.instance), default: UsageAmounts()] += amounts
+            }
         }
+        // In the order of the table's key: neighbours share a page, and two writers never wait for each other in a circle.
+        let order = sums.keys.sorted { ($0.hour, $0.instance) < ($1.hour, $1.instance) }
+        try sql.usage.add(
+            order.compactMap { place in
+                guard let whose = known[place.instance], let amounts = sums[place] else { return nil }
+                return .init(
+                    hour: place.hour, instance: place.instance, owner: whose.owner, account: whose.account,
+                    flavor: whose.flavor, amounts: amounts)
+            })
     }
 
     /// No more than a guest of this kind could have used: what a broken or hostile node says must not make the sums
     /// overflow, its own nor the site's (P10).
-    private static func bounded(_ sample: UsageSample, by instance: Instance) -> UsageSample {
+    private static func bounded(_ sample: UsageSample, vcpus: Int, ramMiB: Int) -> UsageSample {
         let milliseconds = (sample.to - sample.from).milliseconds
         // Emulation and I/O count as processor time beside the vCPUs.
-        let processors = Int64(instance.vcpus) + 64
+        let processors = Int64(vcpus) + 64
         let bytes = milliseconds * (64 << 20)
         var sample = sample
-        sample.vcpus = min(sample.vcpus, instance.vcpus)
-        sample.ramMiB = min(sample.ramMiB, instance.ramMiB)
+        sample.vcpus = min(sample.vcpus, vcpus)
+        sample.ramMiB = min(sample.ramMiB, ramMiB)
         sample.cpuTimeNanoseconds = min(sample.cpuTimeNanoseconds, processors * milliseconds * 1_000_000)
         sample.diskReadBytes = min(sample.diskReadBytes, bytes)
         sample.diskWriteBytes = min(sample.diskWriteBytes, bytes)
@@ -61,10 +81,9 @@ public enum Accounting {
     }
 
     /// Divides a sample among the hours that it touches, in proportion to time; the parts add up to the whole exactly.
-    static func split(_ sample: UsageSample) -> [(hour: Int64, amounts: UsageAmounts)] {
+    static func eachHour(of sample: UsageSample, _ body: (_ hour: Int64, UsageAmounts) -> Void) {
         let hourLength: Int64 = 3_600_000
         let total = sample.to.milliseconds - sample.from.milliseconds
-        var parts: [(hour: Int64, amounts: UsageAmounts)] = []
         var begin = sample.from.milliseconds
         func share(_ amount: Int64, upTo end: Int64) -> Int64 {
             // What belongs before `end`, rounded down: differences of it lose and double nothing.
@@ -85,9 +104,8 @@ public enum Accounting {
             amounts.diskWriteBytes = part(sample.diskWriteBytes)
             amounts.networkReceiveBytes = part(sample.networkReceiveBytes)
             amounts.networkTransmitBytes = part(sample.networkTransmitBytes)
-            parts.append((hour, amounts))
+            body(hour, amounts)
             begin = end
         }
-        return parts
     }
 }

@@ -3,6 +3,7 @@ import Foundation
 import JWTKit
 import ManagerModel
 import ProtocolModel
+import Synchronization
 
 /// What an access token says. It names the user; what the user may do is looked up anew at each request, so that a
 /// changed role or a disabled user counts at once.
@@ -39,6 +40,7 @@ struct AccessTokens: Sendable {
     private let keys: JWTKeyCollection
     private let identifier: JWKIdentifier
     private let issuer: String
+    private let genuine = GenuineTokens()
     let lifetime: Duration
 
     init(key: TokenKey, issuer: String, lifetime: Duration) async throws {
@@ -58,12 +60,21 @@ struct AccessTokens: Sendable {
     }
 
     func verify(_ token: String, at now: Timestamp) async throws -> AccessClaims {
-        guard token.utf8.count <= Self.maximumBytes, Self.hasOurAlgorithm(token),
-            let claims = try? await keys.verify(token, as: AccessClaims.self)
-        else { throw IdentityError.invalidToken(.malformed) }
+        guard token.utf8.count <= Self.maximumBytes else { throw IdentityError.invalidToken(.malformed) }
+        let claims = try await genuineClaims(token)
         guard claims.iss == issuer else { throw IdentityError.invalidToken(.wrongIssuer) }
         guard now < claims.expiresAt else { throw IdentityError.invalidToken(.expired) }
         guard claims.issuedAt <= now + Self.clockSkew else { throw IdentityError.invalidToken(.notYetValid) }
+        return claims
+    }
+
+    /// What a token says that we have signed, whether or not it still counts.
+    private func genuineClaims(_ token: String) async throws -> AccessClaims {
+        if let claims = genuine.claims(of: token) { return claims }
+        guard Self.hasOurAlgorithm(token), let claims = try? await keys.verify(token, as: AccessClaims.self) else {
+            throw IdentityError.invalidToken(.malformed)
+        }
+        genuine.remember(token, claims)
         return claims
     }
 
@@ -79,4 +90,28 @@ struct AccessTokens: Sendable {
         else { return false }
         return header.alg == "ES256"
     }
+}
+
+/// Tokens whose signature was found good lately. A program sends the same token with each request, and checking a signature
+/// costs more than all else that the door does. Only the signature is remembered: times, user and revocation are looked at anew.
+private final class GenuineTokens: Sendable {
+    /// At most this many; a token is good for a quarter of an hour.
+    private static let limit = 4096
+
+    private let known = Mutex<[SHA256Digest: AccessClaims]>([:])
+
+    func claims(of token: String) -> AccessClaims? {
+        let digest = Self.digest(token)
+        return known.withLock { $0[digest] }
+    }
+
+    func remember(_ token: String, _ claims: AccessClaims) {
+        let digest = Self.digest(token)
+        known.withLock { known in
+            if known.count >= Self.limit { known.removeAll() }
+            known[digest] = claims
+        }
+    }
+
+    private static func digest(_ token: String) -> SHA256Digest { SHA256.hash(data: Array(token.utf8)) }
 }

@@ -183,17 +183,10 @@ extension Commands {
             }
             return existing
         }
-        let others = try sql.images.placements(of: image).filter {
-            $0.node != node && ($0.state == .held || $0.state == .fetching)
-        }
-        let usable = try others.filter { try sql.nodes.find($0.node).map { $0.liveness == .alive } ?? false }
-        let load = Dictionary(grouping: others.compactMap(\.upstream), by: { $0 }).mapValues(\.count)
-        let upstream =
-            usable.filter { load[$0.node, default: 0] == 0 }.last
-            ?? usable.min { load[$0.node, default: 0] < load[$1.node, default: 0] }
+        let upstream = try sql.images.bestUpstream(of: image, for: node)
         try sql.images.removePlacement(of: image, on: node)
         let placement = ImagePlacement(
-            image: image, node: node, upstream: upstream?.node, operation: operation, requestedAt: now, updatedAt: now)
+            image: image, node: node, upstream: upstream, operation: operation, requestedAt: now, updatedAt: now)
         try sql.images.insert(placement)
         return placement
     }

@@ -47,32 +47,23 @@ extension Commands {
         let key = try creation.keyName.map { try keyPair($0) }
         let pinned = try creation.node.map { try node($0) }
 
-        let held = Dictionary(
-            try sql.images.placements(of: image.id).map { ($0.node, $0.state) }, uniquingKeysWith: { first, _ in first }
-        )
-        let nodes = try sql.nodes.list()
-        var placement = Placement(
-            hosts: nodes.map { node in
-                let capacity = GuestSubnet(node.inventory.guestSubnet)?.capacity ?? 0
-                return HostSnapshot(
-                    node, freeAddresses: capacity - node.instanceCount, holdsImage: held[node.id] == .held)
-            })
+        let directory = HostDirectory.of(sql)
         let request = PlacementRequest(
             vcpus: flavor.vcpus, ramMiB: flavor.ramMiB, diskGiB: flavor.diskGiB,
-            architecture: image.properties["architecture"], node: pinned?.id)
+            architecture: image.properties["architecture"], image: image.id, node: pinned?.id)
 
         var created: [Instance] = []
         for index in 1...max(1, creation.count) {
-            switch placement.place(request) {
+            switch try directory.place(request, in: sql, at: now) {
             case .refused(let counts):
                 throw noCapacity(
-                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: nodes.count)
-            case .placed(let node):
-                guard let host = nodes.first(where: { $0.id == node }) else { continue }
+                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: directory.count)
+            case .placed(let host):
+                let node = host.id
                 let number = creation.count > 1 ? "-\(index)" : ""
                 let name = creation.name + number
                 let id = InstanceID.generate(at: now)
-                let ipAddress = try freeAddress(on: host)
+                let ipAddress = try freeAddress(on: host, directory)
                 let hostName = Self.hostName(from: creation.hostName ?? creation.name, number: number, id: id)
                 var instance = Instance(
                     id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
@@ -232,11 +223,10 @@ extension Commands {
         }
     }
 
-    private func freeAddress(on node: Node) throws -> String {
-        guard
-            let address = GuestSubnet(node.inventory.guestSubnet)?.firstFree(
-                taken: try sql.instances.addresses(on: node.id))
-        else { throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address") }
+    private func freeAddress(on node: Node, _ directory: HostDirectory) throws -> String {
+        guard let address = try directory.takeAddress(on: node, in: sql) else {
+            throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address")
+        }
         return address
     }
 

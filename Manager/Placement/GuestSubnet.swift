@@ -19,10 +19,21 @@ public struct GuestSubnet: Sendable, Equatable {
 
     /// The lowest address that nobody has.
     public func firstFree(taken: Set<String>) -> String? {
-        guard taken.count < capacity else { return nil }
-        // Numbers, since a full subnet's texts would cost more to write than all else of a placement.
-        let numbers = Set(taken.compactMap(Self.number))
-        return (2...UInt32(capacity + 1)).first { !numbers.contains(base + $0) }.map(dotted)
+        var addresses = AddressesInUse(of: self, taken)
+        return addresses.takeLowest()
+    }
+
+    /// Where an address stands among those that instances may have; `nil` for any other text.
+    func position(of text: String) -> Int? {
+        guard let number = Self.number(text), number >= base, number - base >= 2, number - base <= capacity + 1 else {
+            return nil
+        }
+        return Int(number - base) - 2
+    }
+
+    func address(at position: Int) -> String {
+        let address = base + UInt32(position + 2)
+        return [24, 16, 8, 0].map { String(address >> UInt32($0) & 255) }.joined(separator: ".")
     }
 
     /// `10.77.1.2` as a number; anything else is `nil`.
@@ -36,6 +47,7 @@ public struct GuestSubnet: Sendable, Equatable {
                 part = part * 10 + UInt32(character - UInt8(ascii: "0"))
                 guard part < 256 else { return nil }
             case UInt8(ascii: "."):
+                guard dots < 3 else { return nil }
                 address = address << 8 | part
                 part = 0
                 dots += 1
@@ -44,9 +56,35 @@ public struct GuestSubnet: Sendable, Equatable {
         }
         return dots == 3 ? address << 8 | part : nil
     }
+}
 
-    private func dotted(_ offset: UInt32) -> String {
-        let address = base + offset
-        return [24, 16, 8, 0].map { String(address >> UInt32($0) & 255) }.joined(separator: ".")
+/// Which addresses of a subnet instances have. A bit each, up to the highest that was ever taken.
+public struct AddressesInUse: Sendable {
+    public let subnet: GuestSubnet
+    private var words: [UInt64] = []
+    /// No word before this one has a free bit.
+    private var firstWord = 0
+
+    public init(of subnet: GuestSubnet, _ taken: some Sequence<String>) {
+        self.subnet = subnet
+        for text in taken {
+            if let position = subnet.position(of: text) { set(position) }
+        }
+    }
+
+    /// Takes the lowest free address; `nil` where none is left.
+    public mutating func takeLowest() -> String? {
+        while firstWord < words.count, words[firstWord] == .max { firstWord += 1 }
+        let bit = firstWord < words.count ? (~words[firstWord]).trailingZeroBitCount : 0
+        let position = firstWord * 64 + bit
+        guard position < subnet.capacity else { return nil }
+        set(position)
+        return subnet.address(at: position)
+    }
+
+    private mutating func set(_ position: Int) {
+        let word = position / 64
+        if word >= words.count { words.append(contentsOf: repeatElement(0, count: word + 1 - words.count)) }
+        words[word] |= 1 << UInt64(position % 64)
     }
 }

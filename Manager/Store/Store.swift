@@ -120,17 +120,21 @@ public final class Store: Sendable {
             for write in writes {
                 let transaction = Transaction(connection)
                 try connection.run("SAVEPOINT w")
+                connection.nodeChanges.begin()
                 if write.run(in: transaction) {
                     changes += transaction.changes
                 } else {
+                    connection.nodeChanges.undone()
                     // Fails where the engine has undone the whole transaction (disk full): then all writes fail.
                     try connection.run("ROLLBACK TO w")
                 }
                 try connection.run("RELEASE w")
             }
             try connection.run("COMMIT")
+            connection.nodeChanges.committed()
         } catch {
             try? connection.run("ROLLBACK")
+            connection.nodeChanges.allUndone()
             for write in writes { write.finish(error) }
             return
         }

@@ -1,4 +1,5 @@
 import ManagerModel
+import ProtocolModel
 
 /// One unit of work on the store. Repositories hang off it; it lives no longer than the closure that received it.
 public final class Transaction {
@@ -8,6 +9,9 @@ public final class Transaction {
     init(_ connection: SQLiteConnection) {
         self.connection = connection
     }
+
+    /// What changed of nodes since somebody last took them in; see there.
+    public var nodeChanges: NodeChanges { connection.nodeChanges }
 
     /// Inventories of nodes, which are read with each placement and hardly ever change.
     var inventories: DecodedColumn<NodeInventory> { connection.inventories }
@@ -24,6 +28,11 @@ public final class Transaction {
 
     func query(_ sql: String, arguments: [any SQLBindable]) throws -> [SQLRow] {
         try connection.query(sql, arguments.map(\.sqlValue))
+    }
+
+    /// What the row of an ID is called: all that most answers need of it.
+    func name<Kind>(_ table: String, _ id: ID<Kind>) throws -> String? {
+        try query("SELECT name FROM \(table) WHERE id = ?", id).first.map { try $0.text("name") }
     }
 
     /// Tells observers after the commit.

@@ -15,28 +15,28 @@ final class Names {
     /// What is gone is called by its ID.
     func user(_ id: UserID) throws -> String {
         if let name = users[id] { return name }
-        let name = try transaction.users.find(id)?.name ?? id.description
+        let name = try transaction.users.name(of: id) ?? id.description
         users[id] = name
         return name
     }
 
     func node(_ id: NodeID) throws -> String {
         if let name = nodes[id] { return name }
-        let name = try transaction.nodes.find(id)?.name ?? id.description
+        let name = try transaction.nodes.name(of: id) ?? id.description
         nodes[id] = name
         return name
     }
 
     func flavor(_ id: FlavorID) throws -> String {
         if let name = flavors[id] { return name }
-        let name = try transaction.flavors.find(id)?.name ?? id.description
+        let name = try transaction.flavors.name(of: id) ?? id.description
         flavors[id] = name
         return name
     }
 
     func image(_ id: ImageID) throws -> String {
         if let name = images[id] { return name }
-        let name = try transaction.images.find(id)?.name ?? id.description
+        let name = try transaction.images.name(of: id) ?? id.description
         images[id] = name
         return name
     }

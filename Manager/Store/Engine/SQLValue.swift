@@ -157,10 +157,3 @@ final class DecodedColumn<Value: Decodable> {
         return value
     }
 }
-
-/// Writes a value for a JSON column; keys are sorted, so that equal values are equal text.
-func jsonText(_ value: some Encodable) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
-}

@@ -7,6 +7,8 @@ final class SQLiteConnection {
     private var statements: [String: OpaquePointer] = [:]
     /// What was decoded for those who read through this connection.
     let inventories = DecodedColumn<NodeInventory>(limit: 16_384)
+    /// Kept up by those who write through this connection.
+    let nodeChanges: NodeChanges
 
     /// - Throws: `StoreError.cannotOpen`.
     init(path: String, readOnly: Bool) throws(StoreError) {
@@ -20,6 +22,8 @@ final class SQLiteConnection {
             throw .cannotOpen(path: path, message: message)
         }
         self.handle = handle
+        // Nobody else writes to the file: one connection of one process does.
+        nodeChanges = NodeChanges(seesAll: !readOnly)
         sqlite3_extended_result_codes(handle, 1)
         sqlite3_busy_timeout(handle, 10_000)
         // FULL: a commit is on the disk before it is acknowledged (P2). The write-ahead log needs one fsync per commit.

@@ -16,6 +16,8 @@ public struct FlavorRepository {
         try sql.query("SELECT * FROM flavors WHERE name = ?", name).first.map(Flavor.init(row:))
     }
 
+    public func name(of id: FlavorID) throws -> String? { try sql.name("flavors", id) }
+
     public func list(_ page: Page = .everything) throws -> [Flavor] {
         try sql.query("SELECT * FROM flavors WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
             .map(Flavor.init(row:))

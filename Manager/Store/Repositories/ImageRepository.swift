@@ -25,6 +25,8 @@ public struct ImageRepository {
         ).map(Image.init(row:))
     }
 
+    public func name(of id: ImageID) throws -> String? { try sql.name("images", id) }
+
     public func list(status: Image.Status) throws -> [Image] {
         try sql.query("SELECT * FROM images WHERE status = ?", status.rawValue).map(Image.init(row:))
     }
@@ -69,6 +71,12 @@ public struct ImageRepository {
             .map(ImagePlacement.init(row:))
     }
 
+    /// The nodes that have the whole image.
+    public func holders(of image: ImageID) throws -> [NodeID] {
+        try sql.query("SELECT node_id FROM image_placements WHERE image_id = ? AND state = 'held'", image)
+            .map { try $0.id("node_id") }
+    }
+
     public func placements(on node: NodeID) throws -> [ImagePlacement] {
         try sql.query("SELECT * FROM image_placements WHERE node_id = ? ORDER BY image_id", node)
             .map(ImagePlacement.init(row:))
@@ -89,6 +97,29 @@ public struct ImageRepository {
         ).map { try $0.id("node_id") }
     }
 
+    /// Whom `node` should pull the image from, among nodes that are alive and have it or fetch it: the one asked last of those
+    /// that serve nobody, which is the end of a chain under way; else the one that serves fewest. `nil`: the manager.
+    public func bestUpstream(of image: ImageID, for node: NodeID) throws -> NodeID? {
+        let usable = "p.image_id = ? AND p.node_id <> ? AND p.state IN ('held', 'fetching') AND n.liveness = 'alive'"
+        let served =
+            "d.upstream_id = p.node_id AND d.image_id = p.image_id AND d.node_id <> ? AND d.state IN ('held', 'fetching')"
+        // Backwards by the time of asking, so that of a chain of thousands only its end is read.
+        let end = try sql.query(
+            """
+            SELECT p.node_id FROM image_placements p JOIN nodes n ON n.id = p.node_id WHERE \(usable)
+                AND NOT EXISTS (SELECT 1 FROM image_placements d WHERE \(served))
+            ORDER BY p.requested_at DESC, p.node_id DESC LIMIT 1
+            """, image, node, node)
+        if let end = end.first { return try end.id("node_id") }
+        return try sql.query(
+            """
+            SELECT p.node_id, (SELECT COUNT(*) FROM image_placements d WHERE \(served)) AS load
+            FROM image_placements p JOIN nodes n ON n.id = p.node_id WHERE \(usable)
+            ORDER BY load, p.requested_at, p.node_id LIMIT 1
+            """, node, image, node
+        ).first.map { try $0.id("node_id") }
+    }
+
     /// Puts the image into the node's assignment set, and tells its upstream whom to serve.
     public func insert(_ placement: ImagePlacement) throws {
         let revision = try sql.nodes.nextAssignmentRevision(placement.node)
@@ -101,6 +132,7 @@ public struct ImageRepository {
             placement.image, placement.node, placement.state.rawValue, placement.upstream, placement.chunksHeld,
             placement.chunksTotal, placement.bytesReceived, placement.reason, placement.operation, revision,
             placement.requestedAt, placement.updatedAt)
+        sql.nodeChanges.changed(placement.image, on: placement.node)
         if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
     }
 
@@ -115,6 +147,7 @@ public struct ImageRepository {
             placement.state.rawValue, placement.upstream, placement.chunksHeld, placement.chunksTotal,
             placement.bytesReceived, placement.reason, placement.operation, placement.updatedAt, placement.image,
             placement.node)
+        sql.nodeChanges.changed(placement.image, on: placement.node)
         guard assigned else { return }
         try touch(placement.image, on: placement.node)
         if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
@@ -122,6 +155,7 @@ public struct ImageRepository {
 
     public func removePlacement(of image: ImageID, on node: NodeID) throws {
         try sql.execute("DELETE FROM image_placements WHERE image_id = ? AND node_id = ?", image, node)
+        sql.nodeChanges.changed(image, on: node)
     }
 
     /// Makes the node hear of this image again, with whom to serve.

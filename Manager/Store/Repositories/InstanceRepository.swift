@@ -73,13 +73,17 @@ public struct InstanceRepository {
                 .map { try $0.text("ip_address") })
     }
 
+    public func hasAddress(_ address: String, on node: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM instances WHERE node_id = ? AND ip_address = ?", node, address).isEmpty
+    }
+
     public func hasMACAddress(_ address: String) throws -> Bool {
         try !sql.query("SELECT 1 FROM instances WHERE mac_address = ?", address).isEmpty
     }
 
     /// Adds the instance, makes its claim and puts it into its node's assignment set.
     public func insert(_ instance: Instance) throws {
-        let revision = try sql.nodes.nextAssignmentRevision(instance.node)
+        let revision = try sql.nodes.adjustClaim(of: instance, by: 1)
         try sql.execute(
             """
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
@@ -95,28 +99,27 @@ public struct InstanceRepository {
             instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
             instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision)
-        try sql.nodes.adjustClaim(instance.node, of: instance, by: 1)
     }
 
     /// Writes what changed. `assigned`: the node must be told.
     public func update(_ instance: Instance, assigned: Bool) throws {
+        try update(instance, revision: assigned ? try sql.nodes.nextAssignmentRevision(instance.node) : nil)
+    }
+
+    private func update(_ instance: Instance, revision: Revision?) throws {
         try sql.execute(
             """
             UPDATE instances SET name = ?, metadata = ?, epoch = ?, mac_address = ?, ip_address = ?, desired = ?,
                 generation = ?, power_cycle = ?, forced = ?, stop_timeout_seconds = ?, stopped_by_drain = ?, status = ?,
                 status_code = ?, status_reason = ?, started_at = ?, ready_at = ?, operation_id = ?, updated_at = ?,
-                deleted_at = ?
+                deleted_at = ?, assignment_revision = COALESCE(?, assignment_revision)
             WHERE id = ?
             """,
             instance.name, try jsonText(instance.metadata), instance.epoch, instance.macAddress, instance.ipAddress,
             instance.desired.rawValue, instance.generation, instance.powerCycle, instance.force,
             instance.stopTimeoutSeconds, instance.stoppedByDrain, instance.status.rawValue, instance.statusCode,
             instance.statusReason, instance.startedAt, instance.readyAt, instance.operation, instance.updatedAt,
-            instance.deletedAt, instance.id)
-        if assigned {
-            let revision = try sql.nodes.nextAssignmentRevision(instance.node)
-            try sql.execute("UPDATE instances SET assignment_revision = ? WHERE id = ?", revision, instance.id)
-        }
+            instance.deletedAt, revision, instance.id)
     }
 
     /// The host has nothing left of the instance: releases its claim, addresses and place in the assignment set.
@@ -125,8 +128,8 @@ public struct InstanceRepository {
         instance.macAddress = nil
         instance.ipAddress = nil
         instance.status = .deleted
-        try update(instance, assigned: true)
-        try sql.nodes.adjustClaim(instance.node, of: instance, by: -1)
+        try update(instance, revision: try sql.nodes.adjustClaim(of: instance, by: -1))
+        sql.nodeChanges.addressFreed(on: instance.node)
     }
 }
 

@@ -16,6 +16,8 @@ public struct NodeRepository {
         try sql.query("SELECT * FROM nodes WHERE name = ?", name).first.map(node)
     }
 
+    public func name(of id: NodeID) throws -> String? { try sql.name("nodes", id) }
+
     public func list(name: String? = nil, _ page: Page = .everything) throws -> [Node] {
         var conditions = Conditions()
         if let name { conditions.add("name = ?", name) }
@@ -47,6 +49,7 @@ public struct NodeRepository {
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
             node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
             try jsonText(node.inventory), node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio)
+        sql.nodeChanges.changed(node.id)
     }
 
     /// Writes everything but claims and the assignment revision, which have their own transitions.
@@ -63,14 +66,17 @@ public struct NodeRepository {
             node.softwareVersion, node.bootID, node.location, node.certificateSerial, node.sessionEpoch,
             node.drainState.rawValue, node.drainReason, try jsonText(node.inventory), node.cpuAllocationRatio,
             node.ramAllocationRatio, node.diskAllocationRatio, node.id)
+        sql.nodeChanges.changed(node.id)
     }
 
     /// Removes the node and refuses its certificate from now on.
     public func remove(_ node: Node, at now: Timestamp) throws {
         try revoke(serial: node.certificateSerial, of: node.id, at: now)
+        for copy in try sql.images.placements(on: node.id) { sql.nodeChanges.changed(copy.image, on: node.id) }
         try sql.execute("DELETE FROM image_placements WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM nodes WHERE id = ?", node.id)
+        sql.nodeChanges.changed(node.id)
         sql.note(.identity)
     }
 
@@ -88,18 +94,27 @@ public struct NodeRepository {
     /// The node's desired set changed: gives the change its number.
     public func nextAssignmentRevision(_ node: NodeID) throws -> Revision {
         try sql.execute("UPDATE nodes SET assignment_revision = assignment_revision + 1 WHERE id = ?", node)
+        return try noted(node)
+    }
+
+    private func noted(_ node: NodeID) throws -> Revision {
         sql.note(.assignments(node))
         return try sql.query("SELECT assignment_revision FROM nodes WHERE id = ?", node).first?
             .counter("assignment_revision") ?? Revision(0)
     }
 
-    func adjustClaim(_ node: NodeID, of instance: Instance, by sign: Int) throws {
+    /// Makes an instance's claim, which is a change of the desired set, or releases it, which is another; gives the change its
+    /// number.
+    func adjustClaim(of instance: Instance, by sign: Int) throws -> Revision {
         try sql.execute(
             """
-            UPDATE nodes SET claimed_vcpus = claimed_vcpus + ?, claimed_ram_mib = claimed_ram_mib + ?,
-                claimed_disk_gib = claimed_disk_gib + ?, instance_count = instance_count + ? WHERE id = ?
+            UPDATE nodes SET assignment_revision = assignment_revision + 1, claimed_vcpus = claimed_vcpus + ?,
+                claimed_ram_mib = claimed_ram_mib + ?, claimed_disk_gib = claimed_disk_gib + ?,
+                instance_count = instance_count + ? WHERE id = ?
             """,
-            sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, node)
+            sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, instance.node)
+        sql.nodeChanges.changed(instance.node)
+        return try noted(instance.node)
     }
 
     // MARK: Join tokens

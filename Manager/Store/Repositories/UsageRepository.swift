@@ -28,39 +28,89 @@ public struct UsageRepository {
         }
     }
 
-    /// Whose an instance is, deleted ones included; `nil` if it never was.
-    public func attribution(of instance: InstanceID) throws -> (owner: UserID, account: String, flavor: FlavorID)? {
-        try sql.query("SELECT owner_id, account, flavor_id FROM instances WHERE id = ?", instance).first.map {
-            (try $0.id("owner_id"), try $0.text("account"), try $0.id("flavor_id"))
+    /// Whose an instance's use is, and how much of it there can be.
+    public struct Attribution: Sendable, Equatable {
+        public var owner: UserID
+        public var account: String
+        public var flavor: FlavorID
+        public var node: NodeID
+        public var vcpus: Int
+        public var ramMiB: Int
+    }
+
+    /// Of those among `instances` that there are or were, deleted ones included.
+    public func attributions(of instances: some Collection<InstanceID>) throws -> [InstanceID: Attribution] {
+        var found: [InstanceID: Attribution] = [:]
+        found.reserveCapacity(instances.count)
+        for part in Self.parts(Array(instances)) {
+            let places = repeatElement("?", count: part.count).joined(separator: ", ")
+            let rows = try sql.query(
+                "SELECT id, owner_id, account, flavor_id, node_id, vcpus, ram_mib FROM instances WHERE id IN (\(places))",
+                arguments: part)
+            for row in rows {
+                found[try row.id("id")] = Attribution(
+                    owner: try row.id("owner_id"), account: try row.text("account"), flavor: try row.id("flavor_id"),
+                    node: try row.id("node_id"), vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"))
+            }
+        }
+        return found
+    }
+
+    /// In lists of a few lengths alone, so that few statements are prepared; the last one is filled up by repeating its end.
+    private static func parts<Element>(_ elements: [Element]) -> [[Element]] {
+        var parts: [[Element]] = []
+        var rest = elements[...]
+        while let last = rest.last {
+            let length = rest.count > 8 ? 64 : rest.count > 1 ? 8 : 1
+            let part = Array(rest.prefix(length))
+            parts.append(part + repeatElement(last, count: length - part.count))
+            rest = rest.dropFirst(length)
+        }
+        return parts
+    }
+
+    /// What is to be added to one instance's hour.
+    public struct Addition: Sendable, Equatable {
+        /// Hours since 1970.
+        public var hour: Int64
+        public var instance: InstanceID
+        public var owner: UserID
+        public var account: String
+        public var flavor: FlavorID
+        public var amounts: UsageAmounts
+
+        public init(
+            hour: Int64, instance: InstanceID, owner: UserID, account: String, flavor: FlavorID, amounts: UsageAmounts
+        ) {
+            self.hour = hour
+            self.instance = instance
+            self.owner = owner
+            self.account = account
+            self.flavor = flavor
+            self.amounts = amounts
         }
     }
 
-    /// Adds to one instance's hour. `hour` counts from 1970.
-    public func add(
-        _ amounts: UsageAmounts, hour: Int64, instance: InstanceID, owner: UserID, account: String, flavor: FlavorID
-    ) throws {
-        let changed = try sql.execute(
-            """
-            UPDATE usage_hourly SET server_ms = server_ms + ?, vcpu_ms = vcpu_ms + ?, ram_mib_ms = ram_mib_ms + ?,
-                cpu_ns = cpu_ns + ?, disk_read = disk_read + ?, disk_write = disk_write + ?, net_receive = net_receive + ?,
-                net_transmit = net_transmit + ?
-            WHERE hour = ? AND instance_id = ?
-            """,
-            amounts.serverMilliseconds, amounts.vcpuMilliseconds, amounts.ramMiBMilliseconds,
-            amounts.cpuTimeNanoseconds,
-            amounts.diskReadBytes, amounts.diskWriteBytes, amounts.networkReceiveBytes, amounts.networkTransmitBytes,
-            hour,
-            instance)
-        guard changed == 0 else { return }
-        try sql.execute(
-            """
-            INSERT INTO usage_hourly (hour, instance_id, owner_id, account, flavor_id, server_ms, vcpu_ms, ram_mib_ms, cpu_ns,
-                disk_read, disk_write, net_receive, net_transmit)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            hour, instance, owner, account, flavor, amounts.serverMilliseconds, amounts.vcpuMilliseconds,
-            amounts.ramMiBMilliseconds, amounts.cpuTimeNanoseconds, amounts.diskReadBytes, amounts.diskWriteBytes,
-            amounts.networkReceiveBytes, amounts.networkTransmitBytes)
+    /// Adds to hours; each instance's hour stands in `additions` once.
+    public func add(_ additions: [Addition]) throws {
+        for addition in additions {
+            let amounts = addition.amounts
+            try sql.execute(
+                """
+                INSERT INTO usage_hourly (hour, instance_id, owner_id, account, flavor_id, server_ms, vcpu_ms, ram_mib_ms,
+                    cpu_ns, disk_read, disk_write, net_receive, net_transmit)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (hour, instance_id) DO UPDATE SET server_ms = server_ms + excluded.server_ms,
+                    vcpu_ms = vcpu_ms + excluded.vcpu_ms, ram_mib_ms = ram_mib_ms + excluded.ram_mib_ms,
+                    cpu_ns = cpu_ns + excluded.cpu_ns, disk_read = disk_read + excluded.disk_read,
+                    disk_write = disk_write + excluded.disk_write, net_receive = net_receive + excluded.net_receive,
+                    net_transmit = net_transmit + excluded.net_transmit
+                """,
+                addition.hour, addition.instance, addition.owner, addition.account, addition.flavor,
+                amounts.serverMilliseconds, amounts.vcpuMilliseconds, amounts.ramMiBMilliseconds,
+                amounts.cpuTimeNanoseconds, amounts.diskReadBytes, amounts.diskWriteBytes, amounts.networkReceiveBytes,
+                amounts.networkTransmitBytes)
+        }
     }
 
     /// What a report's lines stand for.

@@ -18,6 +18,8 @@ public struct UserRepository {
         try sql.query("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
     }
 
+    public func name(of id: UserID) throws -> String? { try sql.name("users", id) }
+
     public func list(_ page: Page = .everything) throws -> [User] {
         try sql.query("SELECT * FROM users WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
             .map(User.init(row:))

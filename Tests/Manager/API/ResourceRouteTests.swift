@@ -431,10 +431,11 @@ struct ResourceRouteTests {
         try await site.store.write { transaction in
             var amounts = UsageAmounts()
             amounts.serverMilliseconds = 1_800_000
-            try transaction.usage.add(
-                amounts, hour: today.daysSince1970 * 24, instance: fixtures.instance.id, owner: ann.id,
-                account: "default",
-                flavor: fixtures.flavor.id)
+            try transaction.usage.add([
+                .init(
+                    hour: today.daysSince1970 * 24, instance: fixtures.instance.id, owner: ann.id, account: "default",
+                    flavor: fixtures.flavor.id, amounts: amounts)
+            ])
         }
         try await site.test { client async throws in
             for grouping in ["day", "instance", "user"] {
@@ -468,9 +469,11 @@ struct ResourceRouteTests {
             amounts.serverMilliseconds = 1_800_000
             for user in users.values {
                 for number in 0..<7 {
-                    try transaction.usage.add(
-                        amounts, hour: (day - Int64(number)) * 24, instance: .generate(at: SystemTime().timestamp),
-                        owner: user.id, account: "default", flavor: fixtures.flavor.id)
+                    try transaction.usage.add([
+                        .init(
+                            hour: (day - Int64(number)) * 24, instance: .generate(at: SystemTime().timestamp),
+                            owner: user.id, account: "default", flavor: fixtures.flavor.id, amounts: amounts)
+                    ])
                 }
             }
         }

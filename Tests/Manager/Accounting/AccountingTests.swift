@@ -17,7 +17,8 @@ struct AccountingTests {
             instance: .generate(at: Self.now), from: Timestamp(milliseconds: 10 * hour - 1000),
             to: Timestamp(milliseconds: 12 * hour + 500), vcpus: 2, ramMiB: 512, cpuTimeNanoseconds: 1_000_003,
             diskReadBytes: 7)
-        let parts = Accounting.split(sample)
+        var parts: [(hour: Int64, amounts: UsageAmounts)] = []
+        Accounting.eachHour(of: sample) { parts.append(($0, $1)) }
         #expect(parts.map(\.hour) == [9, 10, 11, 12])
         var sum = UsageAmounts()
         for part in parts { sum += part.amounts }

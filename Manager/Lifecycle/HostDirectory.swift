@@ -1,0 +1,143 @@
+import ManagerModel
+import ManagerPlacement
+import ManagerStore
+import ProtocolModel
+
+/// The hosts as placement sees them, kept with the store's writing connection between decisions.
+///
+/// Reading every node anew for each decision costs milliseconds with a thousand nodes. The directory reads what has changed.
+/// It is a copy and never the record: the row of the chosen node is read in the transaction that claims, and the choice is made
+/// again where that row says something else (P3, P6).
+final class HostDirectory {
+    private var table = HostTable()
+    private var isLoaded = false
+    private var addresses: [NodeID: AddressesInUse] = [:]
+    private var readAt = Timestamp(milliseconds: 0)
+
+    /// Where others write to the same database, their changes are seen after this long at the latest.
+    private static let patience = Duration.seconds(2)
+    /// Nodes whose addresses are remembered; a bit for each address.
+    private static let rememberedNodes = 32_768
+
+    /// The directory of a transaction's connection.
+    static func of(_ sql: Transaction) -> HostDirectory {
+        if let known = sql.nodeChanges.keeper as? HostDirectory { return known }
+        let new = HostDirectory()
+        sql.nodeChanges.keeper = new
+        return new
+    }
+
+    var count: Int { table.count }
+
+    /// All hosts in order of their names, each with whether it holds an image.
+    func everything(in sql: Transaction, at now: Timestamp, image: ImageID) throws -> [Entry] {
+        try bringUpToDate(sql, at: now)
+        try look(for: image, in: sql)
+        return table.hosts(holding: image).map { Entry(host: $0, holdsImage: $1) }
+    }
+
+    struct Entry: Equatable {
+        var host: HostSnapshot
+        var holdsImage: Bool
+    }
+
+    private func look(for image: ImageID, in sql: Transaction) throws {
+        if !table.knows(image) { table.setHeldBy(try sql.images.holders(of: image), image: image) }
+    }
+
+    /// Chooses a host and counts the claim; the caller records it in the same transaction.
+    ///
+    /// - Returns: the node as it is in the record now, or what to tell the caller.
+    func place(_ request: PlacementRequest, in sql: Transaction, at now: Timestamp) throws -> Choice {
+        try bringUpToDate(sql, at: now)
+        if let image = request.image { try look(for: image, in: sql) }
+        var isFresh = sql.nodeChanges.seesAll || readAt == now
+        while true {
+            switch table.place(request) {
+            case .refused(let counts):
+                guard !isFresh else { return .refused(counts) }
+                // Others may have made room since.
+                try readAll(sql, at: now)
+                if let image = request.image { try look(for: image, in: sql) }
+                isFresh = true
+            case .placed(let id):
+                // Counted in the table alone so far: whatever becomes of this transaction, the row is read again.
+                sql.nodeChanges.changed(id)
+                guard let node = try sql.nodes.find(id) else {
+                    table.remove(id)
+                    continue
+                }
+                let host = HostSnapshot(node)
+                guard Placement.accepts(host, request) else {
+                    table.set(host)
+                    continue
+                }
+                return .placed(node)
+            }
+        }
+    }
+
+    enum Choice {
+        case placed(Node)
+        case refused([Refusal.FilterCount])
+    }
+
+    /// The lowest address of a node's guest network that no instance has; `nil` where there is none.
+    func takeAddress(on node: Node, in sql: Transaction) throws -> String? {
+        guard let subnet = GuestSubnet(node.inventory.guestSubnet) else { return nil }
+        var isFresh = false
+        while true {
+            var known: AddressesInUse
+            if let remembered = addresses[node.id], remembered.subnet == subnet, !isFresh {
+                known = remembered
+            } else {
+                known = AddressesInUse(of: subnet, try sql.instances.addresses(on: node.id))
+                isFresh = true
+            }
+            let address = known.takeLowest()
+            // What is remembered is a hint: another manager may have given the address away, or taken one back.
+            if let address, try !sql.instances.hasAddress(address, on: node.id) {
+                if addresses.count >= Self.rememberedNodes { addresses.removeAll() }
+                addresses[node.id] = known
+                return address
+            }
+            addresses[node.id] = nil
+            if isFresh { return nil }
+            isFresh = true
+        }
+    }
+
+    // MARK: Keeping up
+
+    private func bringUpToDate(_ sql: Transaction, at now: Timestamp) throws {
+        let isOld = !sql.nodeChanges.seesAll && now - readAt >= Self.patience
+        guard isLoaded, !isOld else { return try readAll(sql, at: now) }
+        let marks = sql.nodeChanges.take()
+        guard !marks.isEmpty else { return }
+        // The marks are gone: where reading what they name fails, all is read the next time.
+        isLoaded = false
+        for node in marks.addresses { addresses[node] = nil }
+        for id in marks.nodes {
+            if let node = try sql.nodes.find(id) {
+                table.set(HostSnapshot(node))
+            } else {
+                table.remove(id)
+                addresses[id] = nil
+            }
+        }
+        for copy in marks.copies where table.knows(copy.image) {
+            table.setHeld(
+                copy.image, on: copy.node,
+                try sql.images.placement(of: copy.image, on: copy.node)?.state == .held)
+        }
+        isLoaded = true
+    }
+
+    private func readAll(_ sql: Transaction, at now: Timestamp) throws {
+        _ = sql.nodeChanges.take()
+        addresses = [:]
+        table = HostTable(try sql.nodes.list().map { HostSnapshot($0) })
+        isLoaded = true
+        readAt = now
+    }
+}

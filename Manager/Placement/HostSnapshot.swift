@@ -1,0 +1,66 @@
+public import ManagerModel
+public import ProtocolModel
+
+/// A host as placement sees it: a value taken from the store, so that a decision can be replayed.
+public struct HostSnapshot: Sendable, Equatable {
+    public var node: NodeID
+    /// Unique in the site.
+    public var name: String
+    public var enabled: Bool
+    public var alive: Bool
+    public var architecture: String
+    /// Capacity after overcommit.
+    public var vcpus: Int
+    public var ramMiB: Int
+    public var diskGiB: Int
+    public var claimedVCPUs: Int
+    public var claimedRAMMiB: Int
+    public var claimedDiskGiB: Int
+    /// Addresses of its guest network that no instance has.
+    public var freeAddresses: Int
+
+    public init(
+        node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int,
+        diskGiB: Int, claimedVCPUs: Int, claimedRAMMiB: Int, claimedDiskGiB: Int, freeAddresses: Int
+    ) {
+        self.node = node
+        self.name = name
+        self.enabled = enabled
+        self.alive = alive
+        self.architecture = architecture
+        self.vcpus = vcpus
+        self.ramMiB = ramMiB
+        self.diskGiB = diskGiB
+        self.claimedVCPUs = claimedVCPUs
+        self.claimedRAMMiB = claimedRAMMiB
+        self.claimedDiskGiB = claimedDiskGiB
+        self.freeAddresses = freeAddresses
+    }
+
+    public init(_ node: Node) {
+        let inventory = node.inventory
+        self.init(
+            node: node.id, name: node.name, enabled: node.enabled, alive: node.liveness == .alive,
+            architecture: inventory.architecture,
+            vcpus: Self.capacity(Int64(inventory.cpuCount), node.cpuAllocationRatio),
+            ramMiB: Self.capacity(inventory.memoryBytes >> 20, node.ramAllocationRatio),
+            diskGiB: Self.capacity(inventory.diskBytes >> 30, node.diskAllocationRatio),
+            claimedVCPUs: node.claimedVCPUs, claimedRAMMiB: node.claimedRAMMiB, claimedDiskGiB: node.claimedDiskGiB,
+            freeAddresses: (GuestSubnet(inventory.guestSubnet)?.capacity ?? 0) - node.instanceCount)
+    }
+
+    /// What a host reports of itself, and what an operator sets, may be any number (P10).
+    private static func capacity(_ amount: Int64, _ ratio: Double) -> Int {
+        let capacity = Double(amount) * ratio
+        return capacity.isNaN ? 0 : Int(max(0, min(capacity, 0x1p52)))
+    }
+
+    /// Counts an instance in.
+    public mutating func claim(_ request: PlacementRequest) {
+        claimedVCPUs += request.vcpus
+        claimedRAMMiB += request.ramMiB
+        claimedDiskGiB += request.diskGiB
+        freeAddresses -= 1
+        // The image is not held yet, however soon it will be: several instances of one request are to spread.
+    }
+}

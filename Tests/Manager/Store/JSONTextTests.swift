@@ -1,0 +1,41 @@
+import Foundation
+import ManagerModel
+import ProtocolModel
+import Testing
+
+@testable import ManagerStore
+
+@Suite("JSON columns")
+struct JSONTextTests {
+    static let words = [
+        "", "plain", "ü — 漢字 🐦", "\"quoted\"", "back\\slash", "a/b", "\n\r\t\u{8}\u{C}", "\u{0}\u{1}\u{1F}\u{7F}",
+        "\u{2028}", "e\u{301}",
+    ]
+
+    @Test("text written by hand is read back as what it was", arguments: words)
+    func readBack(word: String) throws {
+        func decoded<Value: Decodable>(_ text: String, _ type: Value.Type) throws -> Value {
+            try JSONDecoder().decode(Value.self, from: Data(text.utf8))
+        }
+        let map = [word: word, "key": "value", "a": word]
+        #expect(try decoded(try jsonText(map), [String: String].self) == map)
+        #expect(try decoded(try jsonText([word, "x", word]), [String].self) == [word, "x", word])
+        let steps = [word, "prepare"].map {
+            ManagerModel.Operation.Step(name: $0, detail: word, at: Timestamp(milliseconds: 1_790_000_000_000))
+        }
+        #expect(try decoded(try jsonText(steps), [ManagerModel.Operation.Step].self) == steps)
+    }
+
+    @Test("writes what Foundation writes, so that rows of older versions compare equal")
+    func likeFoundation() throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let map = Dictionary(uniqueKeysWithValues: Self.words.enumerated().map { ("key \($0)/", $1) })
+        #expect(try jsonText(map) == String(decoding: try encoder.encode(map), as: UTF8.self))
+        #expect(try jsonText([String: String]()) == "{}")
+        #expect(try jsonText([String]()) == "[]")
+        #expect(try jsonText([ManagerModel.Operation.HostResult]()) == "[]")
+        let steps = [ManagerModel.Operation.Step(name: "a", detail: "b\"", at: Timestamp(milliseconds: -1))]
+        #expect(try jsonText(steps) == String(decoding: try encoder.encode(steps), as: UTF8.self))
+    }
+}
