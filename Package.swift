@@ -145,11 +145,15 @@ let package = Package(
         room(
             "Manager/Fleet",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer",
-                "ManagerModel",
-                "ManagerStore", "ManagerLifecycle", "ManagerAccounting", crypto, x509, asn1, nio, nioPosix, nioTLS,
-                nioSSL,
-                logging, lifecycle, protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ManagerModel", "ManagerStore",
+                "ManagerLifecycle", "ManagerAccounting", crypto, protobuf,
+            ], exclude: ["Network"]),
+        room(
+            "Manager/Fleet/Network",
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ManagerModel", "ManagerStore",
+                "ManagerFleet",
+                nio, nioPosix, nioTLS, nioSSL, logging, lifecycle, protobuf,
             ]),
         room(
             "Manager/API",
@@ -163,7 +167,8 @@ let package = Package(
                 "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory", "ChunkPlane",
                 "ManagerModel",
                 "ManagerStore",
-                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerAccounting", "ManagerImageHeaders",
+                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerAccounting",
+                "ManagerImageHeaders",
                 "ManagerImages",
                 "ManagerAPI",
                 arguments, lifecycle, logging, nioSSL, x509, crypto,
@@ -184,6 +189,12 @@ let package = Package(
         room("Agent/Network", ["ProcessThreads", httpClient, nio, nioSSL]),
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
+            "Agent/Link",
+            [
+                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTransfer", "AgentDurability",
+                "AgentReconcile", "AgentUsage", protobuf,
+            ]),
+        room(
             "Agent/Uplink",
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix,
@@ -195,7 +206,7 @@ let package = Package(
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings",
                 "ProcessLog", "ProcessMemory", "ProcessThreads", "ChunkPlane", "AgentReconcile", "AgentDurability",
-                "AgentHypervisor", "AgentImages", "AgentDevices",
+                "AgentHypervisor", "AgentImages", "AgentDevices", "AgentLink",
                 "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
                 protobuf,
             ]),
@@ -228,7 +239,8 @@ let package = Package(
         tests(
             "Manager/Fleet",
             [
-                "ManagerFleet", "ManagerLifecycle", "ManagerStore", "ManagerModel", "ProtocolWire", "ProtocolTrust",
+                "ManagerFleet", "ManagerFleetNetwork", "ManagerLifecycle", "ManagerStore", "ManagerModel",
+                "ProtocolWire", "ProtocolTrust",
                 "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
@@ -254,22 +266,30 @@ let package = Package(
         tests("Agent/Devices", ["AgentDevices"]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
+        room("Tests/Support/Assignments", ["ProtocolModel", "ProtocolMessages", protobuf]),
+        tests(
+            "Agent/Link",
+            [
+                "AgentLink", "AgentReconcile", "AgentDurability", "AgentUsage", "TestsSupportAssignments",
+                "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProtocolWire", protobuf,
+            ]),
         tests(
             "Agent/Usage",
             ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests(
             "Agent/Uplink",
             [
-                "AgentUplink", "ManagerFleet", "ProtocolWire", "ProtocolTrust", "ProtocolModel", "ProtocolMessages",
+                "AgentUplink", "ManagerFleetNetwork", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
+                "ProtocolMessages",
                 logging,
                 protobuf,
             ]),
         tests(
             "Agent/Daemon",
             [
-                "AgentDaemon", "AgentReconcile", "AgentDurability", "TestsSupportFiles", "AgentHypervisor",
-                "AgentImages",
-                "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleet", "ProcessSettings",
+                "AgentDaemon", "AgentLink", "AgentReconcile", "AgentDurability", "TestsSupportAssignments",
+                "TestsSupportFiles", "AgentHypervisor", "AgentImages",
+                "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleetNetwork", "ProcessSettings",
                 "ProcessThreads", "ProtocolModel",
                 "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging,
             ]),

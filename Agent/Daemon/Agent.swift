@@ -1,5 +1,6 @@
 import AgentDurability
 import AgentImages
+import AgentLink
 import AgentReconcile
 import AgentUplink
 import AgentUsage
@@ -68,7 +69,7 @@ struct Agent: Sendable {
             usageInterval: settings.usageInterval, files: files, logger: logger)
         let usage = try Self.usage(settings, parts, boot, time, logger) { router.link?.usageWaits() }
         link.use(usage)
-        router.set(link: link, usage: usage, reconcile: reconcile)
+        router.set(link: link, usage: usage)
 
         let uplink = try Uplink(
             configuration: Uplink.Configuration(managers: [manager], softwareVersion: AgentVersion.current),
@@ -81,7 +82,7 @@ struct Agent: Sendable {
                 ImageStatusValue(
                     image: held.image, state: .held, chunksHeld: held.chunksHeld, chunksTotal: held.chunksTotal))
         }
-        if isKnown { Self.resume(book, manager, reconcile, cache) }
+        link.begin(bookIsKnown: isKnown)
         logger.info(
             "agent starts",
             metadata: [
@@ -89,16 +90,6 @@ struct Agent: Sendable {
                 "host_rebooted": "\(boot.hostRebooted)", "instances": "\(book.instances.count)",
                 "revision": "\(book.revision)",
             ])
-    }
-
-    /// What was wanted when the last process ended is wanted until the manager says otherwise.
-    private static func resume(
-        _ book: AssignmentBook, _ manager: ManagerAddress, _ reconcile: ReconcileService, _ cache: ImageCache
-    ) {
-        var same = AssignmentBook()
-        guard let change = try? same.apply(book.message) else { return }
-        reconcile.post(.assigned(change.instances))
-        cache.apply(change.images.map { $0.completed(managerHost: manager.host) })
     }
 
     private static func manager(_ settings: AgentSettings, _ files: IdentityFiles) throws -> ManagerAddress {

@@ -48,18 +48,3 @@ public struct Survey: Sendable, Hashable {
         self.disks = disks
     }
 }
-
-/// A moment by both clocks: the wall's, for people, and one that never jumps, for waits.
-public struct Moment: Sendable, Hashable {
-    public var timestamp: Timestamp
-    public var uptime: Uptime
-
-    public init(timestamp: Timestamp, uptime: Uptime) {
-        self.timestamp = timestamp
-        self.uptime = uptime
-    }
-
-    public init(of source: some TimeSource) {
-        self.init(timestamp: source.timestamp, uptime: source.uptime)
-    }
-}

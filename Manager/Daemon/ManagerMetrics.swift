@@ -1,6 +1,7 @@
 import ChunkPlane
 import ManagerAPI
 import ManagerFleet
+import ManagerFleetNetwork
 import ManagerModel
 import ManagerStore
 import ProtocolModel

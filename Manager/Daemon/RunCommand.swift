@@ -6,6 +6,7 @@ import Foundation
 import Logging
 import ManagerAPI
 import ManagerFleet
+import ManagerFleetNetwork
 import ManagerIdentity
 import ManagerImages
 import ManagerLifecycle

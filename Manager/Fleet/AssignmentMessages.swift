@@ -1,3 +1,4 @@
+import Foundation
 import ManagerLifecycle
 import ManagerModel
 import ManagerStore

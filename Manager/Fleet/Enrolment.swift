@@ -1,49 +1,21 @@
 import Crypto
 import Foundation
-import Logging
 import ManagerLifecycle
 import ManagerModel
-import ManagerStore
+public import ManagerStore
 public import ProtocolMessages
 public import ProtocolModel
-import ProtocolTrust
-import SwiftProtobuf
 
-extension Fleet {
-    /// Joins a node with a token, or gives a node that has a certificate a new one.
-    public func enrol(
-        _ request: Roost_V1_EnrolmentRequest, peer: VerifiedPeer?, remoteAddress: String
-    ) async -> Result<Roost_V1_EnrolmentAnswer, SessionRefusal> {
-        let now = time.timestamp
-        do {
-            let (authority, version) = (self.authority, String(request.softwareVersion.prefix(32)))
-            let answer = try await store.write { sql in
-                if let node = peer?.node {
-                    return try Self.renew(node, request, authority: authority, at: now, in: sql)
-                }
-                return try Self.join(request, version: version, authority: authority, at: now, in: sql)
-            }
-            logger.info(
-                peer == nil ? "node joined" : "certificate renewed",
-                metadata: [
-                    "node.id": "\(NodeID(octets: answer.nodeID)?.description ?? "")", "remote": "\(remoteAddress)",
-                ])
-            return .success(answer)
-        } catch let refusal as SessionRefusal {
-            return .failure(refusal)
-        } catch let error as TrustError {
-            logger.notice("certificate request refused", metadata: ["remote": "\(remoteAddress)", "error": "\(error)"])
-            return .failure(.certificateRequestInvalid)
-        } catch {
-            logger.error("enrolment failed", metadata: ["remote": "\(remoteAddress)", "error": "\(error)"])
-            return .failure(.busy)
-        }
-    }
-
-    private static func join(
-        _ request: Roost_V1_EnrolmentRequest, version: String, authority: SiteAuthority, at now: Timestamp,
-        in sql: Transaction
-    ) throws -> Roost_V1_EnrolmentAnswer {
+/// Who may join, and under which name. The certificate itself is signed by the caller, inside the same transaction.
+public enum Enrolment {
+    /// Records a node that shows a join token, and spends the token.
+    ///
+    /// - Parameter sign: signs the certificate for the new node and returns its serial number.
+    /// - Throws: `SessionRefusal`, what `sign` throws, or a `StoreError`.
+    public static func join(
+        _ request: Roost_V1_EnrolmentRequest, at now: Timestamp, in sql: Transaction,
+        sign: (NodeID) throws -> String
+    ) throws -> NodeID {
         guard let hash = ContentDigest(bytes: SHA256.hash(data: Data(request.joinToken.utf8))),
             let token = try sql.nodes.joinToken(hash: hash)
         else { throw SessionRefusal.joinTokenInvalid }
@@ -55,39 +27,30 @@ extension Fleet {
         guard try sql.nodes.find(name: name) == nil else { throw SessionRefusal.nodeNameTaken }
 
         let id = NodeID.generate(at: now)
-        let certificate = try authority.signNode(requestDER: Array(request.certificateRequestDer), node: id, at: now)
-        var node = Node(id: id, name: name, certificateSerial: certificate.serial, joinedAt: now)
-        node.softwareVersion = version
+        var node = Node(id: id, name: name, certificateSerial: try sign(id), joinedAt: now)
+        node.softwareVersion = String(request.softwareVersion.prefix(32))
         try sql.nodes.insert(node)
         try sql.nodes.markUsed(token, at: now)
         try sql.events.append(
             "node.joined", actor: .manager, owner: nil,
             resource: ResourceReference(kind: "node", id: "\(id)", name: name),
             detail: "with a token of \(token.createdBy)", at: now)
-        return answer(id, certificate, authority)
+        return id
     }
 
-    /// The old certificate stays good until it expires: the agent may die before it has kept the new one.
-    private static func renew(
-        _ id: NodeID, _ request: Roost_V1_EnrolmentRequest, authority: SiteAuthority, at now: Timestamp,
-        in sql: Transaction
-    ) throws -> Roost_V1_EnrolmentAnswer {
+    /// Records the new certificate of a node. The old one stays good until it expires: the agent may die before it has
+    /// kept the new one.
+    public static func renew(_ id: NodeID, in sql: Transaction, sign: (NodeID) throws -> String) throws {
         guard var node = try sql.nodes.find(id) else { throw SessionRefusal.certificateRevoked }
-        let certificate = try authority.signNode(requestDER: Array(request.certificateRequestDer), node: id, at: now)
-        node.certificateSerial = certificate.serial
+        node.certificateSerial = try sign(id)
         try sql.nodes.update(node)
-        return answer(id, certificate, authority)
     }
 
-    private static func answer(
-        _ node: NodeID, _ certificate: IssuedCertificate, _ authority: SiteAuthority
-    ) -> Roost_V1_EnrolmentAnswer {
-        .with {
-            $0.nodeID = node.octets
-            $0.siteID = authority.site.octets
-            $0.certificateDer = Data(certificate.der)
-            $0.authorityCertificateDer = Data(authority.certificateDER)
-        }
+    /// Whether a genuine certificate is still good: its node is on record and its serial was not revoked.
+    ///
+    /// - Throws: a `StoreError`.
+    public static func admits(_ node: NodeID, serial: String, in sql: Transaction) throws -> Bool {
+        try sql.nodes.find(node) != nil && !sql.nodes.isRevoked(serial: serial)
     }
 
     /// A host name (RFC 1123 §2.1), which is also safe in a table, a path and a log line (SEC-03).

@@ -1,17 +1,28 @@
-import ManagerModel
+public import ManagerModel
+import ProtocolMessages
 public import ProtocolModel
 
+/// Tells the connections of one process apart.
+public struct ConnectionID: Hashable, Sendable, Comparable {
+    public let number: UInt64
+
+    public init(_ number: UInt64) { self.number = number }
+
+    public static func < (left: Self, right: Self) -> Bool { left.number < right.number }
+}
+
 /// What the manager knows of agents between two commits: sessions, heartbeats, and who must be told something. A value
-/// with pure transitions; `Fleet` keeps it behind a lock.
-struct FleetState {
-    struct Session {
-        var connection: AgentConnection
+/// with pure transitions, inside `FleetCore`.
+struct FleetState: Sendable {
+    struct Session: Sendable {
+        var connection: ConnectionID
+        var node: NodeID
         /// The last revision that was put into the session; `nil`: nothing yet, so the next push is a full set.
         var sentRevision: Revision?
         var isPushing = false
     }
 
-    struct Heard {
+    struct Heard: Sendable {
         var at: Uptime
         var timestamp: Timestamp?
         var recorded: Node.Liveness
@@ -28,30 +39,35 @@ struct FleetState {
     /// Takes a session in; the older one of the same node is handed back to be closed. Two that open at once may come here
     /// in either order: their numbers tell which is the older.
     mutating func open(
-        _ connection: AgentConnection, epoch: SessionEpoch, at now: Uptime, timestamp: Timestamp
-    ) -> AgentConnection? {
-        let known = heard[connection.nodeID]?.epoch ?? epoch
-        let older = sessions[connection.nodeID]?.connection
+        _ connection: ConnectionID, of node: NodeID, epoch: SessionEpoch, at now: Moment
+    ) -> ConnectionID? {
+        let known = heard[node]?.epoch ?? epoch
+        let older = sessions[node]?.connection
         if known > epoch, older != nil { return connection }
-        sessions[connection.nodeID] = Session(connection: connection)
-        heard[connection.nodeID] = Heard(at: now, timestamp: timestamp, recorded: .alive, epoch: max(known, epoch))
-        dirty.insert(connection.nodeID)
+        sessions[node] = Session(connection: connection, node: node)
+        heard[node] = Heard(
+            at: now.uptime, timestamp: now.timestamp, recorded: .alive, epoch: max(known, epoch))
+        dirty.insert(node)
         // A node that was removed while its session opened was not here yet when that was looked for.
         mustCheckNodes = true
         return older
     }
 
     /// Forgets a session, unless a newer one took its place.
-    mutating func close(_ connection: AgentConnection) -> Bool {
-        guard sessions[connection.nodeID]?.connection === connection else { return false }
-        sessions[connection.nodeID] = nil
+    @discardableResult
+    mutating func close(_ connection: ConnectionID, of node: NodeID) -> Bool {
+        guard isCurrent(connection, of: node) else { return false }
+        sessions[node] = nil
         return true
     }
 
-    mutating func hear(_ node: NodeID, load: NodeLoad?, at now: Uptime, timestamp: Timestamp) {
+    /// Whether this is the node's session, and not one that was superseded or never opened.
+    func isCurrent(_ connection: ConnectionID, of node: NodeID) -> Bool { sessions[node]?.connection == connection }
+
+    mutating func hear(_ node: NodeID, load: NodeLoad?, at now: Moment) {
         // A node that was forgotten is not taken up again by what was still on its way.
-        heard[node]?.at = now
-        heard[node]?.timestamp = timestamp
+        heard[node]?.at = now.uptime
+        heard[node]?.timestamp = now.timestamp
         if let load { heard[node]?.load = load }
     }
 
@@ -60,7 +76,7 @@ struct FleetState {
         if heard[node] == nil { heard[node] = Heard(at: now, timestamp: nil, recorded: recorded, epoch: epoch) }
     }
 
-    mutating func forget(_ node: NodeID) -> AgentConnection? {
+    mutating func forget(_ node: NodeID) -> ConnectionID? {
         heard[node] = nil
         return sessions.removeValue(forKey: node)?.connection
     }
@@ -70,7 +86,7 @@ struct FleetState {
     /// Nodes to push to now, each at most once until `pushed`.
     mutating func takeDirty() -> [Session] {
         var ready: [Session] = []
-        for node in dirty {
+        for node in dirty.sorted() {
             guard let session = sessions[node] else {
                 dirty.remove(node)
                 continue
@@ -84,25 +100,16 @@ struct FleetState {
     }
 
     /// A push ended; `revision` is `nil` where nothing was sent.
-    mutating func pushed(_ connection: AgentConnection, revision: Revision?) {
-        guard sessions[connection.nodeID]?.connection === connection else { return }
-        sessions[connection.nodeID]?.isPushing = false
-        if let revision { sessions[connection.nodeID]?.sentRevision = revision }
-    }
-
-    struct LivenessChange: Equatable {
-        var node: NodeID
-        var liveness: Node.Liveness
-        var before: Node.Liveness
-        var epoch: SessionEpoch
-        var lastSeenAt: Timestamp?
-        var detail: String
+    mutating func pushed(_ connection: ConnectionID, to node: NodeID, revision: Revision?) {
+        guard isCurrent(connection, of: node) else { return }
+        sessions[node]?.isPushing = false
+        if let revision { sessions[node]?.sentRevision = revision }
     }
 
     /// Suspect after three missed intervals, down after six (DESIGN §3).
     mutating func tick(now: Uptime, interval: Duration) -> [LivenessChange] {
         var changes: [LivenessChange] = []
-        for (node, entry) in heard {
+        for (node, entry) in heard.sorted(by: { $0.key < $1.key }) {
             let silence = now - entry.at
             let liveness: Node.Liveness =
                 entry.recorded == .never
@@ -127,6 +134,16 @@ struct FleetState {
     }
 }
 
+/// A node fell silent, or was heard again.
+public struct LivenessChange: Sendable, Equatable {
+    public var node: NodeID
+    public var liveness: Node.Liveness
+    var before: Node.Liveness
+    var epoch: SessionEpoch
+    var lastSeenAt: Timestamp?
+    public var detail: String
+}
+
 /// An agent's last heartbeat.
 public struct NodeLoad: Sendable, Equatable {
     public var loadAverage = 0.0
@@ -136,4 +153,15 @@ public struct NodeLoad: Sendable, Equatable {
     public var appliedRevision = Revision(0)
 
     public init() {}
+}
+
+extension NodeLoad {
+    init(_ heartbeat: Roost_V1_Heartbeat) {
+        self.init()
+        loadAverage = heartbeat.loadAverage1M
+        memoryAvailableBytes = Int64(clamping: heartbeat.memoryAvailableBytes)
+        cacheAvailableBytes = Int64(clamping: heartbeat.cacheAvailableBytes)
+        runningDomains = Int(heartbeat.runningDomains)
+        appliedRevision = Revision(heartbeat.appliedRevision)
+    }
 }

@@ -13,16 +13,3 @@ protocol HostImages: Sendable {
 }
 
 extension ImageCache: HostImages {}
-
-extension ImageAssignmentValue {
-    /// A manager that does not know by which of its addresses its agents reach it names a port alone (`:7402`): then it
-    /// is where the session goes.
-    func completed(managerHost host: String) -> ImageAssignmentValue {
-        var completed = self
-        completed.sources = sources.map { source in
-            guard source.node == nil, source.address.hasPrefix(":") else { return source }
-            return ChunkSource(node: nil, address: (host.contains(":") ? "[\(host)]" : host) + source.address)
-        }
-        return completed
-    }
-}

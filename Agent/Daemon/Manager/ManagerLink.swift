@@ -1,3 +1,4 @@
+import AgentLink
 import AgentReconcile
 import AgentUplink
 import AgentUsage
@@ -10,7 +11,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 
-/// The agent's side of every session: takes what the manager wants, tells what is, and sends usage.
+/// Carries out what `LinkCore` decides: in the session, on the disk, and with the other parts of the agent.
 final class ManagerLink: UplinkDelegate {
     /// Who this process is, as it introduces itself.
     struct Introduction: Sendable {
@@ -22,13 +23,10 @@ final class ManagerLink: UplinkDelegate {
     }
 
     private struct State {
-        var book: AssignmentBook
+        var core: LinkCore
         var sender: UplinkSender?
-        var outbox = StatusOutbox()
-        var window = SendWindow()
-        /// Tells the sessions apart for those who work beside them.
+        /// Whose sender it is.
         var session: UInt64 = 0
-        var parts = AssignmentParts()
     }
 
     private let introduction: Introduction
@@ -37,16 +35,13 @@ final class ManagerLink: UplinkDelegate {
     private let images: any HostImages
     private let inventory: InventoryKeeper
     private let identity: IdentityKeeper
-    /// A setting of this host, where it has one, wins over the manager's wish.
-    private let usageInterval: Duration?
     private let files: BlockingThreads
     private let logger: Logger
     private let state: Mutex<State>
     private let usage = Mutex<UsageService?>(nil)
     private let statusBell = Bell()
     private let usageBell = Bell()
-    private let resyncBell = Bell()
-    private let resyncs = Mutex(Backoff(first: .seconds(1), maximum: .seconds(60)))
+    private let resynchroniseBell = Bell()
 
     init(
         introduction: Introduction, book: AssignmentBook, journal: AssignmentJournal, reconcile: ReconcileService,
@@ -59,30 +54,37 @@ final class ManagerLink: UplinkDelegate {
         self.images = images
         self.inventory = inventory
         self.identity = identity
-        self.usageInterval = usageInterval
         self.files = files
         self.logger = logger
-        self.state = Mutex(State(book: book))
+        self.state = Mutex(
+            State(
+                core: LinkCore(
+                    book: book, managerHost: introduction.managerHost, usageInterval: usageInterval)))
     }
 
     /// The two know each other, so the second is named after both are made.
     func use(_ usage: UsageService) { self.usage.withLock { $0 = usage } }
 
-    var appliedRevision: UInt64 { state.withLock { $0.book.revision } }
+    var appliedRevision: UInt64 { state.withLock { $0.core.book.revision } }
 
     // MARK: What others tell
 
-    func report(full: Bool, _ statuses: [Status]) {
-        state.withLock { $0.outbox.add(full: full, statuses) }
-        statusBell.ring()
-    }
+    func report(full: Bool, _ statuses: [Status]) { note(.statuses(full: full, statuses)) }
 
-    func report(_ status: ImageStatusValue) {
-        state.withLock { $0.outbox.add(status) }
-        statusBell.ring()
-    }
+    func report(_ status: ImageStatusValue) { note(.image(status)) }
 
-    func usageWaits() { usageBell.ring() }
+    func usageWaits() { note(.usageKept) }
+
+    /// What follows from these events is done at once.
+    private func note(_ event: LinkCore.Event) {
+        for effect in handle(event) {
+            switch effect {
+            case .due(let errand): ring(errand)
+            case .reconcile(let event): reconcile.post(event)
+            default: logger.error("an effect was not carried out", metadata: ["effect": "\(effect)"])
+            }
+        }
+    }
 
     // MARK: Session
 
@@ -96,29 +98,16 @@ final class ManagerLink: UplinkDelegate {
     }
 
     func sessionStarted(_ welcome: Roost_V1_Welcome, send: UplinkSender) async {
-        state.withLock { state in
-            state.session += 1
-            state.sender = send
-            state.outbox.begin()
-            state.window = SendWindow()
-            state.parts = AssignmentParts()
+        let effects = state.withLock { state in
+            defer { (state.sender, state.session) = (send, state.core.session) }
+            return state.core.handle(.sessionStarted(welcome))
         }
-        let wished = Duration.milliseconds(Int64(welcome.usageIntervalMs))
-        if let interval = usageInterval ?? (wished > .zero ? wished : nil) {
-            usage.withLock { $0 }?.setInterval(interval)
-        }
-        await trySending(.inventory(await inventory.fresh()), through: send)
-        reconcile.post(.sessionStarted)
-        statusBell.ring()
-        usageBell.ring()
+        await carryOut(effects)
     }
 
     func sessionEnded(_ end: SessionEnd) async {
-        state.withLock { state in
-            state.sender = nil
-            state.outbox.end()
-        }
-        reconcile.post(.sessionEnded)
+        state.withLock { $0.sender = nil }
+        await carryOut(handle(.sessionEnded))
     }
 
     func heartbeat() async -> Roost_V1_Heartbeat {
@@ -132,71 +121,54 @@ final class ManagerLink: UplinkDelegate {
         try await identity.renew(renewed)
     }
 
-    func received(_ message: ProtocolWire.Message) async {
-        switch message {
-        case .assignmentSet(let part): await take(part)
-        case .usageAcknowledgement(let acknowledgement): await acknowledged(acknowledgement)
-        default:
-            // The session's machine lets nothing else through that is for an agent; what it may let through later is
-            // not for this version.
-            logger.debug("a message was not understood")
+    func received(_ message: ProtocolWire.Message) async { await carryOut(handle(.received(message))) }
+
+    // MARK: Effects
+
+    private func handle(_ event: LinkCore.Event) -> [LinkCore.Effect] { state.withLock { $0.core.handle(event) } }
+
+    /// Carries effects out in their order, and those that they lead to.
+    private func carryOut(_ effects: [LinkCore.Effect]) async {
+        for effect in effects {
+            switch effect {
+            case .save(let book): await carryOut(handle(.saved(await save(book))))
+            case .send(let message, let session):
+                // What was meant for a session that is over is not for the next.
+                guard let sender = state.withLock({ $0.session == session ? $0.sender : nil }) else { continue }
+                await trySending(message, through: sender)
+            case .due(let errand): ring(errand)
+            case .resynchronise: resynchroniseBell.ring()
+            case .reconcile(let event): reconcile.post(event)
+            case .hold(let wanted): try? await files.run { [images] in images.apply(wanted) }
+            case .removeImage(let image): try? await files.run { [images] in images.remove(image) }
+            case .setUsageInterval(let interval): usage.withLock { $0 }?.setInterval(interval)
+            case .collectInventory: await carryOut(handle(.inventory(await inventory.fresh())))
+            case .fetchUsage(let position, let limit, let session):
+                guard let usage = usage.withLock({ $0 }) else { continue }
+                let batches = await usage.batches(after: position, limit: limit)
+                await carryOut(handle(.usage(batches, session: session)))
+            case .acknowledgeUsage(let spool, let number):
+                await usage.withLock { $0 }?.acknowledge(spool, upTo: number)
+            case .notice(let notice): notice.log(to: logger)
+            }
         }
     }
 
-    // MARK: Assignments
-
-    private func take(_ part: Roost_V1_AssignmentSet) async {
-        var book = state.withLock { $0.book }
-        let set: Roost_V1_AssignmentSet
-        let change: AssignmentBook.Change
-        do throws(AssignmentBook.Refusal) {
-            let whole = try state.withLock { state throws(AssignmentBook.Refusal) in try state.parts.add(part) }
-            guard let whole else { return }
-            set = whole
-            change = try book.apply(set)
-        } catch {
-            logger.warning("assignments cannot be followed; the session begins anew", metadata: ["reason": "\(error)"])
-            return resyncBell.ring()
-        }
-        let next = book
+    /// On the disk before anything is done about it: after a crash the same guests are wanted.
+    private func save(_ book: AssignmentBook) async -> Bool {
         do {
-            // On the disk before anything is done about it: after a crash the same guests are wanted.
-            try await files.run { [journal] in try journal.save(next) }
+            try await files.run { [journal] in try journal.save(book) }
+            return true
         } catch {
-            logger.error(
-                "assignments could not be kept, so they are not followed; the session begins anew",
-                metadata: ["error": "\(error)", "revision": "\(set.revision)"])
-            return resyncBell.ring()
-        }
-        let sender = state.withLock { state in
-            state.book = next
-            return state.sender
-        }
-        resyncs.withLock { $0.reset() }
-        logger.debug(
-            "assignments taken",
-            metadata: [
-                "revision": "\(set.revision)", "full": "\(set.full)", "instances": "\(set.instances.count)",
-                "images": "\(set.images.count)",
-            ])
-        if let sender {
-            await trySending(.assignmentAcknowledgement(.with { $0.revision = set.revision }), through: sender)
-        }
-        await follow(change)
-    }
-
-    private func follow(_ change: AssignmentBook.Change) async {
-        reconcile.post(.assigned(change.instances))
-        let used = reconcile.figures.imagesInUse
-        let removed = change.removedImages.filter { image in
-            guard used.contains(image) else { return true }
-            logger.warning("an image that guests are made from is kept", metadata: ["image": "\(image)"])
+            logger.error("the assignments could not be kept", metadata: ["error": "\(error)"])
             return false
         }
-        let managerHost = introduction.managerHost
-        try? await files.run { [images] in
-            images.apply(change.images.map { $0.completed(managerHost: managerHost) })
-            for image in removed { images.remove(image) }
+    }
+
+    private func ring(_ errand: LinkCore.Errand) {
+        switch errand {
+        case .statuses: statusBell.ring()
+        case .usage: usageBell.ring()
         }
     }
 
@@ -206,9 +178,20 @@ final class ManagerLink: UplinkDelegate {
     func run(_ uplink: Uplink) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.keepSession(uplink) }
-            group.addTask { await self.sendStatuses() }
-            group.addTask { await self.sendUsage() }
+            group.addTask { await self.runErrands(.statuses, self.statusBell) }
+            group.addTask { await self.runErrands(.usage, self.usageBell) }
             group.addTask { await self.sendInventoryChanges() }
+        }
+    }
+
+    /// What was wanted when the last process ended is wanted until the manager says otherwise.
+    func begin(bookIsKnown: Bool) {
+        for effect in handle(.began(bookIsKnown: bookIsKnown)) {
+            switch effect {
+            case .reconcile(let event): reconcile.post(event)
+            case .hold(let wanted): images.apply(wanted)
+            default: logger.error("an effect was not carried out", metadata: ["effect": "\(effect)"])
+            }
         }
     }
 
@@ -218,77 +201,62 @@ final class ManagerLink: UplinkDelegate {
         while !Task.isCancelled {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await uplink.run() }
-                group.addTask { await self.resyncBell.heard() }
+                group.addTask { await self.resynchroniseBell.heard() }
                 await group.next()
                 group.cancelAll()
             }
             guard !Task.isCancelled else { return }
-            let wait = resyncs.withLock { $0.next(using: &random) }
+            let wait = state.withLock { $0.core.nextResynchronisation(using: &random) }
             try? await Task.sleep(for: wait)
         }
     }
 
-    private func sendStatuses() async {
+    /// One after the other, so that a manager that does not read slows its own messages down and nothing else.
+    private func runErrands(_ errand: LinkCore.Errand, _ bell: Bell) async {
         while !Task.isCancelled {
-            await statusBell.heard()
-            let (sender, report) = state.withLock { state in (state.sender, state.outbox.take()) }
-            guard let sender, let report else { continue }
-            await trySending(.statusReport(report), through: sender)
+            await bell.heard()
+            await carryOut(handle(.ready(errand)))
         }
-    }
-
-    private func sendUsage() async {
-        while !Task.isCancelled {
-            await usageBell.heard()
-            guard let usage = usage.withLock({ $0 }) else { continue }
-            var isDone = false
-            while !isDone, !Task.isCancelled { isDone = await !sendUsageBatches(usage) }
-        }
-    }
-
-    /// Sends as many batches as the window has room for; false where there is nothing to send now.
-    private func sendUsageBatches(_ usage: UsageService) async -> Bool {
-        let (sender, session, room, position) = state.withLock { state in
-            (state.sender, state.session, state.window.room, state.window.position)
-        }
-        guard let sender, room > 0 else { return false }
-        let batches = await usage.batches(after: position, limit: room)
-        for (position, batch) in batches {
-            guard let spool = SpoolID(bytes: batch.spoolID) else { continue }
-            let isCurrent = state.withLock { state in
-                guard state.session == session, state.sender != nil else { return false }
-                state.window.sent(batch.number, of: spool, at: position)
-                return true
-            }
-            guard isCurrent, await trySending(.usageBatch(batch), through: sender) else { return false }
-        }
-        return !batches.isEmpty
-    }
-
-    private func acknowledged(_ message: Roost_V1_UsageAcknowledgement) async {
-        guard let spool = SpoolID(bytes: message.spoolID) else { return }
-        await usage.withLock { $0 }?.acknowledge(spool, upTo: message.number)
-        state.withLock { $0.window.acknowledged(spool, upTo: message.number) }
-        usageBell.ring()
     }
 
     private func sendInventoryChanges() async {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(60))
-            guard let sender = state.withLock({ $0.sender }), let changed = await inventory.changed() else { continue }
-            await trySending(.inventory(changed), through: sender)
+            guard state.withLock({ $0.sender }) != nil, let changed = await inventory.changed() else { continue }
+            await carryOut(handle(.inventory(changed)))
         }
     }
 
     /// What cannot be sent is lost with its session; the next begins with everything.
-    @discardableResult
-    private func trySending(_ message: ProtocolWire.Message, through sender: UplinkSender) async -> Bool {
+    private func trySending(_ message: ProtocolWire.Message, through sender: UplinkSender) async {
         do throws(SessionRefusal) {
             try await sender.send(message)
-            return true
         } catch {
             logger.debug("a message was not sent", metadata: ["code": "\(error.rawValue)"])
-            return false
+        }
+    }
+}
+
+extension LinkCore.Notice {
+    /// One line for a person.
+    func log(to logger: Logger) {
+        switch self {
+        case .cannotFollow(let reason):
+            logger.warning(
+                "assignments cannot be followed; the session begins anew", metadata: ["reason": "\(reason)"])
+        case .notKept(let revision):
+            logger.error(
+                "assignments that are not kept are not followed; the session begins anew",
+                metadata: ["revision": "\(revision)"])
+        case .taken(let revision, let full, let instances, let images):
+            logger.debug(
+                "assignments taken",
+                metadata: [
+                    "revision": "\(revision)", "full": "\(full)", "instances": "\(instances)", "images": "\(images)",
+                ])
+        case .imageInUse(let image):
+            logger.warning("an image that guests are made from is kept", metadata: ["image": "\(image)"])
+        case .notUnderstood: logger.debug("a message was not understood")
         }
     }
 }

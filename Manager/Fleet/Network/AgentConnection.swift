@@ -1,14 +1,18 @@
+public import ManagerFleet
 public import ProtocolModel
 public import ProtocolWire
 import Synchronization
 
 /// The manager's handle of one agent's session. Its methods may be called from anywhere and never wait.
 public final class AgentConnection: Sendable {
+    /// Of all connections of this process.
+    public let id: ConnectionID
     public let nodeID: NodeID
     /// The peer's IP address and port.
     public let remoteAddress: String
     private let state: Mutex<State>
     private let wire: any AgentWire
+    private static let lastNumber = Atomic<UInt64>(0)
 
     /// Bytes that may wait for a slow peer. One frame always may, whatever its size.
     public static let queuedBytes = 16 * 1024 * 1024
@@ -22,6 +26,7 @@ public final class AgentConnection: Sendable {
     }
 
     init(nodeID: NodeID, remoteAddress: String, wire: any AgentWire) {
+        self.id = ConnectionID(Self.lastNumber.add(1, ordering: .relaxed).newValue)
         self.nodeID = nodeID
         self.remoteAddress = remoteAddress
         self.wire = wire

@@ -9,6 +9,7 @@ import ProtocolModel
 import ServiceLifecycle
 import Synchronization
 import Testing
+import TestsSupportAssignments
 import TestsSupportFiles
 
 /// Whole agents on loopback, with a manager that is played and a hypervisor that only pretends.

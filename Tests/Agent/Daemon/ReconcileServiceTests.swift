@@ -1,4 +1,5 @@
 @testable import AgentDaemon
+@testable import AgentLink
 import AgentReconcile
 import Foundation
 import Logging
@@ -6,6 +7,7 @@ import ProtocolMessages
 import ProtocolModel
 import Synchronization
 import Testing
+import TestsSupportAssignments
 
 /// Waits for something to become true; false where it does not within the limit.
 func eventually(within limit: Duration = .seconds(120), _ isSo: @Sendable () async -> Bool) async -> Bool {

@@ -4,7 +4,7 @@ import AgentUplink
 import ChunkPlane
 import Foundation
 import Logging
-import ManagerFleet
+import ManagerFleetNetwork
 import ProcessThreads
 import ProtocolMessages
 import ProtocolModel
@@ -13,6 +13,7 @@ import ProtocolTrust
 import ProtocolWire
 import Synchronization
 import SwiftProtobuf
+import TestsSupportAssignments
 
 let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 

@@ -1,6 +1,6 @@
 import Foundation
 import Logging
-import ManagerFleet
+import ManagerFleetNetwork
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTrust

@@ -1,7 +1,7 @@
 import AgentUplink
 import Foundation
 import Logging
-import ManagerFleet
+import ManagerFleetNetwork
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTrust

@@ -13,6 +13,7 @@ import Synchronization
 import Testing
 
 @testable import ManagerFleet
+@testable import ManagerFleetNetwork
 
 extension ContentDigest {
     static func of(_ text: String) -> ContentDigest? { ContentDigest(bytes: SHA256.hash(data: Array(text.utf8))) }

@@ -13,6 +13,7 @@ import Synchronization
 import Testing
 
 @testable import ManagerFleet
+@testable import ManagerFleetNetwork
 
 /// Clocks that only the test moves.
 final class MovedTime: TimeSource {

@@ -9,6 +9,7 @@ import SwiftProtobuf
 import Testing
 
 @testable import ManagerFleet
+@testable import ManagerFleetNetwork
 
 /// Which nodes are heard from: suspect after three missed intervals of 5 s, down after six (DESIGN §3).
 @Suite("Liveness of nodes", .timeLimit(.minutes(1)))
@@ -19,7 +20,7 @@ struct LivenessTests {
             let (id, credential) = try await fixture.joined("cn1")
             #expect(try await fixture.node(id)?.liveness == .never)
             try await fixture.fleet.begin()
-            try await fixture.fleet.tick()
+            await fixture.fleet.tick()
             #expect(try await fixture.node(id)?.liveness == .never, "one that never came is not down")
 
             try await fixture.session(of: id, credential) { send in
@@ -29,7 +30,7 @@ struct LivenessTests {
                     (14, Node.Liveness.alive), (1, .suspect), (14, .suspect), (1, .down), (60, .down),
                 ] {
                     fixture.time.pass(.seconds(seconds))
-                    try await fixture.fleet.tick()
+                    await fixture.fleet.tick()
                     #expect(try await fixture.node(id)?.liveness == liveness)
                 }
                 #expect(
@@ -40,10 +41,10 @@ struct LivenessTests {
                             $0.sequence = 1; $0.loadAverage1M = 1.5
                         }))
                 try await eventually("the heartbeat is heard") { fixture.fleet.load(of: id)?.load.loadAverage == 1.5 }
-                try await fixture.fleet.tick()
+                await fixture.fleet.tick()
                 #expect(try await fixture.node(id)?.liveness == .alive)
                 fixture.time.pass(.seconds(14))
-                try await fixture.fleet.tick()
+                await fixture.fleet.tick()
                 #expect(try await fixture.node(id)?.liveness == .alive)
             }
             #expect(
@@ -57,10 +58,10 @@ struct LivenessTests {
         try await FleetFixture.run { fixture in
             let (id, credential) = try await fixture.joined("cn1")
             try await fixture.session(of: id, credential) { _ in }
-            try await fixture.fleet.tick()
+            await fixture.fleet.tick()
             #expect(try await fixture.node(id)?.liveness == .alive)
             fixture.time.pass(.seconds(30))
-            try await fixture.fleet.tick()
+            await fixture.fleet.tick()
             #expect(try await fixture.node(id)?.liveness == .down)
             try await fixture.session(of: id, credential) { _ in
                 let node = try await fixture.node(id)
@@ -77,14 +78,14 @@ struct LivenessTests {
             let next = FleetFixture.fleet(fixture.store, fixture.authority, fixture.time)
             fixture.time.pass(.seconds(3600))
             try await next.begin()
-            try await next.tick()
+            await next.tick()
             #expect(
                 try await fixture.node(id)?.liveness == .alive, "that the manager was away says nothing of its nodes")
             fixture.time.pass(.seconds(15))
-            try await next.tick()
+            await next.tick()
             #expect(try await fixture.node(id)?.liveness == .suspect)
             fixture.time.pass(.seconds(15))
-            try await next.tick()
+            await next.tick()
             #expect(try await fixture.node(id)?.liveness == .down)
         }
     }
@@ -121,29 +122,21 @@ struct LivenessTests {
     @Test("of two sessions that open at once the newer stays, in whichever order they come")
     func openedAtOnce() {
         let id = NodeID.generate(at: SystemTime().timestamp)
-        let now = Uptime(sinceStart: .zero)
-        let (older, newer) = (Self.connection(id), Self.connection(id))
+        let now = Moment(of: SystemTime())
+        let (older, newer) = (ConnectionID(1), ConnectionID(2))
         for isReversed in [false, true] {
             var state = FleetState()
-            func open(_ connection: AgentConnection, _ epoch: UInt64) -> AgentConnection? {
-                state.open(connection, epoch: SessionEpoch(epoch), at: now, timestamp: SystemTime().timestamp)
+            func open(_ connection: ConnectionID, _ epoch: UInt64) -> ConnectionID? {
+                state.open(connection, of: id, epoch: SessionEpoch(epoch), at: now)
             }
             #expect((isReversed ? open(newer, 6) : open(older, 5)) == nil)
-            #expect((isReversed ? open(older, 5) : open(newer, 6)) === older, "the older is to be closed")
-            #expect(state.sessions[id]?.connection === newer)
+            #expect((isReversed ? open(older, 5) : open(newer, 6)) == older, "the older is to be closed")
+            #expect(state.sessions[id]?.connection == newer)
             #expect(state.mustCheckNodes, "its node may have been removed while it opened")
-            #expect(!state.close(older) && state.close(newer))
+            #expect(!state.close(older, of: id) && state.close(newer, of: id))
             // With nobody there, the one that comes is better than none.
-            #expect(open(older, 5) == nil && state.sessions[id]?.connection === older)
+            #expect(open(older, 5) == nil && state.sessions[id]?.connection == older)
         }
-    }
-
-    private static func connection(_ id: NodeID) -> AgentConnection {
-        struct DeafWire: AgentWire {
-            func write(_ bytes: [UInt8]) {}
-            func end(_ refusal: SessionRefusal) {}
-        }
-        return AgentConnection(nodeID: id, remoteAddress: "", wire: DeafWire())
     }
 
     @Test("a second session of a node takes the place of the first, which is told so")

@@ -1,5 +1,5 @@
 import Foundation
-import ManagerFleet
+import ManagerFleetNetwork
 import NIOCore
 import NIOPosix
 import NIOSSL

@@ -1,6 +1,6 @@
 import Foundation
 import Logging
-import ManagerFleet
+import ManagerFleetNetwork
 import NIOCore
 import ProtocolModel
 import ProtocolTrust

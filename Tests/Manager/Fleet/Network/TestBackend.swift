@@ -1,5 +1,5 @@
 import Foundation
-import ManagerFleet
+import ManagerFleetNetwork
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTrust

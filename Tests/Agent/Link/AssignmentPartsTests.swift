@@ -3,7 +3,7 @@ import ProtocolModel
 import SwiftProtobuf
 import Testing
 
-@testable import AgentDaemon
+@testable import AgentLink
 
 @Suite("Parts of an assignment set")
 struct AssignmentPartsTests {

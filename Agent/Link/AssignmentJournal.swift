@@ -1,11 +1,11 @@
-import AgentDurability
+public import AgentDurability
 import Foundation
 import ProtocolMessages
 import SwiftProtobuf
 
 /// Keeps the assignment book on the disk, so that the right guests come back with the manager away.
-struct AssignmentJournal: Sendable {
-    enum Loaded: Sendable, Equatable {
+public struct AssignmentJournal: Sendable {
+    public enum Loaded: Sendable, Equatable {
         case none
         case book(AssignmentBook)
         /// Treated as none, so that nothing is taken for a stray because of it.
@@ -14,16 +14,16 @@ struct AssignmentJournal: Sendable {
 
     private let file: CheckedFile
 
-    init(data: String, files: any FileSystem = HostFileSystem()) {
+    public init(data: String, files: any FileSystem = HostFileSystem()) {
         file = CheckedFile(path: data + "/assignments", files: files)
     }
 
     /// Returns once the book is durable; only then may anybody act on it.
-    func save(_ book: AssignmentBook) throws {
+    public func save(_ book: AssignmentBook) throws {
         try file.save(try book.message.serializedBytes())
     }
 
-    func load() throws(FileProblem) -> Loaded {
+    public func load() throws(FileProblem) -> Loaded {
         switch try file.load() {
         case .absent: return .none
         case .damaged(let copy): return .damaged(copy: copy)

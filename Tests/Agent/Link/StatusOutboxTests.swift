@@ -1,9 +1,11 @@
-@testable import AgentDaemon
 import AgentReconcile
 import ProtocolMessages
 import ProtocolModel
 import ProtocolTransfer
 import Testing
+import TestsSupportAssignments
+
+@testable import AgentLink
 
 @Suite("Reports that wait")
 struct StatusOutboxTests {

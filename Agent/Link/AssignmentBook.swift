@@ -1,30 +1,30 @@
-import AgentReconcile
+public import AgentReconcile
 import Foundation
-import ProtocolMessages
-import ProtocolModel
-import ProtocolTransfer
+public import ProtocolMessages
+public import ProtocolModel
+public import ProtocolTransfer
 import SwiftProtobuf
 
 /// The desired set of this host, as last persisted. A pure value: what a message does to it is decided here, what is then
 /// done about it elsewhere.
-struct AssignmentBook: Sendable, Equatable {
-    private(set) var revision: UInt64 = 0
-    private(set) var instances: [InstanceID: Roost_V1_InstanceAssignment] = [:]
-    private(set) var images: [ImageID: Roost_V1_ImageAssignment] = [:]
+public struct AssignmentBook: Sendable, Equatable {
+    public private(set) var revision: UInt64 = 0
+    public private(set) var instances: [InstanceID: Roost_V1_InstanceAssignment] = [:]
+    public private(set) var images: [ImageID: Roost_V1_ImageAssignment] = [:]
 
     /// What a set changed, in the words of those who act on it.
-    struct Change: Equatable {
-        var instances: AssignmentChange
-        var images: [ImageAssignmentValue]
-        var removedImages: [ImageID]
+    public struct Change: Sendable, Equatable {
+        public var instances: AssignmentChange
+        public var images: [ImageAssignmentValue]
+        public var removedImages: [ImageID]
     }
 
-    enum Refusal: Error, Equatable, CustomStringConvertible {
+    public enum Refusal: Error, Equatable, CustomStringConvertible {
         /// A delta to a set that is not ours; the manager sends the whole set at the start of a session.
         case baseDiffers(ours: UInt64, theirs: UInt64)
         case malformed(String)
 
-        var description: String {
+        public var description: String {
             switch self {
             case .baseDiffers(let ours, let theirs):
                 "the manager sent changes to revision \(theirs), but this host is at \(ours)"
@@ -33,10 +33,10 @@ struct AssignmentBook: Sendable, Equatable {
         }
     }
 
-    init() {}
+    public init() {}
 
     /// Takes over a message, all of it or nothing.
-    mutating func apply(_ set: Roost_V1_AssignmentSet) throws(Refusal) -> Change {
+    public mutating func apply(_ set: Roost_V1_AssignmentSet) throws(Refusal) -> Change {
         var next = self
         var changed: [Assignment] = []
         if set.full {
@@ -75,8 +75,13 @@ struct AssignmentBook: Sendable, Equatable {
             images: next.images.values.compactMap { ImageAssignmentValue($0) }, removedImages: removedImages)
     }
 
+    /// Images that guests are made from which are to stay.
+    var imagesInUse: Set<ImageID> {
+        Set(instances.values.filter { $0.desired != .deleted }.compactMap { ImageID(bytes: $0.imageID) })
+    }
+
     /// The whole set as one message, in a fixed order.
-    var message: Roost_V1_AssignmentSet {
+    public var message: Roost_V1_AssignmentSet {
         .with {
             $0.revision = revision
             $0.full = true

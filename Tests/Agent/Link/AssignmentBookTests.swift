@@ -1,4 +1,3 @@
-@testable import AgentDaemon
 import AgentDurability
 import AgentReconcile
 import Foundation
@@ -7,47 +6,10 @@ import ProtocolModel
 import ProtocolTransfer
 import SwiftProtobuf
 import Testing
+import TestsSupportAssignments
 import TestsSupportFiles
 
-let firstInstance = InstanceID("01900000-0000-7000-8000-000000000001")!
-let secondInstance = InstanceID("01900000-0000-7000-8000-000000000002")!
-let someImage = ImageID("01900000-0000-7000-8000-0000000000aa")!
-
-func instanceMessage(
-    _ id: InstanceID, _ desired: Roost_V1_DesiredState = .running, generation: UInt64 = 1, cycle: UInt64 = 1
-) -> Roost_V1_InstanceAssignment {
-    .with {
-        $0.instanceID = id.bytes
-        $0.imageID = someImage.bytes
-        $0.epoch = 1
-        $0.generation = generation
-        $0.desired = desired
-        $0.powerCycle = cycle
-        $0.name = "vm"
-        $0.vcpus = 1
-        $0.memoryBytes = 1 << 30
-        $0.bootTimeoutSeconds = 180
-        $0.stopTimeoutSeconds = 90
-        $0.readinessProbe = true
-    }
-}
-
-func imageMessage(_ id: ImageID = someImage) -> Roost_V1_ImageAssignment {
-    .with {
-        $0.imageID = id.bytes
-        $0.manifestDigest = Data(repeating: 7, count: 32)
-        $0.sizeBytes = 4096
-    }
-}
-
-func fullSet(_ revision: UInt64, _ instances: [Roost_V1_InstanceAssignment]) -> Roost_V1_AssignmentSet {
-    .with {
-        $0.revision = revision
-        $0.full = true
-        $0.instances = instances
-        $0.images = [imageMessage()]
-    }
-}
+@testable import AgentLink
 
 @Suite("The desired set, as it arrives and as it is kept")
 struct AssignmentBookTests {

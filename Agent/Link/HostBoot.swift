@@ -1,14 +1,14 @@
-import AgentDurability
+public import AgentDurability
 import Foundation
-import ProtocolModel
+public import ProtocolModel
 
 /// The boot of the host's kernel that this process lives in, and whether the agent has seen it before.
-struct HostBoot: Sendable, Equatable {
-    enum Problem: Error, CustomStringConvertible {
+public struct HostBoot: Sendable, Equatable {
+    public enum Problem: Error, CustomStringConvertible {
         case unreadable(String)
         case files(FileProblem)
 
-        var description: String {
+        public var description: String {
             switch self {
             case .unreadable(let path): "\(path) does not hold a boot ID; is /proc mounted?"
             case .files(let problem): problem.description
@@ -16,13 +16,13 @@ struct HostBoot: Sendable, Equatable {
         }
     }
 
-    static let source = "/proc/sys/kernel/random/boot_id"
+    public static let source = "/proc/sys/kernel/random/boot_id"
 
-    let id: BootID
+    public let id: BootID
     /// The agent ran before, in an earlier boot of the host.
-    let hostRebooted: Bool
+    public let hostRebooted: Bool
 
-    static func read(
+    public static func read(
         data: String, source: String = source, files: any FileSystem = HostFileSystem()
     ) throws(Problem) -> HostBoot {
         do {

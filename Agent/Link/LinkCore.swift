@@ -1,0 +1,252 @@
+public import AgentReconcile
+public import AgentUsage
+public import ProtocolMessages
+public import ProtocolModel
+public import ProtocolTransfer
+public import ProtocolWire
+import SwiftProtobuf
+
+/// The agent's side of every session, without socket, disk and clock: takes what the manager wants, tells what is, and
+/// sends usage.
+///
+/// A value: events go in, effects come out. `ManagerLink` carries the effects out in the daemon, and the simulator in its
+/// own world. What the manager wants is followed only once it is kept.
+public struct LinkCore: Sendable {
+    /// What waits for a moment at which the session takes messages.
+    public enum Errand: Sendable, Hashable, CaseIterable {
+        case statuses, usage
+    }
+
+    public enum Event: Sendable {
+        /// The process began; whether there was a book that could be read.
+        case began(bookIsKnown: Bool)
+        case sessionStarted(Roost_V1_Welcome)
+        case sessionEnded
+        /// A message of the manager. The next one is to wait until the effects of this one are carried out.
+        case received(ProtocolWire.Message)
+        /// The answer to `Effect.save`: whether the book is durable.
+        case saved(Bool)
+        /// Of the guests, in order.
+        case statuses(full: Bool, [Status])
+        case image(ImageStatusValue)
+        /// There is a new batch in the spool.
+        case usageKept
+        /// The answer to `Effect.due`, once for any number of them.
+        case ready(Errand)
+        /// The answer to `Effect.collectInventory`, or a change.
+        case inventory(Roost_V1_Inventory)
+        /// The answer to `Effect.fetchUsage`, with the same session.
+        case usage([(position: SpoolPosition, batch: Roost_V1_UsageBatch)], session: UInt64)
+    }
+
+    public enum Effect: Sendable {
+        /// Keep durably, and give `Event.saved`.
+        case save(AssignmentBook)
+        /// To be dropped where the session is over.
+        case send(ProtocolWire.Message, session: UInt64)
+        /// Give `Event.ready` as soon as the session takes a message.
+        case due(Errand)
+        /// Close the session and open another after `nextResynchronisation`.
+        case resynchronise
+        /// For the reconciler.
+        case reconcile(AgentReconcile.Event)
+        /// All images that are to be held.
+        case hold([ImageAssignmentValue])
+        case removeImage(ImageID)
+        case setUsageInterval(Duration)
+        case collectInventory
+        /// Batches of the spool behind a position, at most so many.
+        case fetchUsage(after: SpoolPosition?, limit: Int, session: UInt64)
+        case acknowledgeUsage(SpoolID, upTo: UInt64)
+        case notice(Notice)
+    }
+
+    /// What a person who reads the log should know.
+    public enum Notice: Sendable, Equatable {
+        case cannotFollow(AssignmentBook.Refusal)
+        case notKept(revision: UInt64)
+        case taken(revision: UInt64, full: Bool, instances: Int, images: Int)
+        case imageInUse(ImageID)
+        case notUnderstood
+    }
+
+    /// A set that is being kept.
+    private struct Pending: Sendable {
+        var book: AssignmentBook
+        var set: Roost_V1_AssignmentSet
+        var change: AssignmentBook.Change
+    }
+
+    public private(set) var book: AssignmentBook
+    /// As this host reaches the manager.
+    private let managerHost: String
+    /// A setting of this host, where it has one, wins over the manager's wish.
+    private let usageInterval: Duration?
+    private var outbox = StatusOutbox()
+    private var window = SendWindow()
+    private var parts = AssignmentParts()
+    private var pending: Pending?
+    private var isLive = false
+    /// Tells the sessions apart for those who work beside them.
+    public private(set) var session: UInt64 = 0
+    private var resynchronisations = Backoff(first: .seconds(1), maximum: .seconds(60))
+
+    public init(book: AssignmentBook, managerHost: String, usageInterval: Duration?) {
+        self.book = book
+        self.managerHost = managerHost
+        self.usageInterval = usageInterval
+    }
+
+    /// The wait before the session that follows on `Effect.resynchronise`.
+    public mutating func nextResynchronisation(using random: inout some RandomNumberGenerator) -> Duration {
+        resynchronisations.next(using: &random)
+    }
+
+    /// Takes in what happened and says what to do about it, in this order.
+    public mutating func handle(_ event: Event) -> [Effect] {
+        switch event {
+        case .began(let bookIsKnown): return bookIsKnown ? resume() : []
+        case .sessionStarted(let welcome): return start(welcome)
+        case .sessionEnded:
+            isLive = false
+            outbox.end()
+            return [.reconcile(.sessionEnded)]
+        case .received(.assignmentSet(let part)): return take(part)
+        case .received(.usageAcknowledgement(let acknowledgement)): return acknowledged(acknowledgement)
+        case .received:
+            // The session's machine lets nothing else through that is for an agent; what it may let through later is not
+            // for this version.
+            return [.notice(.notUnderstood)]
+        case .saved(let isDurable): return saved(isDurable)
+        case .statuses(let full, let statuses):
+            outbox.add(full: full, statuses)
+            return [.due(.statuses)]
+        case .image(let status): return news(of: status)
+        case .usageKept: return [.due(.usage)]
+        case .ready(.statuses):
+            guard isLive, let report = outbox.take() else { return [] }
+            return [.send(.statusReport(report), session: session)]
+        case .ready(.usage):
+            guard isLive, window.room > 0 else { return [] }
+            return [.fetchUsage(after: window.position, limit: window.room, session: session)]
+        case .inventory(let inventory): return isLive ? [.send(.inventory(inventory), session: session)] : []
+        case .usage(let batches, let session): return send(batches, in: session)
+        }
+    }
+
+    // MARK: Session
+
+    /// What was wanted when the last process ended is wanted until the manager says otherwise.
+    private func resume() -> [Effect] {
+        var same = AssignmentBook()
+        guard let change = try? same.apply(book.message) else { return [] }
+        return [.reconcile(.assigned(change.instances)), hold(change.images)]
+    }
+
+    private mutating func start(_ welcome: Roost_V1_Welcome) -> [Effect] {
+        session += 1
+        isLive = true
+        outbox.begin()
+        window = SendWindow()
+        parts = AssignmentParts()
+        let wished = Duration.milliseconds(Int64(welcome.usageIntervalMs))
+        let interval = usageInterval ?? (wished > .zero ? wished : nil)
+        return (interval.map { [.setUsageInterval($0)] } ?? []) + [
+            .collectInventory, .reconcile(.sessionStarted), .due(.statuses), .due(.usage),
+        ]
+    }
+
+    // MARK: Assignments
+
+    private mutating func take(_ part: Roost_V1_AssignmentSet) -> [Effect] {
+        do throws(AssignmentBook.Refusal) {
+            guard let set = try parts.add(part) else { return [] }
+            var next = book
+            let change = try next.apply(set)
+            pending = Pending(book: next, set: set, change: change)
+            return [.save(next)]
+        } catch {
+            return [.notice(.cannotFollow(error)), .resynchronise]
+        }
+    }
+
+    private mutating func saved(_ isDurable: Bool) -> [Effect] {
+        guard let pending else { return [] }
+        self.pending = nil
+        guard isDurable else { return [.notice(.notKept(revision: pending.set.revision)), .resynchronise] }
+        book = pending.book
+        resynchronisations.reset()
+        let set = pending.set
+        var effects: [Effect] = [
+            .notice(
+                .taken(
+                    revision: set.revision, full: set.full, instances: set.instances.count, images: set.images.count))
+        ]
+        if isLive {
+            effects.append(
+                .send(.assignmentAcknowledgement(.with { $0.revision = set.revision }), session: session))
+        }
+        return effects + follow(pending.change)
+    }
+
+    private func follow(_ change: AssignmentBook.Change) -> [Effect] {
+        let used = change.removedImages.isEmpty ? [] : book.imagesInUse
+        var effects: [Effect] = [.reconcile(.assigned(change.instances)), hold(change.images)]
+        for image in change.removedImages {
+            effects.append(used.contains(image) ? .notice(.imageInUse(image)) : .removeImage(image))
+        }
+        return effects
+    }
+
+    private func hold(_ images: [ImageAssignmentValue]) -> Effect {
+        .hold(images.map { $0.completed(managerHost: managerHost) })
+    }
+
+    // MARK: Telling
+
+    /// Guests may wait for the image, and the manager wants to know.
+    private mutating func news(of status: ImageStatusValue) -> [Effect] {
+        outbox.add(status)
+        let effects: [Effect] =
+            switch status.state {
+            case .held: [.reconcile(.imageHeld(status.image))]
+            case .failed: [.reconcile(.imageMissing(status.image, reason: status.reason))]
+            case .removed:
+                [.reconcile(.imageMissing(status.image, reason: "the image was removed from this host"))]
+            case .fetching: []
+            }
+        return effects + [.due(.statuses)]
+    }
+
+    private mutating func send(
+        _ batches: [(position: SpoolPosition, batch: Roost_V1_UsageBatch)], in session: UInt64
+    ) -> [Effect] {
+        guard isLive, session == self.session, !batches.isEmpty else { return [] }
+        var effects: [Effect] = []
+        for (position, batch) in batches {
+            guard let spool = SpoolID(bytes: batch.spoolID) else { continue }
+            window.sent(batch.number, of: spool, at: position)
+            effects.append(.send(.usageBatch(batch), session: session))
+        }
+        return effects + [.due(.usage)]
+    }
+
+    private mutating func acknowledged(_ message: Roost_V1_UsageAcknowledgement) -> [Effect] {
+        guard let spool = SpoolID(bytes: message.spoolID) else { return [] }
+        window.acknowledged(spool, upTo: message.number)
+        return [.acknowledgeUsage(spool, upTo: message.number), .due(.usage)]
+    }
+}
+
+extension ImageAssignmentValue {
+    /// A manager that does not know by which of its addresses its agents reach it names a port alone (`:7402`): then it
+    /// is where the session goes.
+    func completed(managerHost host: String) -> ImageAssignmentValue {
+        var completed = self
+        completed.sources = sources.map { source in
+            guard source.node == nil, source.address.hasPrefix(":") else { return source }
+            return ChunkSource(node: nil, address: (host.contains(":") ? "[\(host)]" : host) + source.address)
+        }
+        return completed
+    }
+}

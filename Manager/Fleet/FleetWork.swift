@@ -1,0 +1,90 @@
+import ManagerAccounting
+public import ManagerLifecycle
+public import ManagerModel
+public import ManagerStore
+public import ProtocolMessages
+public import ProtocolModel
+
+/// What an agent says of itself when a session opens.
+public struct SessionFacts: Sendable, Equatable {
+    public var bootID: String
+    public var softwareVersion: String
+    /// The peer's IP address and port.
+    public var remoteAddress: String
+}
+
+/// One transaction on behalf of the fleet. It may be run again as a whole, so that it does nothing beside the store.
+public enum FleetWork: Sendable {
+    case openSession(ConnectionID, NodeID, SessionFacts)
+    case inventory(ConnectionID, NodeID, NodeInventory, location: String)
+    case status(ConnectionID, NodeID, [ObservedInstance], [FleetReports.ObservedImage])
+    case usage(ConnectionID, NodeID, UsageBatch)
+    case liveness(LivenessChange)
+    case advanceDrain(OperationID)
+    /// What the node is to be told since a revision; `nil`: everything.
+    case assignments(ConnectionID, NodeID, since: Revision?)
+    case nodeIDs
+    case runningDrains
+
+    public enum Answer: Sendable {
+        case done
+        /// `nil`: the node is not on record.
+        case session(SessionEpoch?)
+        /// The number up to which the spool is counted.
+        case counted(UInt64)
+        /// `nil`: there is nothing to tell.
+        case assignments(Roost_V1_AssignmentSet?)
+        case nodeIDs(Set<NodeID>)
+        case drains([OperationID])
+    }
+
+    /// Whether it changes the record; otherwise it is to be run in a snapshot.
+    public var isWrite: Bool {
+        switch self {
+        case .openSession, .inventory, .status, .usage, .liveness, .advanceDrain: true
+        case .assignments, .nodeIDs, .runningDrains: false
+        }
+    }
+
+    /// Does the work inside one transaction.
+    ///
+    /// - Throws: a `StoreError` or a `Refusal`; then the transaction is to be undone.
+    public func perform(in sql: Transaction, at now: Timestamp, _ settings: FleetCore.Settings) throws -> Answer {
+        let reports = FleetReports(in: sql, at: now)
+        switch self {
+        case .openSession(_, let node, let facts):
+            return .session(
+                try reports.openSession(
+                    node, bootID: facts.bootID, softwareVersion: facts.softwareVersion,
+                    remoteAddress: facts.remoteAddress))
+        case .inventory(_, let node, let inventory, let location):
+            try reports.takeInventory(node, inventory, location: location)
+            return .done
+        case .status(_, let node, let instances, let images):
+            try reports.observe(instances, on: node)
+            try reports.observe(images, on: node)
+            return .done
+        case .usage(_, let node, let batch):
+            switch try Accounting.count(batch, from: node, at: now, in: sql) {
+            case .counted(let number), .missing(let number): return .counted(number)
+            }
+        case .liveness(let change):
+            try reports.setLiveness(
+                change.node, change.liveness, session: change.epoch, lastSeenAt: change.lastSeenAt,
+                detail: change.detail)
+            return .done
+        case .advanceDrain(let id):
+            // Read again: the operation may have ended meanwhile.
+            guard let current = try sql.operations.find(id), current.status == .running else { return .done }
+            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advanceDrain(current)
+            return .done
+        case .assignments(_, let node, let revision):
+            return .assignments(
+                try AssignmentMessages(
+                    sql: sql, node: node, settings: settings.lifecycle, managerChunkAddress: settings.chunkAddress
+                ).set(since: revision))
+        case .nodeIDs: return .nodeIDs(try sql.nodes.ids())
+        case .runningDrains: return .drains(try sql.operations.running(.nodeDisable).map(\.id))
+        }
+    }
+}
