@@ -233,7 +233,7 @@ final class APIClient: Sendable {
 
     // MARK: Addresses
 
-    private static func query(_ parameters: KeyValuePairs<String, String?>) -> String {
+    static func query(_ parameters: KeyValuePairs<String, String?>) -> String {
         let pairs = parameters.compactMap { name, value in value.map { "\(name)=\(escaped($0))" } }
         return pairs.isEmpty ? "" : "?" + pairs.joined(separator: "&")
     }

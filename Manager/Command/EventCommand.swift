@@ -8,26 +8,60 @@ struct EventCommand: AsyncParsableCommand {
     static let columns = [
         Column.number("sequence", "#"), Column("at"), Column("kind"), Column("actor"),
         Column("resource", value: { $0["resource"]["name"] }), Column("detail"),
+        Column("changes", value: { .string(changes($0)) }),
     ]
+
+    /// What changed, as a person reads it: `name: web → www`.
+    static func changes(_ event: JSON) -> String {
+        event["changes"].members.map { field in
+            let (before, after) = (field.value["before"].text ?? "–", field.value["after"].text ?? "–")
+            return "\(field.key): \(before) → \(after)"
+        }.joined(separator: ", ")
+    }
+
+    /// Which events are asked for.
+    struct Selection: ParsableArguments {
+        @Option(name: .long, help: ArgumentHelp("Begin after this event.", valueName: "number")) var after: Int?
+        @Option(name: .long, help: ArgumentHelp("Only what this user did.", valueName: "user")) var actor: String?
+        @Option(name: .long, help: ArgumentHelp("Only what happened to this, by ID or name.", valueName: "resource"))
+        var resource: String?
+        @Option(name: .long, help: ArgumentHelp("Only this kind, such as node or node.down.", valueName: "kind"))
+        var kind: String?
+        @Option(name: .long, help: ArgumentHelp("Only what this request did.", valueName: "id")) var request: String?
+        @Option(name: .long, help: ArgumentHelp("Only the events of this operation.", valueName: "id"))
+        var operation: String?
+        @Option(
+            name: .long, help: ArgumentHelp("Only from this time on, such as 2026-11-21.", valueName: "time"))
+        var since: String?
+
+        var query: KeyValuePairs<String, String?> {
+            [
+                "actor": actor, "resource": resource, "kind": kind, "request": request, "operation": operation,
+                "since": since,
+            ]
+        }
+    }
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Lists events, oldest first.",
             discussion: "With --follow and -o json, each event is one line.")
         @Flag(name: .long, help: "Go on with events as they happen, until Ctrl-C.") var follow = false
-        @Option(name: .long, help: ArgumentHelp("Begin after this event.", valueName: "number")) var after: Int?
+        @OptionGroup var selection: Selection
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
             try await site.withClient { client, printer in
                 guard follow else {
-                    let events = try await client.list("/v1/events", after: after.map(String.init))
+                    let events = try await client.list(
+                        "/v1/events", selection.query, after: selection.after.map(String.init))
                     return printer.list(events, EventCommand.columns)
                 }
                 if printer.format == .csv, printer.headers {
                     printer.line(EventCommand.columns.map(\.key).joined(separator: ","))
                 }
-                try await EventCommand.follow(client, after: after.map(String.init)) {
+                let path = "/v1/events" + APIClient.query(selection.query)
+                try await EventCommand.follow(client, path, after: selection.after.map(String.init)) {
                     printer.line(EventCommand.line($0, printer))
                 }
             }
@@ -35,7 +69,9 @@ struct EventCommand: AsyncParsableCommand {
     }
 
     /// Connects again, after the last event seen, whenever the stream ends; while the manager restarts, for a minute.
-    static func follow(_ client: APIClient, after: String?, _ show: (JSON) throws -> Void) async throws {
+    static func follow(
+        _ client: APIClient, _ path: String, after: String?, _ show: (JSON) throws -> Void
+    ) async throws {
         var last = after
         var failedSince: ContinuousClock.Instant?
         while true {
@@ -43,7 +79,7 @@ struct EventCommand: AsyncParsableCommand {
             var headers: KeyValuePairs<String, String> = ["accept": "text/event-stream"]
             if let last { headers = ["accept": "text/event-stream", "last-event-id": last] }
             do {
-                try await client.stream("/v1/events", headers: headers) { chunk in
+                try await client.stream(path, headers: headers) { chunk in
                     failedSince = nil
                     for event in try stream.feed(chunk.readableBytesView) {
                         try show(try JSONReader.read(Array(event.data.utf8)))

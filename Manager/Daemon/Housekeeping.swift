@@ -5,11 +5,10 @@ import ManagerStore
 import ProtocolModel
 import ServiceLifecycle
 
-/// Removes what has had its day: kept answers after a day, expired tokens, files of deleted images.
+/// Removes from this manager's disk the files of images that were deleted.
 struct Housekeeping: Service {
     let store: Store
     let images: ImageStore
-    let time: any TimeSource
     let logger: Logger
 
     func run() async throws {
@@ -22,12 +21,8 @@ struct Housekeeping: Service {
     }
 
     private func tidy() async throws {
-        let now = time.timestamp
-        let deleted = try await store.write { sql in
-            try sql.idempotency.remove(before: now - .seconds(86_400))
-            try sql.users.removeRefreshTokens(expiredBefore: now)
-            return try sql.images.list(status: .deleted).map(\.id)
+        for image in try await store.read({ sql in try sql.images.list(status: .deleted).map(\.id) }) {
+            images.remove(image)
         }
-        for image in deleted { images.remove(image) }
     }
 }

@@ -72,7 +72,7 @@ final class ImageImports: ImageUploadSink, Service {
     /// Inspects the file while its sender waits, so that a refusal is the answer, and leaves the rest to a worker.
     private func accept(_ image: Image, _ summary: UploadSummary) async throws {
         let inspected = try await images.inspectUpload(
-            image.id, declaredFormat: image.format.flatMap { ImageFormat(rawValue: $0) })
+            image.id, declaredFormat: image.declaredFormat)
         do {
             try await record { commands in
                 _ = try commands.beginConversion(
@@ -89,15 +89,14 @@ final class ImageImports: ImageUploadSink, Service {
 
     // MARK: Conversion
 
+    /// Imports that a stop interrupts go on after the next start.
     func run() async throws {
-        await withTaskCancellationOrGracefulShutdownHandler {
+        await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
                 for _ in 0..<Self.parallel {
                     group.addTask { for await job in self.jobs { await self.convert(job) } }
                 }
             }
-        } onCancelOrGracefulShutdown: {
-            self.queue.finish()
         }
     }
 
@@ -117,7 +116,9 @@ final class ImageImports: ImageUploadSink, Service {
                         format: imported.format.rawValue, sizeBytes: imported.virtualSize,
                         manifestDigest: imported.manifestDigest))
             }
+            images.discardUpload(job.image)
         } catch {
+            guard !Task.isCancelled else { return }
             await fail(job.image, error)
         }
     }
@@ -135,6 +136,7 @@ final class ImageImports: ImageUploadSink, Service {
 
     private func fail(_ image: ImageID, _ error: any Error) async {
         let problem = error as? ImageError
+        images.discardUpload(image)
         images.remove(image)
         try? await record { commands in
             try commands.failImport(
@@ -143,21 +145,27 @@ final class ImageImports: ImageUploadSink, Service {
         }
     }
 
-    /// After a restart: what was under way ended with the process, and files that no image has are removed.
+    /// After a restart: imports whose file had come go on, what was still arriving ended with the process, and files that no
+    /// image has are removed.
     func recover() async throws {
-        let now = time.timestamp
-        let kept = try await store.write { sql in
-            let commands = Commands(in: sql, actor: .manager, at: now, settings: LifecycleSettings())
-            for status in [Image.Status.saving, .converting] {
-                for image in try sql.images.list(status: status) {
-                    try commands.failImport(
-                        image.id, code: "interrupted",
-                        sentence: "the manager was restarted during the import; upload it again")
-                }
-            }
-            return Set(try sql.images.list(status: .active).map(\.id))
+        let (kept, accepted) = try await store.read { sql in
+            (
+                Set(try sql.images.list(status: .active).map(\.id)),
+                Set(try sql.images.list(status: .converting).map(\.id))
+            )
         }
-        images.recover(keeping: kept)
+        let resumable = images.recover(keeping: kept, accepted: accepted)
+        try await record { commands in try commands.failInterruptedImports(except: resumable) }
+        for image in resumable {
+            do {
+                let declared = try await store.read { sql in try sql.images.find(image)?.declaredFormat }
+                let inspected = try await images.inspectUpload(image, declaredFormat: declared)
+                logger.info("an interrupted import goes on", metadata: ["image.id": "\(image)"])
+                queue.yield(Job(image: image, inspected: inspected))
+            } catch {
+                await fail(image, error)
+            }
+        }
     }
 
     private func record(_ body: @escaping @Sendable (Commands) throws -> Void) async throws {
@@ -172,4 +180,9 @@ final class ImageImports: ImageUploadSink, Service {
         if case .uploadExists = error { return Refusal(.conflict, error.sentence, detailCode: error.code) }
         return Refusal(.imageRejected, error.sentence, detailCode: error.code)
     }
+}
+
+extension Image {
+    /// What whoever announced the image said that its file is.
+    fileprivate var declaredFormat: ImageFormat? { format.flatMap { ImageFormat(rawValue: $0) } }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import ManagerModel
 import ProcessSettings
 
 enum LogLevelName: String, CaseIterable, Sendable {
@@ -43,6 +44,17 @@ struct ManagerSettings: Sendable {
             "How long a guest may take to shut down before it is forced off.")
         static let usageInterval = Setting(
             "usage.interval_seconds", .integer(1...3600), default: 10, "How often agents sample their guests.")
+        static let eventDays = Setting(
+            "events.keep_days", .integer(1...36_500), default: 90, "How long events are kept.")
+        static let eventCount = Setting(
+            "events.keep_count", .integer(1000...1_000_000_000), default: 1_000_000,
+            "How many events are kept at most; the oldest go first.")
+        static let operationDays = Setting(
+            "operations.keep_days", .integer(1...36_500), default: 30,
+            "How long operations are kept after they have ended.")
+        static let deletedDays = Setting(
+            "deleted.keep_days", .integer(1...36_500), default: 90,
+            "How long deleted instances and images can still be looked up; usage reports name them for ever.")
         static let logLevel = Setting(
             "log.level", ValueKind<LogLevelName>.choice, default: .info, "How much is logged.")
     }
@@ -54,6 +66,7 @@ struct ManagerSettings: Sendable {
             Key.apiHost.declared, Key.apiPort.declared, Key.names.declared, Key.agentsHost.declared,
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
             Key.chunksPort.declared, Key.bootTimeout.declared, Key.stopTimeout.declared, Key.usageInterval.declared,
+            Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.logLevel.declared,
         ])
 
@@ -70,6 +83,7 @@ struct ManagerSettings: Sendable {
     var bootTimeoutSeconds: Int
     var stopTimeoutSeconds: Int
     var usageInterval: Duration
+    var retention: RetentionPolicy
     var logLevel: Logger.Level
     /// What a person should know although nothing is wrong enough to stop.
     var warnings: [String]
@@ -90,6 +104,11 @@ struct ManagerSettings: Sendable {
         bootTimeoutSeconds = reader.value(Key.bootTimeout)
         stopTimeoutSeconds = reader.value(Key.stopTimeout)
         usageInterval = .seconds(reader.value(Key.usageInterval))
+        retention = RetentionPolicy()
+        retention.eventDays = reader.value(Key.eventDays)
+        retention.eventCount = reader.value(Key.eventCount)
+        retention.operationDays = reader.value(Key.operationDays)
+        retention.deletedDays = reader.value(Key.deletedDays)
         logLevel = Logger.Level(rawValue: reader.value(Key.logLevel).rawValue) ?? .info
         warnings = reader.warnings
     }

@@ -112,8 +112,9 @@ struct Manager {
             logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services = [
-            Housekeeping(store: store, images: images, time: time, logger: logger), imports, chunks, fleet, listener,
-            api,
+            Housekeeping(store: store, images: images, logger: logger),
+            Pruning(store: store, policy: settings.retention, time: time, logger: logger), imports, chunks, fleet,
+            listener, api,
         ]
     }
 

@@ -34,16 +34,24 @@ public enum Enrolment {
         try sql.events.append(
             "node.joined", actor: .manager, owner: nil,
             resource: ResourceReference(kind: "node", id: "\(id)", name: name),
-            detail: "with a token of \(token.createdBy)", at: now)
+            detail: "with a token of \(token.createdBy)", data: ["token_id": "\(token.id)"],
+            changes: Event.differences(from: nil, to: node), at: now)
         return id
     }
 
     /// Records the new certificate of a node. The old one stays good until it expires: the agent may die before it has
     /// kept the new one.
-    public static func renew(_ id: NodeID, in sql: Transaction, sign: (NodeID) throws -> String) throws {
+    public static func renew(
+        _ id: NodeID, at now: Timestamp, in sql: Transaction, sign: (NodeID) throws -> String
+    ) throws {
         guard var node = try sql.nodes.find(id) else { throw SessionRefusal.certificateRevoked }
+        let before = node
         node.certificateSerial = try sign(id)
         try sql.nodes.update(node)
+        try sql.events.append(
+            "node.certificate_renewed", actor: .manager, owner: nil,
+            resource: ResourceReference(kind: "node", id: "\(id)", name: node.name),
+            changes: Event.differences(from: before, to: node), at: now)
     }
 
     /// Whether a genuine certificate is still good: its node is on record and its serial was not revoked.

@@ -30,13 +30,14 @@ public struct KeyPairService: Sendable {
         try transaction.keyPairs.insert(pair)
         try transaction.events.append(
             "keypair.created", actor: actor, owner: owner, resource: pair.reference,
-            data: ["fingerprint": pair.fingerprint], at: now)
+            changes: Event.differences(from: nil, to: pair), at: now)
         return pair
     }
 
     public func remove(_ pair: KeyPair, by actor: Actor, at now: Timestamp, in transaction: Transaction) throws {
         try transaction.keyPairs.remove(pair.id)
         try transaction.events.append(
-            "keypair.deleted", actor: actor, owner: pair.owner, resource: pair.reference, at: now)
+            "keypair.deleted", actor: actor, owner: pair.owner, resource: pair.reference,
+            changes: Event.differences(from: pair, to: nil), at: now)
     }
 }

@@ -17,7 +17,13 @@ public struct StoreCredentials: CredentialStore {
     }
 
     public func insert(_ token: RefreshToken) async throws {
-        try await store.write { try $0.users.insert(token) }
+        try await store.write { transaction in
+            try transaction.users.insert(token)
+            guard let user = try transaction.users.find(token.user) else { return }
+            try transaction.events.append(
+                "user.signed_in", actor: Actor(user: user.id, name: user.name, role: user.role), owner: user.id,
+                resource: user.reference, at: token.createdAt)
+        }
     }
 
     public func exchange(

@@ -16,7 +16,8 @@ public struct Principal: Sendable, Equatable {
         self.role = role
     }
 
-    public var actor: Actor { Actor(user: userID, name: name, role: role) }
+    /// Who acts by a request.
+    public func actor(request: String?) -> Actor { Actor(user: userID, name: name, role: role, request: request) }
 }
 
 /// What somebody who signs in receives.

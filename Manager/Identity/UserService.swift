@@ -62,8 +62,8 @@ public struct UserService: Sendable {
             passwordHash: new.passwordHash, tokensValidAfter: now, createdAt: now)
         try transaction.users.insert(user)
         try transaction.events.append(
-            "user.created", actor: actor, owner: user.id, resource: user.reference, data: ["role": user.role.rawValue],
-            at: now)
+            "user.created", actor: actor, owner: user.id, resource: user.reference,
+            changes: Event.differences(from: nil, to: user), at: now)
         return user
     }
 
@@ -91,8 +91,8 @@ public struct UserService: Sendable {
         try transaction.users.update(changed)
         try transaction.events.append(
             "user.changed", actor: actor, owner: user.id, resource: user.reference,
-            data: Self.summary(user, changed, change),
-            at: now)
+            data: change.passwordHash == nil ? [:] : ["password": "changed"],
+            changes: Event.differences(from: user, to: changed), at: now)
         return changed
     }
 
@@ -113,7 +113,8 @@ public struct UserService: Sendable {
         }
         try transaction.users.remove(user.id)
         try transaction.events.append(
-            "user.deleted", actor: actor, owner: nil, resource: user.reference, at: now)
+            "user.deleted", actor: actor, owner: nil, resource: user.reference,
+            changes: Event.differences(from: user, to: nil), at: now)
     }
 
     private static func isActingSuperuser(_ user: User) -> Bool { user.role == .superuser && user.enabled }
@@ -124,14 +125,5 @@ public struct UserService: Sendable {
         guard others else {
             throw Refusal(.conflict, "'\(user.name)' is the last enabled superuser; make another one first")
         }
-    }
-
-    private static func summary(_ old: User, _ new: User, _ change: Change) -> [String: String] {
-        var data: [String: String] = [:]
-        if old.enabled != new.enabled { data["enabled"] = String(new.enabled) }
-        if old.role != new.role { data["role"] = new.role.rawValue }
-        if old.email != new.email { data["email"] = "changed" }
-        if change.passwordHash != nil { data["password"] = "changed" }
-        return data
     }
 }

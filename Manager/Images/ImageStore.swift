@@ -34,7 +34,7 @@ public struct ImportedImage: Hashable, Sendable {
 ///     <folder>/staging/<id>.image/      the image being packed
 ///     <folder>/<id>/                    published: chunks.pack, chunks.index, manifest
 ///
-/// Published by fsync and rename; all in `staging` is worthless after a restart. Names are made of identifiers alone,
+/// Published by fsync and rename; of `staging`, a restart leaves only whole uploads whose import was accepted. Names are made of identifiers alone,
 /// so that nothing a user writes becomes part of a path (SEC-03).
 public final class ImageStore: Sendable, ChunkSourceStore {
     private enum Work { case uploading, uploaded, inspected, importing }
@@ -142,14 +142,14 @@ public final class ImageStore: Sendable, ChunkSourceStore {
 
     // MARK: Import
 
-    /// Converts, packs and publishes an upload that was inspected. Whatever the outcome, the upload and all intermediate
-    /// files are gone afterwards. Cancelling the task stops it.
+    /// Converts, packs and publishes an upload that was inspected. Once it is published, the upload stays until
+    /// `discardUpload`, so that an import whose end was not recorded can be repeated; after a failure nothing stays, and
+    /// after a cancellation, which stops it, the upload alone.
     public func importUpload(
         _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
     ) async throws(ImageError) -> ImportedImage {
         guard advance(image, from: .inspected, to: .importing) else { throw .noUpload("\(image)") }
-        defer { discardUpload(image) }
-        do {
+        do throws(ImageError) {
             let imported = try await carryOut(image, inspected, progress: progress)
             logger.info(
                 "image imported",
@@ -160,6 +160,12 @@ public final class ImageStore: Sendable, ChunkSourceStore {
                 ])
             return imported
         } catch {
+            if error == .cancelled {
+                for kind in ["raw", "image"] { Files.remove(staging(image, kind)) }
+                state.withLock { $0.work[image] = .uploaded }
+            } else {
+                discardUpload(image)
+            }
             logger.notice(
                 "import failed",
                 metadata: ["image": "\(image)", "code": "\(error.code)", "reason": "\(error.sentence)"])
@@ -253,8 +259,16 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     }
 
     /// To be called once at start: removes what a crash left behind, and every image that is not to be kept.
-    public func recover(keeping: Set<ImageID>) {
-        for name in Files.names(in: folder + "/staging") { Files.remove(folder + "/staging/" + name) }
+    ///
+    /// - Parameter accepted: images whose whole upload was on the disk, and whose import did not end.
+    /// - Returns: those of them whose upload is still there; it can be inspected and imported again.
+    @discardableResult
+    public func recover(keeping: Set<ImageID>, accepted: Set<ImageID> = []) -> Set<ImageID> {
+        let resumable = accepted.filter { access(staging($0, "upload"), F_OK) == 0 }
+        let kept = Set(resumable.map { "\($0).upload" })
+        for name in Files.names(in: folder + "/staging") where !kept.contains(name) {
+            Files.remove(folder + "/staging/" + name)
+        }
         for name in Files.names(in: folder) where name != "staging" {
             guard let image = ImageID(name), name == "\(image)" else { continue }
             if !keeping.contains(image) {
@@ -262,6 +276,8 @@ public final class ImageStore: Sendable, ChunkSourceStore {
                 remove(image)
             }
         }
+        state.withLock { state in for image in resumable { state.work[image] = .uploaded } }
+        return resumable
     }
 
     // MARK: Serving

@@ -32,9 +32,29 @@ public struct Commands {
     public var visibleOwner: UserID? { actor.isSuperuser ? nil : actor.user }
 
     func event(
-        _ kind: String, _ resource: ResourceReference, owner: UserID?, detail: String = "", data: [String: String] = [:]
+        _ kind: String, _ resource: ResourceReference, owner: UserID?, detail: String = "",
+        data: [String: String] = [:], operation: OperationID? = nil, changes: [String: Event.Difference] = [:]
     ) throws {
-        try sql.events.append(kind, actor: actor, owner: owner, resource: resource, detail: detail, data: data, at: now)
+        try sql.events.append(
+            kind, actor: actor, owner: owner, resource: resource, detail: detail, data: data, operation: operation,
+            changes: changes, at: now)
+    }
+
+    /// Stores how an operation on several hosts stands; its end is an event, since no single resource's tells it.
+    func save(_ operation: Operation) throws {
+        try sql.operations.update(operation)
+        guard operation.status != .running else { return }
+        try event(
+            "\(operation.kind.rawValue)_\(operation.status.rawValue)", operation.resource, owner: operation.owner,
+            detail: operation.errorDetail ?? "", operation: operation.id)
+    }
+
+    /// What is in the way of a second request: what it wants to change is being changed.
+    func conflict(with operation: Operation, on what: String) -> Refusal {
+        Refusal(
+            .conflict,
+            "operation \(operation.id) (\(operation.kind.rawValue)) of \(what) is still running; wait for it",
+            operation: operation.id)
     }
 
     func beginOperation(

@@ -13,7 +13,8 @@ extension Commands {
             id: .generate(at: now), name: name, vcpus: vcpus, ramMiB: ramMiB, diskGiB: diskGiB, properties: properties,
             createdAt: now)
         try sql.flavors.insert(flavor)
-        try event("flavor.created", ResourceReference(flavor), owner: nil)
+        try event(
+            "flavor.created", ResourceReference(flavor), owner: nil, changes: Event.differences(from: nil, to: flavor))
         return flavor
     }
 
@@ -25,7 +26,8 @@ extension Commands {
                 .inUse, "\(users) instance\(users == 1 ? " has" : "s have") flavor '\(flavor.name)'; delete them first")
         }
         try sql.flavors.remove(flavor.id)
-        try event("flavor.deleted", ResourceReference(flavor), owner: nil)
+        try event(
+            "flavor.deleted", ResourceReference(flavor), owner: nil, changes: Event.differences(from: flavor, to: nil))
         return flavor
     }
 }

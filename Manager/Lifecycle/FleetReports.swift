@@ -22,7 +22,9 @@ public struct FleetReports {
             guard let instance = try sql.instances.find(observed.instance), instance.node == node else { continue }
             var machine = InstanceMachine(instance)
             let effects = machine.observe(observed, at: now)
-            if machine.instance != instance || !effects.isEmpty { try commands.perform(effects, on: machine.instance) }
+            if machine.instance != instance || !effects.isEmpty {
+                try commands.perform(effects, on: machine.instance, from: instance)
+            }
         }
     }
 
@@ -54,9 +56,13 @@ public struct FleetReports {
         var prefills: Set<OperationID> = []
         for observed in seen {
             guard var placement = try sql.images.placement(of: observed.image, on: node) else { continue }
+            let before = placement.state
             switch observed.state {
             case .removed:
-                if placement.state == .removing { try sql.images.removePlacement(of: observed.image, on: node) }
+                if placement.state == .removing {
+                    try sql.images.removePlacement(of: observed.image, on: node)
+                    try tell("image.uncached", placement)
+                }
                 continue
             case _ where placement.state == .removing: continue
             case .fetching: placement.state = .fetching
@@ -69,9 +75,21 @@ public struct FleetReports {
             placement.reason = String(observed.reason.prefix(1000))
             placement.updatedAt = now
             try sql.images.update(placement, assigned: false)
+            if placement.state != before, placement.state == .held { try tell("image.cached", placement) }
+            if placement.state != before, placement.state == .failed { try tell("image.cache_failed", placement) }
             if let operation = placement.operation { prefills.insert(operation) }
         }
         for operation in prefills { try settlePrefill(operation) }
+    }
+
+    /// What became of an image's copy on a node: an operator's matter.
+    private func tell(_ kind: String, _ placement: ImagePlacement) throws {
+        guard let image = try sql.images.find(placement.image), let node = try sql.nodes.find(placement.node) else {
+            return
+        }
+        try commands.event(
+            kind, ResourceReference(image), owner: nil, detail: placement.reason, data: ["node": node.name],
+            operation: placement.operation)
     }
 
     /// Brings a prefill's hosts up to date and ends it when each is done.
@@ -104,7 +122,7 @@ public struct FleetReports {
                 detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "),
                 at: now)
         }
-        if operation != before { try sql.operations.update(operation) }
+        if operation != before { try commands.save(operation) }
     }
 
     // MARK: Sessions
@@ -114,7 +132,7 @@ public struct FleetReports {
         _ id: NodeID, bootID: String, softwareVersion: String, remoteAddress: String
     ) throws -> SessionEpoch? {
         guard var node = try sql.nodes.find(id) else { return nil }
-        let before = node.liveness
+        let before = node
         node.sessionEpoch = node.sessionEpoch.next
         node.liveness = .alive
         node.lastSeenAt = now
@@ -122,18 +140,27 @@ public struct FleetReports {
         node.softwareVersion = softwareVersion
         node.remoteAddress = remoteAddress
         try sql.nodes.update(node)
-        if before != .alive {
-            try commands.event("node.alive", ResourceReference(node), owner: nil, detail: "from \(remoteAddress)")
+        // That a node merely connected again changes nothing that anybody could see.
+        let changes = Event.differences(from: before, to: node)
+        if !changes.isEmpty {
+            try commands.event(
+                before.liveness != .alive ? "node.alive" : "node.changed", ResourceReference(node), owner: nil,
+                detail: "from \(remoteAddress)", changes: changes)
         }
         return node.sessionEpoch
     }
 
     public func takeInventory(_ id: NodeID, _ inventory: NodeInventory, location: String) throws {
         guard var node = try sql.nodes.find(id) else { return }
+        let before = node
         let moved = node.inventory.chunkAddress != inventory.chunkAddress
         node.inventory = inventory
         if !location.isEmpty { node.location = location }
         try sql.nodes.update(node)
+        let changes = Event.differences(from: before, to: node)
+        if !changes.isEmpty {
+            try commands.event("node.changed", ResourceReference(node), owner: nil, changes: changes)
+        }
         guard moved else { return }
         // Those who pull from it must learn its new address.
         for placement in try sql.images.placements(on: id) {
@@ -149,10 +176,13 @@ public struct FleetReports {
         _ id: NodeID, _ liveness: Node.Liveness, session: SessionEpoch, lastSeenAt: Timestamp?, detail: String
     ) throws {
         guard var node = try sql.nodes.find(id), node.sessionEpoch <= session, node.liveness != liveness else { return }
+        let before = node
         node.liveness = liveness
         if let lastSeenAt { node.lastSeenAt = lastSeenAt }
         try sql.nodes.update(node)
-        try commands.event("node.\(liveness.rawValue)", ResourceReference(node), owner: nil, detail: detail)
+        try commands.event(
+            "node.\(liveness.rawValue)", ResourceReference(node), owner: nil, detail: detail,
+            changes: Event.differences(from: before, to: node))
         guard liveness == .down else { return }
         for placement in try sql.images.placements(on: id) {
             if let operation = placement.operation { try settlePrefill(operation) }

@@ -14,7 +14,8 @@ extension Commands {
             minDiskGiB: minDiskGiB,
             minRAMMiB: minRAMMiB, properties: properties, createdAt: now, updatedAt: now)
         try sql.images.insert(image)
-        try event("image.created", ResourceReference(image), owner: visibility == .public ? nil : owner)
+        try event(
+            "image.created", ResourceReference(image), owner: owner, changes: Event.differences(from: nil, to: image))
         return image
     }
 
@@ -23,13 +24,16 @@ extension Commands {
         var image = try image(reference)
         try checkOwnership(of: image)
         guard image.status == .queued || image.status == .error else {
+            if let running = try runningImport(of: image) { throw conflict(with: running, on: "image '\(image.name)'") }
             throw Refusal(
                 .conflict, "image '\(image.name)' is \(image.status.rawValue); only a queued one takes a file")
         }
+        let before = image
         image.status = .saving
         image.statusReason = "receiving the file"
         image.operation = try beginOperation(.imageImport, ResourceReference(image), owner: image.owner).id
         try save(&image)
+        try changed(image, from: before, "image.saving")
         return image
     }
 
@@ -38,11 +42,13 @@ extension Commands {
         guard var image = try sql.images.find(id), image.status == .saving else {
             throw Refusal(.conflict, "the image was removed while its file arrived")
         }
+        let before = image
         image.status = .converting
         image.statusReason = "being converted"
         image.uploadBytes = uploadBytes
         image.checksum = checksum
         try save(&image)
+        try changed(image, from: before, "image.converting")
         return image
     }
 
@@ -76,6 +82,7 @@ extension Commands {
         guard var image = try sql.images.find(id), image.status == .converting else {
             throw Refusal(.conflict, "the image was removed while it was converted")
         }
+        let before = image
         image.status = .active
         image.statusReason = ""
         image.progress = 100
@@ -84,18 +91,32 @@ extension Commands {
         image.manifestDigest = result.manifestDigest
         try save(&image)
         try finishOperation(image.operation)
-        try event("image.active", ResourceReference(image), owner: image.visibility == .public ? nil : image.owner)
+        try changed(image, from: before, "image.active")
     }
 
     public func failImport(_ id: ImageID, code: String, sentence: String) throws {
         guard var image = try sql.images.find(id), [.saving, .converting, .queued].contains(image.status) else {
             return
         }
+        let before = image
         image.status = .error
         image.statusReason = sentence
         try save(&image)
         try finishOperation(image.operation, errorCode: code, detail: sentence)
-        try event("image.error", ResourceReference(image), owner: image.owner, detail: sentence)
+        try changed(image, from: before, "image.error", detail: sentence)
+    }
+
+    /// After a restart: nobody sends the rest of a file that was on its way, and one that is gone is not converted.
+    ///
+    /// - Parameter resumable: images whose import goes on.
+    public func failInterruptedImports(except resumable: Set<ImageID>) throws {
+        for status in [Image.Status.saving, .converting] {
+            for image in try sql.images.list(status: status) where !resumable.contains(image.id) {
+                try failImport(
+                    image.id, code: "interrupted",
+                    sentence: "the manager was restarted during the import; upload it again")
+            }
+        }
     }
 
     public func updateImage(
@@ -105,13 +126,16 @@ extension Commands {
     ) throws -> Image {
         var image = try image(reference)
         try checkOwnership(of: image)
+        let before = image
         if let name { image.name = name }
         if let visibility { image.visibility = visibility }
         if let properties { image.properties = properties }
         if let minDiskGiB { image.minDiskGiB = minDiskGiB }
         if let minRAMMiB { image.minRAMMiB = minRAMMiB }
         try save(&image)
-        try event("image.updated", ResourceReference(image), owner: image.owner)
+        try event(
+            "image.updated", ResourceReference(image), owner: image.owner,
+            changes: Event.differences(from: before, to: image))
         return image
     }
 
@@ -119,10 +143,8 @@ extension Commands {
     public func deleteImage(_ reference: String) throws -> Image {
         var image = try image(reference)
         try checkOwnership(of: image)
-        guard image.status != .saving, image.status != .converting else {
-            throw Refusal(
-                .conflict, "image '\(image.name)' is \(image.status.rawValue); wait until that has ended",
-                operation: image.operation)
+        if let running = try runningImport(of: image) ?? runningPrefill(of: image.id) {
+            throw conflict(with: running, on: "image '\(image.name)'")
         }
         let users = try sql.instances.count(image: image.id)
         guard users == 0 else {
@@ -135,23 +157,32 @@ extension Commands {
             placement.updatedAt = now
             try sql.images.update(placement, assigned: true)
         }
+        let before = image
         image.status = .deleted
         image.statusReason = "deleted"
         try save(&image)
-        try event("image.deleted", ResourceReference(image), owner: image.owner)
+        try event(
+            "image.deleted", ResourceReference(image), owner: image.owner,
+            changes: Event.differences(from: before, to: nil))
         return image
     }
 
     /// Caches an image on nodes in one chain: the manager serves the first, each node the next.
     public func prefill(_ reference: String, on nodes: [String]) throws -> Operation {
         let image = try image(reference)
-        guard image.status == .active else {
-            throw Refusal(.imageNotReady, "image '\(image.name)' is \(image.status.rawValue), not active")
-        }
+        guard image.status == .active else { throw try notReady(image) }
         var targets: [Node] = []
         for name in nodes {
             let node = try node(name)
             if !targets.contains(where: { $0.id == node.id }) { targets.append(node) }
+        }
+        // Another chain of the image may run, but a node is in one at a time.
+        for node in targets {
+            if let placement = try sql.images.placement(of: image.id, on: node.id), placement.state == .fetching,
+                let running = try running(placement.operation)
+            {
+                throw conflict(with: running, on: "image '\(image.name)' on node '\(node.name)'")
+            }
         }
         var operation = Operation(
             id: .generate(at: now), kind: .imagePrefill,
@@ -164,7 +195,7 @@ extension Commands {
         try sql.operations.insert(operation)
         try event(
             "image.prefill_requested", ResourceReference(image), owner: nil,
-            detail: targets.map(\.name).joined(separator: " "))
+            detail: targets.map(\.name).joined(separator: " "), operation: operation.id)
         try FleetReports(in: sql, at: now).settlePrefill(operation.id)
         return try sql.operations.find(operation.id) ?? operation
     }
@@ -201,6 +232,35 @@ extension Commands {
             bytes: placement.bytesReceived,
             seconds: Double((placement.updatedAt - placement.requestedAt).milliseconds) / 1000, detail: placement.reason
         )
+    }
+
+    /// Why an image serves nothing yet, and the operation that may change that.
+    func notReady(_ image: Image) throws -> Refusal {
+        Refusal(
+            .imageNotReady,
+            "image '\(image.name)' is \(image.status.rawValue), not active"
+                + (image.statusReason.isEmpty ? "" : ": \(image.statusReason)"),
+            operation: try runningImport(of: image)?.id)
+    }
+
+    private func runningImport(of image: Image) throws -> Operation? { try running(image.operation) }
+
+    /// A prefill that still waits for a node.
+    private func runningPrefill(of image: ImageID) throws -> Operation? {
+        for placement in try sql.images.placements(of: image) {
+            if let running = try running(placement.operation) { return running }
+        }
+        return nil
+    }
+
+    private func running(_ id: OperationID?) throws -> Operation? {
+        try id.flatMap { try sql.operations.find($0) }.flatMap { $0.status == .running ? $0 : nil }
+    }
+
+    private func changed(_ image: Image, from old: Image, _ kind: String, detail: String = "") throws {
+        try event(
+            kind, ResourceReference(image), owner: image.owner, detail: detail, operation: image.operation,
+            changes: Event.differences(from: old, to: image))
     }
 
     private func checkOwnership(of image: Image) throws {

@@ -76,7 +76,8 @@ extension Commands {
                 try wantImage(image.id, on: node, operation: nil)
                 try event(
                     "instance.created", ResourceReference(instance), owner: owner.id,
-                    data: ["node": host.name, "flavor": flavor.name, "image": image.name])
+                    data: ["node": host.name, "flavor": flavor.name, "image": image.name], operation: operation.id,
+                    changes: Event.differences(from: nil, to: instance))
                 created.append(instance)
             }
         }
@@ -121,11 +122,14 @@ extension Commands {
     public func updateInstance(_ reference: String, name: String?, metadata: [String: String]?) throws -> Instance {
         var instance = try instance(reference)
         guard instance.desired != .deleted else { throw Refusal.notFound("instance", reference) }
+        let before = instance
         if let name { instance.name = name }
         if let metadata { instance.metadata = metadata }
         instance.updatedAt = now
         try sql.instances.update(instance, assigned: metadata != nil)
-        try event("instance.updated", ResourceReference(instance), owner: instance.owner)
+        try event(
+            "instance.updated", ResourceReference(instance), owner: instance.owner,
+            changes: Event.differences(from: before, to: instance))
         return instance
     }
 
@@ -138,12 +142,7 @@ extension Commands {
         let running = try instance.operation.flatMap { try sql.operations.find($0) }.flatMap {
             $0.status == .running ? $0 : nil
         }
-        if let running, !superseding {
-            throw Refusal(
-                .conflict,
-                "operation \(running.id) (\(running.kind.rawValue)) of instance '\(instance.name)' is still running; wait for it",
-                operation: running.id)
-        }
+        if let running, !superseding { throw conflict(with: running, on: "instance '\(instance.name)'") }
         var machine = InstanceMachine(instance)
         let effects = try change(&machine)
         if var running {
@@ -151,12 +150,13 @@ extension Commands {
             try sql.operations.update(running)
         }
         machine.instance.operation = try beginOperation(kind, ResourceReference(instance), owner: instance.owner).id
-        try perform(effects, on: machine.instance)
+        try perform(effects, on: machine.instance, from: instance)
         return machine.instance
     }
 
-    /// Stores a changed instance and carries out what the machine asked for.
-    func perform(_ effects: [InstanceMachine.Effect], on instance: Instance) throws {
+    /// Stores an instance that was `old` and carries out what the machine asked for. What people can see of it has changed
+    /// only where an event says so.
+    func perform(_ effects: [InstanceMachine.Effect], on instance: Instance, from old: Instance) throws {
         if effects.contains(.release) {
             try sql.instances.finishDeletion(instance)
         } else {
@@ -164,6 +164,7 @@ extension Commands {
         }
         var operation = try instance.operation.flatMap { try sql.operations.find($0) }
         let before = operation
+        var isTold = old.status == instance.status
         for effect in effects {
             switch effect {
             case .assign, .release: break
@@ -171,19 +172,25 @@ extension Commands {
             case .fail(let code, let sentence): operation?.finish(errorCode: code, detail: sentence, at: now)
             case .step(let name, let detail): operation?.note(step: name, detail, at: now)
             case .event(let kind, let detail):
-                try event(kind, ResourceReference(instance), owner: instance.owner, detail: detail)
+                isTold = true
+                try changed(instance, from: old, kind, detail: detail)
             }
+        }
+        if !isTold {
+            try changed(
+                instance, from: old, "instance.\(instance.status.rawValue.lowercased())", detail: instance.statusReason)
         }
         if let operation, operation != before { try sql.operations.update(operation) }
     }
 
+    private func changed(_ instance: Instance, from old: Instance, _ kind: String, detail: String) throws {
+        try event(
+            kind, ResourceReference(instance), owner: instance.owner, detail: detail, operation: instance.operation,
+            changes: Event.differences(from: old, to: instance))
+    }
+
     private func check(_ image: Image, fits flavor: Flavor) throws {
-        guard image.status == .active, let size = image.sizeBytes else {
-            throw Refusal(
-                .imageNotReady,
-                "image '\(image.name)' is \(image.status.rawValue), not active\(image.statusReason.isEmpty ? "" : ": \(image.statusReason)")"
-            )
-        }
+        guard image.status == .active, let size = image.sizeBytes else { throw try notReady(image) }
         let neededGiB = max(image.minDiskGiB, Int((size + (1 << 30) - 1) >> 30))
         guard flavor.diskGiB >= neededGiB else {
             throw Refusal(

@@ -51,12 +51,17 @@ extension Commands {
     public func enableNodes(_ references: [String]) throws -> [NodeAction] {
         try references.map { reference in
             guard var node = try known(reference) else { return Self.unknown(reference) }
-            let wasEnabled = node.enabled
+            let before = node
             node.enabled = true
             node.disabledReason = ""
             node.drainState = .none
             node.drainReason = ""
             try sql.nodes.update(node)
+            // A drain that runs ends here, so that it does not go on with the next one.
+            for drain in try sql.operations.running(.nodeDisable)
+            where drain.hosts.contains(where: { $0.node == node.name }) {
+                try advanceDrain(drain)
+            }
             var filter = InstanceRepository.Filter()
             filter.node = node.id
             let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
@@ -65,9 +70,13 @@ extension Commands {
                     try machine.start(at: now)
                 }
             }
-            if !wasEnabled { try event("node.enabled", ResourceReference(node), owner: nil) }
+            if !before.enabled {
+                try event(
+                    "node.enabled", ResourceReference(node), owner: nil,
+                    changes: Event.differences(from: before, to: node))
+            }
             return NodeAction(
-                node: node.name, ok: true, detail: wasEnabled ? "was enabled already" : "enabled",
+                node: node.name, ok: true, detail: before.enabled ? "was enabled already" : "enabled",
                 actions: stopped.map { "start instance \($0.id) (\($0.name))" })
         }
     }
@@ -86,7 +95,10 @@ extension Commands {
 
     /// Takes nodes out of placement at once and begins to empty them (P6). The operation ends when each node has no
     /// domain any more, or could not be emptied in time.
+    ///
+    /// - Throws: `Refusal.conflict` where a node is being emptied already; `enable` ends that.
     public func disableNodes(_ references: [String], _ order: DrainOrder) throws -> Operation {
+        let drains = try sql.operations.running(.nodeDisable)
         var operation = Operation(
             id: .generate(at: now), kind: .nodeDisable,
             steps: [.init(name: "disabled", detail: "no node of this operation takes instances any more", at: now)],
@@ -100,12 +112,21 @@ extension Commands {
             }
             // Named twice, it is emptied once.
             guard !operation.hosts.contains(where: { $0.node == node.name }) else { continue }
+            let name = node.name
+            if let running = drains.first(where: { drain in
+                node.drainState == .draining && drain.hosts.contains { $0.node == name && $0.state == "stopping" }
+            }) {
+                throw conflict(with: running, on: "node '\(name)'")
+            }
+            let before = node
             node.enabled = false
             node.disabledReason = order.reason
             node.drainState = .draining
             node.drainReason = ""
             try sql.nodes.update(node)
-            try event("node.disabled", ResourceReference(node), owner: nil, detail: order.reason)
+            try event(
+                "node.disabled", ResourceReference(node), owner: nil, detail: order.reason, operation: operation.id,
+                changes: Event.differences(from: before, to: node))
             let guests = try toStop(on: node)
             for guest in guests {
                 _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
@@ -128,7 +149,7 @@ extension Commands {
         let elapsed = (now - operation.createdAt).milliseconds / 1000
         var changed = operation
         for (index, host) in operation.hosts.enumerated() where host.state == "stopping" {
-            changed.hosts[index] = try advance(host, order: order, elapsedSeconds: Int(elapsed))
+            changed.hosts[index] = try advance(host, of: operation.id, order: order, elapsedSeconds: Int(elapsed))
         }
         if !changed.hosts.contains(where: { $0.state == "stopping" }) {
             let failed = changed.hosts.filter { $0.state == "failed" }
@@ -140,11 +161,11 @@ extension Commands {
         changed.progress =
             changed.status == .succeeded
             ? 100 : 100 * changed.hosts.count { $0.state != "stopping" } / max(1, changed.hosts.count)
-        if changed != operation { try sql.operations.update(changed) }
+        if changed != operation { try save(changed) }
     }
 
     private func advance(
-        _ host: Operation.HostResult, order: DrainOrder, elapsedSeconds: Int
+        _ host: Operation.HostResult, of operation: OperationID, order: DrainOrder, elapsedSeconds: Int
     ) throws -> Operation.HostResult {
         var host = host
         guard var node = try sql.nodes.find(name: host.node) else {
@@ -157,6 +178,7 @@ extension Commands {
             host.detail = "the node was enabled again meanwhile"
             return host
         }
+        let before = node
         let left = try withDomain(on: node)
         let names = Set(left.map(\.name))
         host.stopped += host.remaining.filter { !names.contains($0) && !host.forced.contains($0) }
@@ -169,7 +191,9 @@ extension Commands {
             node.drainState = .drained
             node.drainReason = ""
             try sql.nodes.update(node)
-            try event("node.drained", ResourceReference(node), owner: nil)
+            try event(
+                "node.drained", ResourceReference(node), owner: nil, operation: operation,
+                changes: Event.differences(from: before, to: node))
         } else if elapsedSeconds >= order.vmTimeoutSeconds && order.forceShutoff {
             for guest in left where !guest.force && guest.desired != .deleted {
                 host.forced.append(guest.name)
@@ -193,7 +217,9 @@ extension Commands {
             node.drainState = .failed
             node.drainReason = host.detail
             try sql.nodes.update(node)
-            try event("node.drain_failed", ResourceReference(node), owner: nil, detail: host.detail)
+            try event(
+                "node.drain_failed", ResourceReference(node), owner: nil, detail: host.detail, operation: operation,
+                changes: Event.differences(from: before, to: node))
         }
         return host
     }
@@ -207,8 +233,12 @@ extension Commands {
                 "node '\(node.name)' has \(node.instanceCount) instance\(node.instanceCount == 1 ? "" : "s"), whose disks are there; delete them first"
             )
         }
+        let prefills = Set(try sql.images.placements(on: node.id).compactMap(\.operation))
         try sql.nodes.remove(node, at: now)
-        try event("node.removed", ResourceReference(node), owner: nil)
+        try event(
+            "node.removed", ResourceReference(node), owner: nil, changes: Event.differences(from: node, to: nil))
+        // Nobody will report for it any more.
+        for prefill in prefills { try FleetReports(in: sql, at: now).settlePrefill(prefill) }
         return node
     }
 
@@ -216,12 +246,14 @@ extension Commands {
         _ reference: String, cpuRatio: Double?, ramRatio: Double?, diskRatio: Double?, location: String?
     ) throws -> Node {
         var node = try node(reference)
+        let before = node
         if let cpuRatio { node.cpuAllocationRatio = cpuRatio }
         if let ramRatio { node.ramAllocationRatio = ramRatio }
         if let diskRatio { node.diskAllocationRatio = diskRatio }
         if let location { node.location = location }
         try sql.nodes.update(node)
-        try event("node.updated", ResourceReference(node), owner: nil)
+        try event(
+            "node.updated", ResourceReference(node), owner: nil, changes: Event.differences(from: before, to: node))
         return node
     }
 
@@ -232,7 +264,9 @@ extension Commands {
             id: .generate(at: now), secretHash: secretHash, nodeName: nodeName, createdBy: actor.name, createdAt: now,
             expiresAt: now + .seconds(lifetimeSeconds))
         try sql.nodes.insert(token)
-        try event("node.token_created", ResourceReference(kind: "node", id: "", name: nodeName ?? ""), owner: nil)
+        try event(
+            "node.token_created", ResourceReference(kind: "node", id: "", name: nodeName ?? ""), owner: nil,
+            data: ["token_id": "\(token.id)", "expires_at": "\(token.expiresAt)"])
         return token
     }
 

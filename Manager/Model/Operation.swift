@@ -10,7 +10,6 @@ public struct Operation: Sendable, Equatable {
         case instanceDelete = "instance.delete"
         case imageImport = "image.import"
         case imagePrefill = "image.prefill"
-        case imageDelete = "image.delete"
         case nodeDisable = "node.disable"
     }
     public enum Status: String, Sendable, CaseIterable {
@@ -111,33 +110,5 @@ public struct ResourceReference: Sendable, Equatable {
         self.kind = kind
         self.id = id
         self.name = name
-    }
-}
-
-/// One line of the event log: every state change, numbered, in the transaction that made it.
-public struct Event: Sendable, Equatable {
-    public var sequence: Int64
-    public var at: Timestamp
-    /// Such as `instance.created` or `node.down`.
-    public var kind: String
-    public var actor: String
-    /// Who may read it besides a superuser.
-    public var owner: UserID?
-    public var resource: ResourceReference
-    public var detail: String
-    public var data: [String: String]
-
-    public init(
-        sequence: Int64, at: Timestamp, kind: String, actor: String, owner: UserID?, resource: ResourceReference,
-        detail: String, data: [String: String]
-    ) {
-        self.sequence = sequence
-        self.at = at
-        self.kind = kind
-        self.actor = actor
-        self.owner = owner
-        self.resource = resource
-        self.detail = detail
-        self.data = data
     }
 }

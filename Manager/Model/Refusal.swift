@@ -17,6 +17,7 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
         case imageRejected = "image_rejected"
         case flavorTooSmall = "flavor_too_small"
         case preconditionFailed = "precondition_failed"
+        case eventsPruned = "events_pruned"
         case idempotencyKeyReused = "idempotency_key_reused"
         case notImplemented = "not_implemented"
         case busy = "busy"

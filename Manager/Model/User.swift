@@ -40,11 +40,14 @@ public struct Actor: Sendable, Equatable {
     public var user: UserID?
     public var name: String
     public var role: Role
+    /// The request by which it is done: the `X-Request-ID` of its answer; `nil` where nobody asked.
+    public var request: String?
 
-    public init(user: UserID, name: String, role: Role) {
+    public init(user: UserID, name: String, role: Role, request: String? = nil) {
         self.user = user
         self.name = name
         self.role = role
+        self.request = request
     }
 
     private init(system name: String) {

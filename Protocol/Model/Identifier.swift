@@ -82,6 +82,11 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         return Self(high: high, low: low)
     }
 
+    /// The first identifier that can have been generated at `moment`: all that were generated earlier sort before it.
+    public static func first(at moment: Timestamp) -> Self {
+        Self(high: UInt64(clamping: moment.milliseconds) << 16 | 0x7000, low: 0x8000_0000_0000_0000)
+    }
+
     /// A fresh identifier from the system's random source.
     public static func generate(at now: Timestamp) -> Self {
         var random = SystemRandomNumberGenerator()

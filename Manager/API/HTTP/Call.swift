@@ -31,7 +31,7 @@ struct Call: Sendable {
     var actor: Actor {
         get throws {
             guard let principal else { throw IdentityError.invalidToken(.malformed) }
-            return principal.actor
+            return principal.actor(request: requestID)
         }
     }
 

@@ -41,6 +41,7 @@ struct Problem: Sendable, Error {
         case .imageRejected: (422, "The image was rejected")
         case .flavorTooSmall: (422, "The flavor is too small")
         case .preconditionFailed: (412, "The resource has changed")
+        case .eventsPruned: (410, "These events are kept no longer")
         case .idempotencyKeyReused: (422, "The idempotency key was used for another request")
         case .notImplemented: (501, "Not served by this version")
         case .busy: (503, "Busy")

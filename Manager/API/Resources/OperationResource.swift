@@ -86,18 +86,27 @@ enum OperationResource {
 }
 
 enum EventResource {
+    static let difference = ObjectSchema.answer(
+        "EventDifference", [("before", .nullable(.text)), ("after", .nullable(.text))])
     static let schema = ObjectSchema.answer(
         "Event",
         [
             ("sequence", .count), ("at", .time), ("kind", .text), ("actor", .text),
-            ("resource", .object(ReferenceResource.schema)), ("detail", .text), ("data", .map(.text, maximum: 1000)),
+            ("actor_id", .nullable(.identifier)), ("resource", .object(ReferenceResource.schema)), ("detail", .text),
+            ("data", .map(.text, maximum: 1000)), ("request_id", .nullable(.text)),
+            ("operation_id", .nullable(.identifier)), ("changes", .map(.object(difference), maximum: 1000)),
         ])
 
     static func encode(_ event: Event) -> JSONValue {
         [
             "sequence": .integer(event.sequence), "at": .text(event.at), "kind": .string(event.kind),
-            "actor": .string(event.actor), "resource": ReferenceResource.encode(event.resource),
-            "detail": .string(event.detail), "data": .map(event.data),
+            "actor": .string(event.actor), "actor_id": .text(event.actorID),
+            "resource": ReferenceResource.encode(event.resource), "detail": .string(event.detail),
+            "data": .map(event.data), "request_id": .text(event.request), "operation_id": .text(event.operation),
+            "changes": .object(
+                event.changes.sorted { $0.key < $1.key }.map { field, change in
+                    .init(field, ["before": .text(change.before), "after": .text(change.after)])
+                }),
         ]
     }
 }

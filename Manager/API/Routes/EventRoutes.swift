@@ -15,18 +15,30 @@ enum EventRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/events", "What happened: a page, or a stream of server-sent events", .eventRead,
+            .get, "/v1/events", "What happened, and who did it: a page, or a stream of server-sent events", .eventRead,
             query: [
                 QueryParameter.limit,
-                QueryParameter("after", .integer(0...Int64.max), "The sequence number after which to begin."),
+                QueryParameter(
+                    "after", .integer(0...Int64.max),
+                    "The sequence number after which to begin; 410 where events after it were pruned already."),
+                QueryParameter("actor", .reference, "Only what this user did, by ID or name."),
+                QueryParameter("resource", .reference, "Only what happened to this, by ID or name."),
+                QueryParameter(
+                    "kind", .line(1...64), "Only events of this kind, or of the kinds that begin with this word."),
+                QueryParameter("request", .line(1...64), "Only what this request did: the X-Request-ID of its answer."),
+                QueryParameter("operation", .identifier, "Only the events of this operation."),
+                QueryParameter("since", .line(10...40), "Only events of this time or later."),
             ],
             replies: [(200, .list(EventResource.schema)), (200, .text(type: "text/event-stream"))], handler: events)
     ]
 
     @Sendable private static func events(_ call: Call) async throws -> Answer {
         let scope = try call.scope(.eventRead)
+        let filter = try filter(call)
         let wantsStream = call.headers[.accept]?.lowercased().contains("text/event-stream") == true
-        guard wantsStream, call.method == .get else { return try await page(call, scope) }
+        guard wantsStream, call.method == .get else {
+            return try await page(call, scope, filter)
+        }
         let after = try await start(call)
         guard call.services.streams.hasRoom(for: call.principal?.userID) else {
             throw Refusal(.busy, "too many event streams are open; close some, or ask for pages instead")
@@ -36,15 +48,54 @@ enum EventRoutes {
             body: .stream(type: "text/event-stream") { writer in
                 guard call.services.streams.enter(call.principal?.userID) else { return }
                 defer { call.services.streams.leave(call.principal?.userID) }
-                try await stream(call, scope, after: after, to: &writer)
+                try await stream(call, scope, filter, after: after, to: &writer)
             })
     }
 
-    private static func page(_ call: Call, _ scope: UserID?) async throws -> Answer {
+    private static func filter(_ call: Call) throws(Refusal) -> EventRepository.Filter {
+        var filter = EventRepository.Filter()
+        filter.actor = call.query.string("actor")
+        filter.resource = call.query.string("resource")
+        filter.kind = call.query.string("kind")
+        filter.request = call.query.string("request")
+        if let text = call.query.string("operation") {
+            guard let operation = OperationID(text) else {
+                throw Refusal(
+                    .invalidRequest, "'operation' is not the ID of an operation",
+                    fields: [.init(pointer: "?operation", detail: "must be the ID of an operation")])
+            }
+            filter.operation = operation
+        }
+        if let text = call.query.string("since") {
+            guard let since = Timestamp(text) else {
+                throw Refusal(
+                    .invalidRequest, "'since' is not a time",
+                    fields: [.init(pointer: "?since", detail: "must be a day or a time such as 2026-11-21T10:00:00Z")])
+            }
+            filter.since = since
+        }
+        return filter
+    }
+
+    /// Whoever goes on from an event must not miss one without being told (0 asks for all that is kept).
+    private static func check(_ after: Int64, in transaction: Transaction) throws {
+        let first = try transaction.events.firstSequence()
+        guard after == 0 || after >= first - 1 else {
+            throw Refusal(
+                .eventsPruned,
+                "events up to number \(first - 1) are kept no longer, so what followed number \(after) is not complete; "
+                    + "read the resources anew and go on with after=\(first - 1)")
+        }
+    }
+
+    private static func page(
+        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter
+    ) async throws -> Answer {
         let limit = call.query.integer("limit") ?? PageRequest.usual
         let after = Int64(call.query.integer("after") ?? 0)
         return try await call.read { transaction in
-            let events = try transaction.events.list(after: after, owner: scope, limit: limit + 1)
+            try check(after, in: transaction)
+            let events = try transaction.events.list(after: after, owner: scope, filter, limit: limit + 1)
             let shown = events.prefix(limit)
             let next = events.count > limit ? shown.last.map { String($0.sequence) } : nil
             return .document(["items": .array(shown.map(EventResource.encode)), "next": .text(next)])
@@ -57,14 +108,20 @@ enum EventRoutes {
             guard let sequence = Int64(text), sequence >= 0 else {
                 throw Refusal(.invalidRequest, "the header Last-Event-ID must be the id of an event of this stream")
             }
-            return sequence
+            return try await checked(sequence, call)
         }
-        if let after = call.query.integer("after") { return Int64(after) }
+        if let after = call.query.integer("after") { return try await checked(Int64(after), call) }
         return try await call.read { try $0.events.lastSequence() }
     }
 
+    private static func checked(_ after: Int64, _ call: Call) async throws -> Int64 {
+        try await call.read { try check(after, in: $0) }
+        return after
+    }
+
     private static func stream(
-        _ call: Call, _ scope: UserID?, after: Int64, to writer: inout any ResponseBodyWriter
+        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter, after: Int64,
+        to writer: inout any ResponseBodyWriter
     ) async throws {
         let began = call.now
         let (signals, continuation) = call.services.signals.subscribe(.events)
@@ -82,13 +139,13 @@ enum EventRoutes {
                 continuation.finish()
             }
             defer { group.cancelAll() }
-            try await pump(call, scope, after: after, since: began, signals, to: &writer)
+            try await pump(call, scope, filter, after: after, since: began, signals, to: &writer)
         }
     }
 
     private static func pump(
-        _ call: Call, _ scope: UserID?, after: Int64, since began: Timestamp, _ signals: AsyncStream<Void>,
-        to writer: inout any ResponseBodyWriter
+        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter, after: Int64, since began: Timestamp,
+        _ signals: AsyncStream<Void>, to writer: inout any ResponseBodyWriter
     ) async throws {
         var last = after
         var isFirst = true
@@ -101,13 +158,19 @@ enum EventRoutes {
             guard try await isStillAllowed(call, since: began) else { return }
             while true {
                 let from = last
-                let events = try await call.read { try $0.events.list(after: from, owner: scope, limit: batch) }
+                let (events, newest) = try await call.read {
+                    (try $0.events.list(after: from, owner: scope, filter, limit: batch), try $0.events.lastSequence())
+                }
                 for event in events {
                     try await writer.write(frame(event))
                     last = event.sequence
                     written = call.services.time.uptime
                 }
-                if events.count < batch { break }
+                if events.count < batch {
+                    // What was passed over need not be looked at again.
+                    last = max(last, newest)
+                    break
+                }
             }
             if call.services.time.uptime - written >= keepAlive {
                 try await writer.write(ByteBuffer(string: ":\n\n"))

@@ -51,7 +51,7 @@ extension Fleet {
             return certificate.serial
         }
         if let renewing {
-            try Enrolment.renew(renewing, in: sql, sign: sign)
+            try Enrolment.renew(renewing, at: now, in: sql, sign: sign)
         } else {
             _ = try Enrolment.join(request, at: now, in: sql, sign: sign)
         }

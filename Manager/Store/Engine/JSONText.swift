@@ -41,6 +41,25 @@ func jsonText(_ value: [ManagerModel.Operation.HostResult]) throws -> String {
     value.isEmpty ? "[]" : try encodedText(value)
 }
 
+func jsonText(_ value: [String: Event.Difference]) throws -> String {
+    var text = "{"
+    for (field, change) in value.sorted(by: { $0.key < $1.key }) {
+        if text.utf8.count > 1 { text += "," }
+        appendJSON(field, to: &text)
+        text += ":{"
+        if let after = change.after {
+            text += #""after":"#
+            appendJSON(after, to: &text)
+        }
+        if let before = change.before {
+            text += change.after == nil ? #""before":"# : #","before":"#
+            appendJSON(before, to: &text)
+        }
+        text += "}"
+    }
+    return text + "}"
+}
+
 private func list<Element>(_ values: [Element], _ write: (Element, inout String) -> Void) -> String {
     var text = "["
     for (index, value) in values.enumerated() {

@@ -8,7 +8,7 @@ struct Migration: Sendable {
     let statements: [String]
 
     /// In order. A migration that has been released is never edited; a new one is added.
-    static let all: [Migration] = [initial, fleetIndexes]
+    static let all: [Migration] = [initial, eventLog, fleetIndexes, oldEvents]
 }
 
 /// Runs the migrations that a store lacks.

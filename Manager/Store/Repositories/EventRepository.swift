@@ -11,45 +11,102 @@ extension Transaction {
 public struct EventRepository {
     let sql: Transaction
 
+    /// Which events a list holds; what is not set does not matter.
+    public struct Filter: Sendable, Equatable {
+        /// By ID or name.
+        public var actor: String?
+        /// By ID or name.
+        public var resource: String?
+        /// A kind such as `instance.created`, or the word before its dot, such as `instance`.
+        public var kind: String?
+        public var request: String?
+        public var operation: OperationID?
+        public var since: Timestamp?
+
+        public init() {}
+    }
+
     /// Appends and numbers an event.
+    ///
+    /// - Parameters:
+    ///   - operation: the operation that the change is a step of.
+    ///   - changes: what changed, without secrets.
     @discardableResult
     public func append(
         _ kind: String, actor: Actor, owner: UserID?, resource: ResourceReference, detail: String = "",
-        data: [String: String] = [:], at now: Timestamp
+        data: [String: String] = [:], operation: OperationID? = nil, changes: [String: Event.Difference] = [:],
+        at now: Timestamp
     ) throws -> Int64 {
-        let last = try sql.query("SELECT MAX(sequence) AS n FROM events")[0].optionalInteger("n") ?? 0
+        // The newest event is never pruned, so a number is never given twice.
+        let number = try lastSequence() + 1
         try sql.execute(
             """
-            INSERT INTO events (sequence, at, kind, actor, owner_id, resource_kind, resource_id, resource_name, detail, data)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO event_log (sequence, at, kind, actor, actor_id, owner_id, resource_kind, resource_id, resource_name,
+                detail, data, request_id, operation_id, changes)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            last + 1, now, kind, actor.name, owner, resource.kind, resource.id, resource.name, detail,
-            try jsonText(data))
-        sql.note(.events(last: last + 1))
-        return last + 1
+            number, now, kind, actor.name, actor.user, owner, resource.kind, resource.id, resource.name, detail,
+            try jsonText(data), actor.request, operation,
+            try jsonText(changes))
+        sql.note(.events(last: number))
+        return number
     }
 
     /// Events after a sequence number, oldest first. `owner` `nil`: everybody's.
-    public func list(after sequence: Int64, owner: UserID?, limit: Int) throws -> [Event] {
+    public func list(
+        after sequence: Int64, owner: UserID?, _ filter: Filter = Filter(), limit: Int
+    ) throws -> [Event] {
         var conditions = Conditions()
         conditions.add("sequence > ?", sequence)
         if let owner { conditions.add("owner_id = ?", owner) }
-        return try sql.query(
-            "SELECT * FROM events\(conditions.sql) ORDER BY sequence LIMIT ?", arguments: conditions.arguments + [limit]
-        ).map { row in
-            Event(
-                sequence: try row.integer("sequence"), at: try row.timestamp("at"), kind: try row.text("kind"),
-                actor: try row.text("actor"), owner: try row.optionalID("owner_id"),
-                resource: ResourceReference(
-                    kind: try row.text("resource_kind"), id: try row.text("resource_id"),
-                    name: try row.text("resource_name")),
-                detail: try row.text("detail"), data: try row.json("data"))
+        if let actor = filter.actor {
+            conditions.add(UserID(actor) == nil ? "actor = ?" : "actor_id = ?", UserID(actor)?.description ?? actor)
         }
+        if let resource = filter.resource {
+            let id = Self.identifier(resource)
+            conditions.add(id == nil ? "resource_name = ?" : "resource_id = ?", id ?? resource)
+        }
+        if let kind = filter.kind {
+            if kind.contains(".") {
+                conditions.add("kind = ?", kind)
+            } else {
+                conditions.add("(kind = ? OR (kind >= ? AND kind < ?))", kind, kind + ".", kind + "/")
+            }
+        }
+        if let request = filter.request { conditions.add("request_id = ?", request) }
+        if let operation = filter.operation { conditions.add("operation_id = ?", operation) }
+        if let since = filter.since { conditions.add("at >= ?", since) }
+        return try sql.query(
+            "SELECT * FROM event_log\(conditions.sql) ORDER BY sequence LIMIT ?",
+            arguments: conditions.arguments + [limit]
+        ).map(Event.init(row:))
     }
+
+    /// An ID of any kind in the form in which it is stored.
+    private static func identifier(_ text: String) -> String? { InstanceID(text)?.description }
 
     /// The number of the newest event, 0 if there is none.
     public func lastSequence() throws -> Int64 {
-        try sql.query("SELECT MAX(sequence) AS n FROM events")[0].optionalInteger("n") ?? 0
+        try sql.query("SELECT MAX(sequence) AS n FROM event_log")[0].optionalInteger("n") ?? 0
+    }
+
+    /// The number of the oldest event that is kept, 1 if there is none.
+    public func firstSequence() throws -> Int64 {
+        try sql.query("SELECT MIN(sequence) AS n FROM event_log")[0].optionalInteger("n") ?? 1
+    }
+}
+
+extension Event {
+    init(row: SQLRow) throws {
+        self.init(
+            sequence: try row.integer("sequence"), at: try row.timestamp("at"), kind: try row.text("kind"),
+            actor: try row.text("actor"), actorID: try row.optionalID("actor_id"),
+            owner: try row.optionalID("owner_id"),
+            resource: ResourceReference(
+                kind: try row.text("resource_kind"), id: try row.text("resource_id"),
+                name: try row.text("resource_name")),
+            detail: try row.text("detail"), data: try row.json("data"), request: try row.optionalText("request_id"),
+            operation: try row.optionalID("operation_id"), changes: try row.json("changes"))
     }
 }
 
@@ -92,8 +149,20 @@ public struct IdempotencyRepository {
             user, key, answer.requestDigest, answer.status, try jsonText(answer.headers), answer.body, now)
     }
 
-    public func remove(before moment: Timestamp) throws {
-        try sql.execute("DELETE FROM idempotency_keys WHERE created_at < ?", moment)
+    /// Forgets old answers.
+    ///
+    /// - Returns: how many; `limit` at most.
+    @discardableResult
+    public func remove(before moment: Timestamp, limit: Int = 500) throws -> Int {
+        let rows = try sql.query(
+            "SELECT user_id, idempotency_key FROM idempotency_keys WHERE created_at < ? ORDER BY created_at LIMIT ?",
+            moment, limit)
+        for row in rows {
+            try sql.execute(
+                "DELETE FROM idempotency_keys WHERE user_id = ? AND idempotency_key = ?", try row.text("user_id"),
+                try row.text("idempotency_key"))
+        }
+        return rows.count
     }
 }
 

@@ -141,6 +141,13 @@ public struct NodeRepository {
     public func markUsed(_ token: JoinToken, at now: Timestamp) throws {
         try sql.execute("UPDATE join_tokens SET used_at = ? WHERE id = ?", now, token.id)
     }
+
+    func removeJoinTokens(expiredBefore moment: Timestamp, limit: Int) throws -> Int {
+        let ids = try sql.query("SELECT id FROM join_tokens WHERE expires_at < ? LIMIT ?", moment, limit)
+            .map { try $0.text("id") }
+        for id in ids { try sql.execute("DELETE FROM join_tokens WHERE id = ?", id) }
+        return ids.count
+    }
 }
 
 extension Node {

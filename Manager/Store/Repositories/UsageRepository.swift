@@ -175,11 +175,13 @@ public struct UsageRepository {
         let owner: UserID = try row.id("owner_id")
         let instance: InstanceID? = grouping == .instance ? try row.id("instance_id") : nil
         let record = try instance.flatMap { try sql.instances.find($0) }
+        let retired = try record == nil ? instance.flatMap { try sql.retention.instance($0) } : nil
         return UsageRow(
             day: grouping == .day ? CivilDay(daysSince1970: try row.integer("day")) : nil, owner: owner,
             user: try sql.users.find(owner)?.name ?? owner.description, instance: instance,
-            instanceName: record?.name,
-            flavor: try record.flatMap { try sql.flavors.find($0.flavor)?.name ?? $0.flavor.description },
+            instanceName: record?.name ?? retired?.name,
+            flavor: try record.flatMap { try sql.flavors.find($0.flavor)?.name ?? $0.flavor.description }
+                ?? retired?.flavor,
             amounts: try UsageAmounts(row: row))
     }
 }

@@ -86,8 +86,11 @@ public struct UserRepository {
         try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", user)
     }
 
-    public func removeRefreshTokens(expiredBefore now: Timestamp) throws {
-        try sql.execute("DELETE FROM refresh_tokens WHERE expires_at < ?", now)
+    func removeRefreshTokens(expiredBefore now: Timestamp, limit: Int) throws -> Int {
+        let hashes = try sql.query("SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT ?", now, limit)
+            .map { try $0.blob("hash") }
+        for hash in hashes { try sql.execute("DELETE FROM refresh_tokens WHERE hash = ?", hash) }
+        return hashes.count
     }
 }
 

@@ -109,8 +109,8 @@ struct MatrixTests {
                 )
                 let counts = [ann, bob, root].map { $0.json["items"]?.array?.count ?? -1 }
                 if path == "/v1/events" {
-                    // Each user sees that they were created themselves.
-                    #expect(counts == [2, 1, 4], "\(path) \(counts)")
+                    // Each user sees that they were created and signed in themselves.
+                    #expect(counts == [3, 2, 7], "\(path) \(counts)")
                 } else {
                     #expect(counts == [1, 0, 1], "\(path) \(counts)")
                 }

@@ -21,7 +21,10 @@ struct SecretsTests {
                 ("metrics", try await manager.send("GET", "/metrics").body),
                 ("document", try await manager.send("GET", "/v1/openapi.json").body),
             ]
-        #expect(said.contains { $0.0 == "events" && $0.1.contains("user.created") })
+        let events = try #require(said.first { $0.0 == "events" }?.1)
+        for word in ["user.created", "user.changed", #""password":"changed""#, "user.signed_in", "node.token_created"] {
+            #expect(events.contains(word), "the log of events tells of \(word)")
+        }
         #expect(outputs.contains { $0.0 == "metrics" && $0.1.contains("roost_api_requests_total") })
         let record = manager.record()
         #expect(record.count > 4096)

@@ -215,6 +215,21 @@ import Testing
         _ = handle
     }
 
+    @Test("an import whose end was not recorded is done again after a restart, with the same outcome")
+    func resumes() async throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let store = try store()
+        _ = try await upload(try disk(), to: store)
+        let first = try await store.importUpload(image, try await store.inspectUpload(image, declaredFormat: nil))
+        // The process ended here: published, and not recorded.
+        let next = try self.store()
+        #expect(next.recover(keeping: [], accepted: [image, ImageID.generate(at: SystemTime().timestamp)]) == [image])
+        #expect(next.manifestDigest(of: image) == nil, "what is not recorded is not served")
+        let again = try await next.importInspected(image, nil)
+        #expect(again == first)
+        #expect(next.recover(keeping: [image], accepted: [image]).isEmpty, "recorded, and its upload gone")
+    }
+
     /// SEC-03: one vector of arguments, the format forced, limits set; nothing in it comes from a user.
     @Test("SEC-03 the converter's argument vector") func commandLine() {
         let path = folder + "/staging/\(image)"
@@ -249,6 +264,9 @@ extension ImageStore {
     fileprivate func importInspected(
         _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
     ) async throws -> ImportedImage {
-        try await importUpload(image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
+        let imported = try await importUpload(
+            image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
+        discardUpload(image)
+        return imported
     }
 }

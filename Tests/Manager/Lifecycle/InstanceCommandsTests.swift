@@ -35,7 +35,7 @@ struct InstanceCommandsTests {
         let operation = try await record.operation(made.operation)
         #expect(operation.status == .succeeded && operation.progress == 100 && operation.finishedAt == record.now)
         #expect(operation.steps.map(\.name) == ["accepted", "prepare", "ready"])
-        #expect(try await record.eventKinds() == ["instance.created", "instance.active"])
+        #expect(try await record.eventKinds() == ["instance.created", "instance.building", "instance.active"])
     }
 
     @Test("several are made together or not at all, each with a name and a host name of its own (CTL-10)")

@@ -35,6 +35,11 @@ struct JSONTextTests {
         #expect(try jsonText([String: String]()) == "{}")
         #expect(try jsonText([String]()) == "[]")
         #expect(try jsonText([ManagerModel.Operation.HostResult]()) == "[]")
+        let changes: [String: Event.Difference] = [
+            "a": .init(before: nil, after: "x\""), "b/": .init(before: "y", after: nil),
+            "c": .init(before: "1", after: "2"), "d": .init(before: nil, after: nil),
+        ]
+        #expect(try jsonText(changes) == String(decoding: try encoder.encode(changes), as: UTF8.self))
         let steps = [ManagerModel.Operation.Step(name: "a", detail: "b\"", at: Timestamp(milliseconds: -1))]
         #expect(try jsonText(steps) == String(decoding: try encoder.encode(steps), as: UTF8.self))
     }

@@ -64,9 +64,9 @@ struct StoreTests {
             defer { next.close() }
             #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == answer)
             #expect(try await next.read { try $0.idempotency.find(user: bob, key: "k") } == nil)
-            try await next.write { try $0.idempotency.remove(before: Self.now) }
+            _ = try await next.write { try $0.idempotency.remove(before: Self.now) }
             #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == answer)
-            try await next.write { try $0.idempotency.remove(before: Self.now + .milliseconds(1)) }
+            _ = try await next.write { try $0.idempotency.remove(before: Self.now + .milliseconds(1)) }
             #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == nil)
         }
     }

@@ -1,0 +1,106 @@
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+import Testing
+
+@testable import ManagerLifecycle
+
+/// A second request for what is being changed is refused, changes nothing, and names the operation in the way.
+@Suite("Conflicts with running operations")
+struct ConflictTests {
+    @Test("an instance")
+    func instance() async throws {
+        let record = try await TestRecord(hosts: 1)
+        let web = try await record.create("web", by: record.ann)[0]
+        for refused in [
+            try await record.refused(.conflict, by: record.ann) { try $0.rebootInstance("web", force: false) },
+            try await record.refused(.conflict, by: record.ann) { try $0.stopInstance("web", force: false) },
+            try await record.refused(.conflict, by: record.ann) { try $0.startInstance("web") },
+        ] {
+            #expect(refused?.operation == web.operation)
+        }
+        let gone = try await record.request(by: record.ann) { try $0.deleteInstance("web") }
+        let again = try await record.refused(.conflict, by: record.ann) { try $0.deleteInstance("web") }
+        #expect(again?.operation == gone.operation)
+    }
+
+    @Test("an image that is being imported")
+    func importing() async throws {
+        let record = try await TestRecord(hosts: 1)
+        let image = try await record.request(by: record.root) { commands in
+            _ = try commands.createImage(
+                name: "new", format: nil, minDiskGiB: 0, minRAMMiB: 0, properties: [:], visibility: .public)
+            return try commands.beginUpload("new")
+        }
+        for step in 0...1 {
+            let second = try await record.refused(.conflict, by: record.root) { try $0.beginUpload("new") }
+            let deletion = try await record.refused(.conflict, by: record.root) { try $0.deleteImage("new") }
+            let use = try await record.refused(.imageNotReady, by: record.ann) {
+                try $0.createInstances(InstanceCreation(name: "x", flavor: "small", image: "new"))
+            }
+            let prefill = try await record.refused(.imageNotReady, by: record.root) {
+                try $0.prefill("new", on: ["cn1"])
+            }
+            for refusal in [second, deletion, use, prefill] {
+                #expect(refusal?.operation == image.operation)
+                #expect(refusal?.operation != nil)
+            }
+            guard step == 0 else { break }
+            try await record.request(by: record.root) {
+                _ = try $0.beginConversion(
+                    image.id, uploadBytes: 1, checksum: ContentDigest(bytes: Array(repeating: 1, count: 32))!)
+            }
+        }
+        try await record.request(by: record.root) { try $0.failImport(image.id, code: "x", sentence: "broken") }
+        let after = try await record.refused(.imageNotReady, by: record.root) { try $0.prefill("new", on: ["cn1"]) }
+        #expect(after?.operation == nil, "it has ended, so it is in nobody's way")
+        try await record.request(by: record.root) { try $0.deleteImage("new") }
+    }
+
+    @Test("an image that is being prefilled: its deletion, and a second chain through the same node")
+    func prefill() async throws {
+        let record = try await TestRecord(hosts: 3)
+        let chain = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn1", "cn2"]) }
+        let same = try await record.refused(.conflict, by: record.root) {
+            try $0.prefill("debian", on: ["cn3", "cn2"])
+        }
+        #expect(same?.operation == chain.id)
+        #expect(same?.sentence.contains("cn2") == true)
+        let deletion = try await record.refused(.conflict, by: record.root) { try $0.deleteImage("debian") }
+        #expect(deletion?.operation == chain.id)
+        let other = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn3"]) }
+        #expect(other.status == .running, "another node may begin meanwhile")
+
+        // Nodes that are removed are waited for no longer.
+        try await record.request(by: record.root) { try $0.removeNode("cn1") }
+        #expect(try await record.operation(chain.id).hosts[0].detail == "the node was removed")
+        try await record.request(by: record.root) { try $0.removeNode("cn2") }
+        #expect(try await record.operation(chain.id).status == .failed)
+        try await record.request(by: record.root) { try $0.removeNode("cn3") }
+        try await record.request(by: record.root) { try $0.deleteImage("debian") }
+        #expect(try await record.eventKinds().filter { $0 == "image.prefill_failed" }.count == 2)
+    }
+
+    @Test("a node that is being emptied, until that has ended")
+    func drain() async throws {
+        let record = try await TestRecord(hosts: 2)
+        let web = try await record.create("web", by: record.ann, node: "cn1")[0]
+        try await record.report(web.id, .running)
+        let drain = try await record.request(by: record.root) { try $0.disableNodes(["cn1"], DrainOrder()) }
+        let second = try await record.refused(.conflict, by: record.root) {
+            try $0.disableNodes(["cn2", "cn1"], DrainOrder(forceShutoff: true))
+        }
+        #expect(second?.operation == drain.id)
+        // Enabling ends a drain at once, so that a new one does not meet the old.
+        try await record.request(by: record.root) { try $0.enableNodes(["cn1"]) }
+        #expect(try await record.operation(drain.id).status == .failed)
+        try await record.report(web.id, .running)
+        let next = try await record.request(by: record.root) { try $0.disableNodes(["cn1"], DrainOrder()) }
+        try await record.report(web.id, .stopped)
+        try await record.advanceDrains()
+        #expect(try await record.operation(next.id).status == .succeeded)
+        #expect(try await record.eventKinds().suffix(2) == ["node.drained", "node.disable_succeeded"])
+        let third = try await record.request(by: record.root) { try $0.disableNodes(["cn1"], DrainOrder()) }
+        #expect(third.status == .succeeded, "nothing is in the way any more")
+    }
+}
