@@ -102,9 +102,6 @@ let package = Package(
         .systemLibrary(
             name: "CSQLite", path: "CLibraries/CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(
-            name: "CMariaDB", path: "CLibraries/CMariaDB", pkgConfig: "libmariadb",
-            providers: [.apt(["libmariadb-dev"])]),
-        .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
         .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
@@ -131,9 +128,7 @@ let package = Package(
 
         // Manager: the authoritative record.
         room("Manager/Model", ["ProtocolModel"]),
-        room(
-            "Manager/Store",
-            ["ProtocolModel", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", crypto, logging]),
+        room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
         room(
             "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
@@ -229,21 +224,15 @@ let package = Package(
                 "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
                 logging,
             ]),
-        room("Tests/Support/Store", ["ManagerStore"], exclude: ["mariadb-server"]),
-        tests("Manager/Store", ["ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
             ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle",
-            [
-                "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "ManagerPlacement", "ManagerModel",
-                "ProtocolModel",
-            ]),
-        tests(
-            "Manager/Accounting",
-            ["ManagerAccounting", "ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
+            ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Images",
             ["ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
@@ -262,7 +251,7 @@ let package = Package(
                 hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
             ]),
         // The built program itself: dependency on the target, so that it is there.
-        tests("Manager/Daemon", ["ManagerDaemon", httpClient, nio, nioHTTP1, nioSSL]),
+        tests("Manager/Daemon", ["ManagerDaemon", httpClient, nio, nioHTTP1, nioPosix, nioSSL]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
@@ -322,17 +311,14 @@ if Context.environment["ROOST_BENCHMARKS"] != nil {
     package.targets.append(
         program(
             "Benchmarks/Measure",
-            [
-                "ManagerPlacement", "ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel", "CSQLite",
-                arguments,
-            ]))
+            ["ManagerPlacement", "ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel", "CSQLite", arguments]))
     package.products.append(.executable(name: "roost-measure", targets: ["BenchmarksMeasure"]))
     package.targets.append(
         program(
             "Benchmarks/FleetLoad",
             [
                 "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire", arguments, logging,
-                protobuf,
+                nio, nioPosix, nioSSL, protobuf,
             ]))
     package.products.append(.executable(name: "roost-fleet-load", targets: ["BenchmarksFleetLoad"]))
 }

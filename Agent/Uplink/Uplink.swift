@@ -19,7 +19,7 @@ public final class Uplink: Sendable {
 
         public init(
             managers: [ManagerAddress], softwareVersion: String, times: SessionTimes = SessionTimes(),
-            backoff: Backoff = Backoff(first: .milliseconds(500), maximum: .seconds(30), jitter: 0.5)
+            backoff: Backoff = Backoff(first: .seconds(2), maximum: .seconds(20), jitter: 1)
         ) {
             self.managers = managers
             self.softwareVersion = softwareVersion

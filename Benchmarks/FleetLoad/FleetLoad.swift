@@ -3,12 +3,19 @@ import ArgumentParser
 import Foundation
 import ProtocolTrust
 
-/// Many simulated agents in one process: each joins with a token of its own and then keeps a session as a real agent does,
-/// with the agents' own client code, over TLS 1.3 with its own certificate.
+/// Simulated agents for benchmarks.
 @main
 struct FleetLoad: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "roost-fleet-load",
+        commandName: "roost-fleet-load", abstract: "Keeps the sessions of many simulated agents.",
+        subcommands: [JoinedFleet.self, HeldFleet.self])
+}
+
+/// Each agent joins with a token of its own and then keeps a session as a real agent does, with the agents' own client code,
+/// over TLS 1.3 with its own certificate.
+struct JoinedFleet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "join",
         abstract: "Joins a simulated agent for each token on standard input and keeps its session until it is stopped.")
 
     @Option(name: .long, help: "The manager's host:port for agents.")

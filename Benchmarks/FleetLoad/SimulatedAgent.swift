@@ -84,7 +84,7 @@ final class SimulatedAgent: UplinkDelegate {
     func sessionStarted(_ welcome: Roost_V1_Welcome, send: UplinkSender) async {
         state.withLock { $0.sender = send }
         tally.opened()
-        try? await send.send(.inventory(inventory))
+        try? await send.send(.inventory(Self.inventory(name: Self.name(number))))
         try? await send.send(.statusReport(.with { $0.full = true }))
     }
 
@@ -116,9 +116,9 @@ final class SimulatedAgent: UplinkDelegate {
 
     // MARK: The host
 
-    private var inventory: Roost_V1_Inventory {
+    static func inventory(name: String) -> Roost_V1_Inventory {
         .with {
-            $0.hostName = Self.name(number)
+            $0.hostName = name
             $0.cpuModel = "Simulated CPU @ 2.40GHz"
             $0.architecture = "x86_64"
             $0.cpuCount = 64

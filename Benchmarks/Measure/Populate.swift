@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import ManagerModel
 import ManagerStore
 import ProtocolModel
@@ -16,10 +17,19 @@ struct Populate: AsyncParsableCommand {
     @Option(help: "Instances, spread over the nodes, all ACTIVE.")
     var instances = 100_000
 
+    @Option(help: "A file for a line for each node: its ID, then its instances' IDs.")
+    var ids: String?
+
     func run() async throws {
         let record = try Store(path: store)
-        _ = try await Population(nodes: nodes, instances: instances).insert(into: record, at: SystemTime().timestamp)
+        let fleet = try await Population(nodes: nodes, instances: instances).insert(into: record, at: SystemTime().timestamp)
         record.close()
+        if let ids {
+            let lines = fleet.map { node, instances in
+                ([node.description] + instances.map(\.description)).joined(separator: " ") + "\n"
+            }
+            try lines.joined().write(toFile: ids, atomically: false, encoding: .utf8)
+        }
     }
 }
 

@@ -29,7 +29,8 @@ struct UsageRate: AsyncParsableCommand {
         let record = try Store(path: store)
         let now = SystemTime().timestamp
         let fleet = try await Population(nodes: hosts, instances: hosts * instances).insert(into: record, at: now)
-        let (counted, per, seconds) = (Mutex(0), samples, self.seconds)
+        let counted = Counter()
+        let (per, seconds) = (samples, self.seconds)
         let clock = ContinuousClock()
         let began = clock.now
         try await withThrowingDiscardingTaskGroup { group in
@@ -47,13 +48,13 @@ struct UsageRate: AsyncParsableCommand {
                             try Accounting.count(batch, from: node, at: now, in: sql)
                         }
                         guard outcome == .counted(upTo: number) else { throw ExitCode.failure }
-                        counted.withLock { $0 += per }
+                        counted.add(per)
                     }
                 }
             }
         }
         let elapsed = clock.now - began
-        let all = counted.withLock { $0 }
+        let all = counted.value
         report("samples_per_second", Double(all) / (elapsed / .seconds(1)))
         // Nothing was lost or doubled: all that was acknowledged is in the roll-up.
         let sum = try await record.read { sql in
@@ -75,4 +76,10 @@ struct UsageRate: AsyncParsableCommand {
                     networkReceiveBytes: 1500, networkTransmitBytes: 1500)
             })
     }
+}
+
+private final class Counter: Sendable {
+    private let state = Mutex(0)
+    var value: Int { state.withLock { $0 } }
+    func add(_ count: Int) { state.withLock { $0 += count } }
 }

@@ -207,6 +207,7 @@ public struct FleetCore: Sendable {
         case .statusReport(let report):
             let instances = report.instances.compactMap(ObservedInstance.init)
             let images = report.images.compactMap(FleetReports.ObservedImage.init)
+            if instances.isEmpty && images.isEmpty { return [] }
             return [.work(.status(connection, node, instances, images), at: now.timestamp)]
         case .usageBatch(let message):
             guard let batch = UsageBatch(message) else { return [.close(connection, .malformedMessage)] }
@@ -223,6 +224,10 @@ public struct FleetCore: Sendable {
         switch (work, answer) {
         case (.openSession(let connection, let node, _), .session(let epoch)):
             return opened(connection, node, epoch, at: now)
+        case (.assignments(let connection, let node, since: .none), .assignments(.none)):
+            // There is always a whole set to tell, unless the node was removed while its session opened.
+            guard state.isCurrent(connection, of: node) else { return [] }
+            return state.forget(node).map { [.close($0, .nodeRemoved)] } ?? []
         case (.assignments(let connection, let node, _), .assignments(let message)):
             return pushed(message, connection, node)
         case (.nodeIDs, .nodeIDs(let known)): return checked(known)

@@ -48,8 +48,6 @@ struct FleetState: Sendable {
         heard[node] = Heard(
             at: now.uptime, timestamp: now.timestamp, recorded: .alive, epoch: max(known, epoch))
         dirty.insert(node)
-        // A node that was removed while its session opened was not here yet when that was looked for.
-        mustCheckNodes = true
         return older
     }
 
@@ -109,7 +107,7 @@ struct FleetState: Sendable {
     /// Suspect after three missed intervals, down after six (DESIGN §3).
     mutating func tick(now: Uptime, interval: Duration) -> [LivenessChange] {
         var changes: [LivenessChange] = []
-        for (node, entry) in heard.sorted(by: { $0.key < $1.key }) {
+        for (node, entry) in heard {
             let silence = now - entry.at
             let liveness: Node.Liveness =
                 entry.recorded == .never
@@ -124,7 +122,8 @@ struct FleetState: Sendable {
                     detail: liveness == .alive
                         ? "heard again" : "not heard for \(silence.milliseconds / 1000) s"))
         }
-        return changes
+        // In an order of their own, not the dictionary's: two runs of a simulation do the same.
+        return changes.sorted { $0.node < $1.node }
     }
 
     /// A change did not reach the record: the next tick finds it again.

@@ -152,6 +152,8 @@ public struct FleetReports {
 
     public func takeInventory(_ id: NodeID, _ inventory: NodeInventory, location: String) throws {
         guard var node = try sql.nodes.find(id) else { return }
+        // What every agent says when it comes back: nearly always what is known.
+        guard node.inventory != inventory || !(location.isEmpty || node.location == location) else { return }
         let before = node
         let moved = node.inventory.chunkAddress != inventory.chunkAddress
         node.inventory = inventory

@@ -205,7 +205,10 @@ final class AgentChannelHandler: ChannelDuplexHandler {
             case .enrol(let request, let peer):
                 enqueue(.enrol(request, peer, remoteAddress: remoteAddress))
             case .deliver(let message):
-                if let connection { enqueue(.deliver(message, connection)) }
+                guard let connection else { continue }
+                // Most of what comes is heartbeats, which need no task of their own; but never before what came earlier.
+                if !isWorking, waiting.isEmpty, shared.backend.receivedAtOnce(message, session: connection) { continue }
+                enqueue(.deliver(message, connection))
             case .suspect, .recovered:
                 if let connection { enqueue(.liveness(connection, suspect: action == .suspect)) }
             case .stream:

@@ -61,7 +61,7 @@ public final class Fleet: FleetBackend, Service {
     }
 
     func begin() async throws {
-        let nodes = try await store.read { sql in try sql.nodes.list() }
+        let nodes = try await store.read { sql in try sql.nodes.listWithoutInventories() }
         await carryOut(handle(.began(nodes)))
     }
 
@@ -166,6 +166,16 @@ public final class Fleet: FleetBackend, Service {
         let result = answer ?? .failure(.internalError)
         if case .failure = result { state.withLock { $0.connections[session.id] = nil } }
         return result
+    }
+
+    public func receivedAtOnce(_ message: ProtocolWire.Message, session: AgentConnection) -> Bool {
+        switch message {
+        case .heartbeat, .assignmentAcknowledgement:
+            // Only noted: there are no effects to carry out.
+            _ = handle(.received(session.id, session.nodeID, message))
+            return true
+        default: return false
+        }
     }
 
     public func received(_ message: ProtocolWire.Message, session: AgentConnection) async {

@@ -19,6 +19,10 @@ public protocol FleetBackend: Sendable {
         _ hello: Roost_V1_Hello, peer: VerifiedPeer, session: AgentConnection
     ) async -> Result<Roost_V1_Welcome, SessionRefusal>
 
+    /// A message that costs nothing to take in, such as a heartbeat: taken at once, on the connection's thread, which it must
+    /// not hold up. `false` leaves it to `received`.
+    func receivedAtOnce(_ message: Message, session: AgentConnection) -> Bool
+
     /// A message of an open session, in order.
     func received(_ message: Message, session: AgentConnection) async
 
@@ -30,5 +34,7 @@ public protocol FleetBackend: Sendable {
 }
 
 extension FleetBackend {
+    public func receivedAtOnce(_ message: Message, session: AgentConnection) -> Bool { false }
+
     public func livenessChanged(_ session: AgentConnection, suspect: Bool) async {}
 }

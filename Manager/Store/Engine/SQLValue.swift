@@ -133,13 +133,19 @@ private func decoded<Value: Decodable>(_ text: String) throws -> Value {
 
 /// Values of a JSON column by their row's key, for a column that is read far more often than it changes. Used by the thread
 /// of its connection alone.
-final class DecodedColumn<Value: Decodable> {
+final class DecodedColumn<Value: Decodable & Equatable> {
     private var values: [String: (text: String, value: Value)] = [:]
     private let limit: Int
 
     /// Keeps the values of at most `limit` rows.
     init(limit: Int) {
         self.limit = limit
+    }
+
+    /// The text that the row was read with, where it stands for this value; writing it anew would cost more than all else.
+    func text(of value: Value, in row: String) -> String? {
+        guard let known = values[row], known.value == value else { return nil }
+        return known.text
     }
 
     /// The value that `text` stands for: decoded once for as long as the row holds this text.

@@ -27,6 +27,19 @@ public struct NodeRepository {
         ).map(node)
     }
 
+    /// All nodes with empty inventories, which are most of what reading a node costs.
+    public func listWithoutInventories() throws -> [Node] {
+        try sql.query("SELECT \(Self.columnsButInventory) FROM nodes ORDER BY id").map {
+            try Node(row: $0, inventory: NodeInventory())
+        }
+    }
+
+    private static let columnsButInventory = """
+        id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
+        certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
+        ram_allocation_ratio, disk_allocation_ratio, claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count
+        """
+
     private func node(_ row: SQLRow) throws -> Node {
         try Node(row: row, inventory: sql.inventories.value(of: row.text("inventory"), in: row.text("id")))
     }
@@ -64,8 +77,9 @@ public struct NodeRepository {
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
             node.softwareVersion, node.bootID, node.location, node.certificateSerial, node.sessionEpoch,
-            node.drainState.rawValue, node.drainReason, try jsonText(node.inventory), node.cpuAllocationRatio,
-            node.ramAllocationRatio, node.diskAllocationRatio, node.id)
+            node.drainState.rawValue, node.drainReason,
+            try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
+            node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio, node.id)
         sql.nodeChanges.changed(node.id)
     }
 

@@ -25,17 +25,21 @@ final class ManagerProcess: Sendable {
     let greeting: String
     let logPath: String
     private let http: HTTPClient
-    private let port: Int
+    /// Of the API, of agents, of chunks.
+    let ports: [Int]
+    private var port: Int { ports[0] }
     private let process: Process
 
     /// Makes a site and starts its manager, which logs all that it can.
-    static func start() async throws -> ManagerProcess {
+    static func start(logLevel: String = "trace") async throws -> ManagerProcess {
         let folder = NSTemporaryDirectory() + "roost-daemon-\(UUID().uuidString)"
         let data = folder + "/data"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let greeting = try run(["init", "--data", data])
         for _ in 0..<5 {
-            if let manager = try await ManagerProcess(folder: folder, greeting: greeting) { return manager }
+            if let manager = try await ManagerProcess(folder: folder, greeting: greeting, logLevel: logLevel) {
+                return manager
+            }
         }
         throw Failure("the manager did not start: \(try String(contentsOfFile: folder + "/log", encoding: .utf8))")
     }
@@ -66,12 +70,11 @@ final class ManagerProcess: Sendable {
     }
 
     /// `nil` where a port was taken meanwhile.
-    private init?(folder: String, greeting: String) async throws {
+    private init?(folder: String, greeting: String, logLevel: String) async throws {
         self.folder = folder
         self.greeting = greeting
         logPath = folder + "/log"
-        let ports = try Self.freePorts(3)
-        port = ports[0]
+        ports = try Self.freePorts(3)
         _ = FileManager.default.createFile(atPath: logPath, contents: nil)
         let log = try #require(FileHandle(forWritingAtPath: logPath))
         process = Process()
@@ -79,7 +82,7 @@ final class ManagerProcess: Sendable {
         process.arguments = ["run", "--data", folder + "/data"]
         let settings = [
             "api.host=127.0.0.1", "agents.host=127.0.0.1", "chunks.host=127.0.0.1", "api.port=\(ports[0])",
-            "agents.port=\(ports[1])", "chunks.port=\(ports[2])", "log.level=trace",
+            "agents.port=\(ports[1])", "chunks.port=\(ports[2])", "log.level=\(logLevel)",
         ]
         process.arguments? += settings.flatMap { ["--set", $0] }
         process.standardOutput = log
@@ -148,6 +151,23 @@ final class ManagerProcess: Sendable {
                 decoding: try Data(contentsOf: URL(fileURLWithPath: "/proc/\(process.processIdentifier)/\(name)")),
                 as: UTF8.self)
         }.joined(separator: "\n")
+    }
+
+    struct Holdings: Sendable {
+        var descriptors: Int
+        var threads: Int
+        /// Resident memory of its own, without that of files.
+        var memoryBytes: Int
+    }
+
+    func holdings() throws -> Holdings {
+        let folder = "/proc/\(process.processIdentifier)"
+        let status = try String(contentsOfFile: folder + "/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+        return Holdings(
+            descriptors: try FileManager.default.contentsOfDirectory(atPath: folder + "/fd").count,
+            threads: try FileManager.default.contentsOfDirectory(atPath: folder + "/task").count,
+            memoryBytes: try #require(line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }) * 1024)
     }
 
     var log: String { get throws { try String(contentsOfFile: logPath, encoding: .utf8) } }

@@ -132,11 +132,31 @@ struct LivenessTests {
             #expect((isReversed ? open(newer, 6) : open(older, 5)) == nil)
             #expect((isReversed ? open(older, 5) : open(newer, 6)) == older, "the older is to be closed")
             #expect(state.sessions[id]?.connection == newer)
-            #expect(state.mustCheckNodes, "its node may have been removed while it opened")
             #expect(!state.close(older, of: id) && state.close(newer, of: id))
             // With nobody there, the one that comes is better than none.
             #expect(open(older, 5) == nil && state.sessions[id]?.connection == older)
         }
+    }
+
+    @Test("a node that was removed while its session opened is told so with its first push")
+    func removedWhileOpening() {
+        let (id, connection) = (NodeID.generate(at: SystemTime().timestamp), ConnectionID(1))
+        let now = Moment(of: SystemTime())
+        var core = FleetCore(
+            settings: .init(chunkAddress: ":7403", lifecycle: LifecycleSettings(), softwareVersion: "0"))
+        func closes(_ effects: [FleetCore.Effect]) -> [SessionRefusal] {
+            effects.compactMap { if case .close(connection, let refusal) = $0 { refusal } else { nil } }
+        }
+        let facts = SessionFacts(bootID: "", softwareVersion: "", remoteAddress: "")
+        _ = core.handle(
+            .finished(.openSession(connection, id, facts), .success(.session(SessionEpoch(1)))), at: now)
+        #expect(core.openSessions == 1)
+        // Nothing new since a revision is no sign of that.
+        let nothingNew = FleetWork.assignments(connection, id, since: Revision(1))
+        #expect(closes(core.handle(.finished(nothingNew, .success(.assignments(nil))), at: now)).isEmpty)
+        let first = FleetWork.assignments(connection, id, since: nil)
+        #expect(closes(core.handle(.finished(first, .success(.assignments(nil))), at: now)) == [.nodeRemoved])
+        #expect(core.openSessions == 0)
     }
 
     @Test("a second session of a node takes the place of the first, which is told so")
