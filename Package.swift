@@ -102,6 +102,9 @@ let package = Package(
         .systemLibrary(
             name: "CSQLite", path: "CLibraries/CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(
+            name: "CMariaDB", path: "CLibraries/CMariaDB", pkgConfig: "libmariadb",
+            providers: [.apt(["libmariadb-dev"])]),
+        .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
         .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
@@ -128,7 +131,9 @@ let package = Package(
 
         // Manager: the authoritative record.
         room("Manager/Model", ["ProtocolModel"]),
-        room("Manager/Store", ["ProtocolModel", "ManagerModel", "CSQLite", logging]),
+        room(
+            "Manager/Store",
+            ["ProtocolModel", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", crypto, logging]),
         room(
             "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
@@ -224,15 +229,21 @@ let package = Package(
                 "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
                 logging,
             ]),
-        tests("Manager/Store", ["ManagerStore", "ManagerModel", "ProtocolModel"]),
+        room("Tests/Support/Store", ["ManagerStore"], exclude: ["mariadb-server"]),
+        tests("Manager/Store", ["ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
             ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle",
-            ["ManagerLifecycle", "ManagerStore", "ManagerPlacement", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Accounting", ["ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+            [
+                "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "ManagerPlacement", "ManagerModel",
+                "ProtocolModel",
+            ]),
+        tests(
+            "Manager/Accounting",
+            ["ManagerAccounting", "ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Images",
             ["ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
@@ -311,7 +322,10 @@ if Context.environment["ROOST_BENCHMARKS"] != nil {
     package.targets.append(
         program(
             "Benchmarks/Measure",
-            ["ManagerPlacement", "ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel", "CSQLite", arguments]))
+            [
+                "ManagerPlacement", "ManagerAccounting", "ManagerStore", "ManagerModel", "ProtocolModel", "CSQLite",
+                arguments,
+            ]))
     package.products.append(.executable(name: "roost-measure", targets: ["BenchmarksMeasure"]))
     package.targets.append(
         program(

@@ -11,7 +11,8 @@ struct InitCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try options.read()
         let now = SystemTime().timestamp
-        let password = try await Site.create(in: settings.data, now: now)
+        let password = try await Site.create(
+            in: settings.data, record: settings.storeURL == nil ? nil : settings.storeLocation(), now: now)
         let site = Site(folder: settings.data)
         let keys = try site.open(names: settings.names, now: now)
         print(

@@ -28,6 +28,13 @@ enum ManagerMetrics {
             ]
         }
         page.add {
+            [
+                .gauge(
+                    "roost_store_waiting_writes", help: "Writes that wait for their commit.",
+                    Double(store.waitingWrites))
+            ]
+        }
+        page.add {
             let values = listener.values
             return [
                 .gauge("roost_fleet_sessions", help: "Open agent sessions.", Double(fleet.openSessions)),

@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import ManagerModel
+import ManagerStore
 import ProcessSettings
 
 enum LogLevelName: String, CaseIterable, Sendable {
@@ -55,6 +56,12 @@ struct ManagerSettings: Sendable {
         static let deletedDays = Setting(
             "deleted.keep_days", .integer(1...36_500), default: 90,
             "How long deleted instances and images can still be looked up; usage reports name them for ever.")
+        static let storeURL = Setting(
+            "store.url", .optional(.text(1...2000, accepted: MariaDBAddress.form)), default: nil,
+            "The database that holds the record; by default an SQLite file in the data folder.")
+        static let storePasswordFile = Setting(
+            "store.password_file", .optional(.path), default: nil,
+            "A file with the database user's password; the environment variable ROOST_STORE_PASSWORD does as well.")
         static let logLevel = Setting(
             "log.level", ValueKind<LogLevelName>.choice, default: .info, "How much is logged.")
     }
@@ -67,7 +74,7 @@ struct ManagerSettings: Sendable {
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
             Key.chunksPort.declared, Key.bootTimeout.declared, Key.stopTimeout.declared, Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
-            Key.logLevel.declared,
+            Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
         ])
 
     var data: String
@@ -84,6 +91,10 @@ struct ManagerSettings: Sendable {
     var stopTimeoutSeconds: Int
     var usageInterval: Duration
     var retention: RetentionPolicy
+    /// `nil` for an SQLite file in the data folder.
+    var storeURL: String?
+    var storePasswordFile: String?
+    var storePassword: StoreSecret?
     var logLevel: Logger.Level
     /// What a person should know although nothing is wrong enough to stop.
     var warnings: [String]
@@ -109,7 +120,35 @@ struct ManagerSettings: Sendable {
         retention.eventCount = reader.value(Key.eventCount)
         retention.operationDays = reader.value(Key.operationDays)
         retention.deletedDays = reader.value(Key.deletedDays)
+        storeURL = reader.value(Key.storeURL)
+        storePasswordFile = reader.value(Key.storePasswordFile)
+        storePassword = environment["ROOST_STORE_PASSWORD"].map { StoreSecret($0) }
         logLevel = Logger.Level(rawValue: reader.value(Key.logLevel).rawValue) ?? .info
         warnings = reader.warnings
+    }
+}
+
+extension ManagerSettings {
+    /// Where the record is.
+    ///
+    /// - Throws: `StoreError.badLocation`, or `SiteError` where the password's file cannot be read.
+    func storeLocation() throws -> StoreLocation {
+        guard let storeURL else { return .file(Site(folder: data).storePath) }
+        return try location(storeURL)
+    }
+
+    /// Reads a URL or a path; the password is the one of the settings.
+    func location(_ text: String) throws -> StoreLocation {
+        guard text.contains("://") else { return .file(text) }
+        return try StoreLocation(text, password: try password())
+    }
+
+    private func password() throws -> StoreSecret? {
+        guard let storePasswordFile else { return storePassword }
+        guard let contents = FileManager.default.contents(atPath: storePasswordFile) else {
+            throw SiteError.files("cannot read \(storePasswordFile), which store.password_file names")
+        }
+        // Editors end a file with a line feed; no password does.
+        return StoreSecret(String(decoding: contents, as: UTF8.self).trimmingCharacters(in: .newlines))
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import ManagerStore
 import ProcessSettings
 
 /// `roost-manager`: holds a site's record and serves its API and its agents.
@@ -8,7 +9,7 @@ struct RoostManager: AsyncParsableCommand {
     static let version = "0.1.0"
     static let configuration = CommandConfiguration(
         commandName: "roost-manager", abstract: "Holds a Roost site's record and serves its API and its agents.",
-        subcommands: [InitCommand.self, RunCommand.self, SettingsCommand.self, VersionCommand.self])
+        subcommands: [InitCommand.self, RunCommand.self, StoreCommand.self, SettingsCommand.self, VersionCommand.self])
 
     /// Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
     static func main() async {
@@ -26,6 +27,10 @@ struct RoostManager: AsyncParsableCommand {
             return 0
         } catch let problem as SettingsError {
             return complain("\(problem)", 2)
+        } catch is StoreNotWell {
+            return 1
+        } catch StoreError.badLocation(let problem) {
+            return complain(problem, 2)
         } catch let problem as SiteError {
             return complain("\(problem)", 1)
         } catch {

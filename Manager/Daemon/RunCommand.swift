@@ -60,7 +60,7 @@ struct Manager {
         let site = Site(folder: settings.data)
         let keys = try site.open(names: settings.names, now: time.timestamp)
         try site.lock()
-        let store = try Store(path: site.storePath)
+        let store = try await Self.openStore(settings.storeLocation(), logger)
         self.store = store
 
         var lifecycle = LifecycleSettings()
@@ -101,14 +101,7 @@ struct Manager {
                     version: RoostManager.version, agentAddress: settings.agentsAdvertise,
                     authorityFingerprint: keys.authority.fingerprint.digest),
                 lifecycle: lifecycle,
-                readiness: {
-                    do {
-                        _ = try await store.read { sql in try sql.events.lastSequence() }
-                        return []
-                    } catch {
-                        return ["the store does not answer: \(error)"]
-                    }
-                }),
+                readiness: { await store.shortcomings() }),
             logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services = [
@@ -116,6 +109,23 @@ struct Manager {
             Pruning(store: store, policy: settings.retention, time: time, logger: logger), imports, chunks, fleet,
             listener, api,
         ]
+    }
+
+    /// Opens the record. A database that is not up yet is waited for, so that the order in which machines start does not
+    /// matter; one that refuses the manager is not.
+    private static func openStore(_ location: StoreLocation, _ logger: Logger) async throws -> Store {
+        var backoff = Backoff(first: .milliseconds(200), maximum: .seconds(5))
+        var random = SystemRandomNumberGenerator()
+        var told: StoreOutage?
+        while true {
+            do {
+                return try Store(location)
+            } catch StoreError.unavailable(let outage) where outage.isTransient {
+                if told != outage { logger.warning("waiting for the database", metadata: ["reason": "\(outage)"]) }
+                told = outage
+                try await Task.sleep(for: backoff.next(using: &random))
+            }
+        }
     }
 
     private static func chunkServer(

@@ -10,6 +10,7 @@ import ProtocolTrust
 /// Why a site could not be made or opened; says what to do.
 enum SiteError: Error, CustomStringConvertible {
     case exists(String)
+    case recordExists(String)
     case absent(String)
     case inUse(String)
     case files(String)
@@ -19,6 +20,9 @@ enum SiteError: Error, CustomStringConvertible {
         case .exists(let path):
             "there is a site in \(path) already; 'init' makes a new one only in an empty folder, since it would replace the "
                 + "authority that every node trusts. To start it: roost-manager run"
+        case .recordExists(let location):
+            "\(location) holds the record of a site already; for a further manager of that site, copy the data folder of the "
+                + "first one instead (without its lock file), or name an empty database"
         case .absent(let path):
             "there is no site in \(path); run 'roost-manager init' with the same --config and --data first"
         case .inUse(let path): "another roost-manager runs on \(path); stop it first"
@@ -43,7 +47,8 @@ struct Site {
     /// crash in the middle leaves no half site.
     ///
     /// - Returns: the password of the superuser `admin`, which is kept in a 0600 file, too.
-    static func create(in folder: String, now: Timestamp) async throws -> String {
+    /// - Parameter location: the database for the record; `nil` for an SQLite file in the folder.
+    static func create(in folder: String, record location: StoreLocation?, now: Timestamp) async throws -> String {
         let site = Site(folder: folder)
         if FileManager.default.fileExists(atPath: site.authorityPath)
             || FileManager.default.fileExists(atPath: site.storePath)
@@ -59,18 +64,19 @@ struct Site {
             try? FileManager.default.removeItem(atPath: making.folder)
             try FileManager.default.createDirectory(
                 atPath: making.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-            let password = try await making.fill(now: now)
+            let password = try await making.fill(record: location, now: now)
             guard rename(making.folder, folder) == 0 else {
                 throw SiteError.files("cannot make \(folder): \(String(cString: strerror(errno)))")
             }
             return password
         } catch {
             try? FileManager.default.removeItem(atPath: making.folder)
-            throw error is SiteError ? error : SiteError.files("cannot make a site in \(folder): \(error)")
+            throw error is SiteError || error is StoreError
+                ? error : SiteError.files("cannot make a site in \(folder): \(error)")
         }
     }
 
-    private func fill(now: Timestamp) async throws -> String {
+    private func fill(record location: StoreLocation?, now: Timestamp) async throws -> String {
         let authority = try SiteAuthority.create(site: .generate(at: now), at: now)
         try write(authority.certificatePEM, to: authorityPath, mode: 0o644)
         try write(authority.keyPEM, to: authorityKeyPath)
@@ -81,12 +87,13 @@ struct Site {
         try write(password + "\n", to: passwordPath)
         let hasher = PasswordHasher()
         let hash = try await hasher.hash(password, userName: "admin")
-        let store = try Store(path: storePath)
+        let store = try Store(location ?? .file(storePath))
+        defer { store.close() }
         try await store.write { sql in
+            guard try sql.users.list(Page(limit: 1)).isEmpty else { throw SiteError.recordExists("\(store.location)") }
             _ = try UserService().create(
                 .init(name: "admin", role: .superuser, email: nil, passwordHash: hash), by: .console, at: now, in: sql)
         }
-        store.close()
         await hasher.close()
         return password
     }

@@ -1,8 +1,10 @@
 import Dispatch
+import Foundation
+import ProcessThreads
 public import ProtocolModel
 import Synchronization
 
-//// What a committed transaction changed, for those who wait for it.
+/// What a committed transaction changed, for those who wait for it.
 public enum Change: Sendable, Hashable {
     /// The node's assignment set has a new revision.
     case assignments(NodeID)
@@ -12,35 +14,79 @@ public enum Change: Sendable, Hashable {
     case identity
 }
 
-/// The manager's record, in SQLite.
+/// The manager's record, in SQLite or MariaDB.
 ///
-/// Writers share commits: all writes that wait when the writing thread comes round become one SQLite transaction with a
-/// savepoint each, so that they share one fsync and still fail alone. No write is answered before that commit is on the
-/// disk (P2). Reads run beside them on their own threads and see the last commit.
+/// Writers share commits: all writes that wait when the writing thread comes round become one transaction with a savepoint
+/// each, so that they share one fsync and still fail alone. No write is answered before that commit is durable (P2). Reads
+/// run beside them on their own threads and see the last commit.
+///
+/// Bodies of reads and writes may run more than once, each time from the start and in a new transaction: where another
+/// manager was in the way, or the database was lost. They have no effect beyond the transaction.
 public final class Store: Sendable {
-    private let writers: WorkerThreads<any PendingWrite>
-    private let readers: WorkerThreads<@Sendable (SQLiteConnection) -> Void>
+    public let location: StoreLocation
+    // Bounded, so that a slow disk shows as `busy` and not as memory.
+    private let writes = JobQueue<any PendingWrite>(limit: 16_384)
+    private let reads = JobQueue<@Sendable (StoreReader) -> Void>(limit: 16_384)
+    private let threads = ThreadGroup(maximum: 1 + Store.readers)
+    private static let readers = 3
     private let observers = Mutex<[@Sendable ([Change]) -> Void]>([])
+    private let health = StoreHealth()
+    private let time: any TimeSource
+    /// Held for as long as the record is open.
+    private let lock: Mutex<FileLock?>
 
-    /// Opens or creates the file at `path` and brings its schema up to date.
+    /// Opens the record, making it where it is absent, and brings its schema up to date.
     ///
-    /// - Throws: `StoreError.cannotOpen`, `.schemaTooNew`, or what a migration met.
-    public init(path: String, time: any TimeSource = SystemTime()) throws {
-        let connection = try SQLiteConnection(path: path, readOnly: false)
-        try Migrator(migrations: Migration.all).run(on: connection, now: time.timestamp)
-        writers = WorkerThreads(limit: 16_384)
-        readers = WorkerThreads(limit: 16_384)
-        // SAFETY: the connection moves to the writing thread, which alone uses it from here on.
-        nonisolated(unsafe) let writing = connection
-        writers.startThread(named: "roost-store-w", batch: 512) { [weak self] writes in
-            self?.commit(writes, on: writing)
+    /// - Throws: `StoreError.cannotOpen`, `.inUse`, `.unavailable`, `.schemaTooNew`, or what a migration met.
+    public init(
+        _ location: StoreLocation, patience: StorePatience = StorePatience(), time: any TimeSource = SystemTime()
+    ) throws {
+        self.location = location
+        self.time = time
+        let migrator = Migrator(migrations: Migration.all)
+        let connection: any SQLConnection
+        switch location {
+        case .file(let path):
+            lock = Mutex(try FileLock(of: path))
+            connection = try SQLiteConnection(path: path, role: .writing)
+            try migrator.run(on: connection, now: time.timestamp)
+        case .mariaDB(let address):
+            lock = Mutex(nil)
+            try migrator.run(
+                on: MariaDBConnection(address, role: .maintaining, times: patience.times), now: time.timestamp)
+            connection = try MariaDBConnection(address, role: .writing, times: patience.times)
         }
-        for index in 0..<3 {
-            // SAFETY: as above, for this one reading thread.
-            nonisolated(unsafe) let reading = try SQLiteConnection(path: path, readOnly: true)
-            readers.startThread(named: "roost-store-r\(index)", batch: 1) { jobs in
-                for job in jobs { job(reading) }
+        // SAFETY: the connection moves to the writing thread, which alone uses it from here on.
+        nonisolated(unsafe) let committer = BatchCommitter(connection: connection, patience: patience, health: health)
+        threads.start(name: "roost-store-w") { [weak self, writes] in
+            while let batch = writes.take(upTo: 512) {
+                committer.commit(batch) { self?.tell($0) }
+                self?.noteBatch()
             }
+        }
+        for index in 0..<Self.readers {
+            // SAFETY: as above, for this one reading thread.
+            nonisolated(unsafe) let reader = StoreReader(
+                connection: try Self.reading(location, patience), index: index, patience: patience, health: health)
+            threads.start(name: "roost-store-r\(index)") { [reads] in
+                while let jobs = reads.take(upTo: 1) {
+                    for job in jobs { job(reader) }
+                }
+            }
+        }
+    }
+
+    /// A record in an SQLite file.
+    public convenience init(path: String, time: any TimeSource = SystemTime()) throws {
+        try self.init(.file(path), time: time)
+    }
+
+    private static func reading(
+        _ location: StoreLocation, _ patience: StorePatience
+    ) throws(StoreError) -> any SQLConnection {
+        switch location {
+        case .file(let path): try SQLiteConnection(path: path, role: .reading)
+        case .mariaDB(let address): try MariaDBConnection(address, role: .reading, times: patience.times)
         }
     }
 
@@ -49,11 +95,37 @@ public final class Store: Sendable {
         observers.withLock { $0.append(observer) }
     }
 
-    /// Finishes what was accepted and closes the file. To be called once, not from the store's own threads.
-    public func close() {
-        writers.close()
-        readers.close()
+    private func tell(_ changes: [Change]) {
+        guard !changes.isEmpty else { return }
+        for observer in observers.withLock({ $0 }) { observer(changes) }
     }
+
+    /// For `store status`, which is another process.
+    private func noteBatch() {
+        let (waiting, now) = (writes.count, time.timestamp.milliseconds)
+        lock.withLock { $0?.note(waiting: waiting, lastCommit: now) }
+    }
+
+    /// Finishes what was accepted and closes the record. To be called once, not from the store's own threads.
+    public func close() {
+        writes.close()
+        reads.close()
+        threads.waitForAll()
+        lock.withLock { $0 = nil }
+    }
+
+    private static func add<Job>(to queue: JobQueue<Job>, _ job: Job) throws(StoreError) {
+        do throws(JobQueue<Job>.Refusal) {
+            try queue.add(job)
+        } catch {
+            switch error {
+            case .full: throw .busy
+            case .closed: throw .closed
+            }
+        }
+    }
+
+    // MARK: Reading
 
     /// Runs `body` in a snapshot of the last commit.
     ///
@@ -63,14 +135,7 @@ public final class Store: Sendable {
     ) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             do throws(StoreError) {
-                try readers.submit { connection in
-                    continuation.resume(
-                        with: Swift.Result {
-                            try connection.run("BEGIN")
-                            defer { try? connection.run("COMMIT") }
-                            return try body(Transaction(connection))
-                        })
-                }
+                try Self.add(to: reads) { reader in continuation.resume(with: reader.read(body)) }
             } catch {
                 continuation.resume(throwing: error)
             }
@@ -83,12 +148,8 @@ public final class Store: Sendable {
     ) throws -> Result {
         let done = DispatchSemaphore(value: 0)
         let answer = Mutex<Swift.Result<Result, any Error>?>(nil)
-        try readers.submit { connection in
-            let result = Swift.Result {
-                try connection.run("BEGIN")
-                defer { try? connection.run("COMMIT") }
-                return try body(Transaction(connection))
-            }
+        try Self.add(to: reads) { reader in
+            let result = reader.read(body)
             answer.withLock { $0 = result }
             done.signal()
         }
@@ -96,6 +157,8 @@ public final class Store: Sendable {
         guard let result = answer.withLock({ $0 }) else { throw StoreError.closed }
         return try result.get()
     }
+
+    // MARK: Writing
 
     /// Runs `body` in a transaction and returns once it is durable. An error thrown by `body` undoes all that it did.
     ///
@@ -105,51 +168,78 @@ public final class Store: Sendable {
     ) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             do throws(StoreError) {
-                try writers.submit(Write(body: body, continuation: continuation))
+                try Self.add(to: writes, Write(body: body, continuation: continuation))
             } catch {
                 continuation.resume(throwing: error)
             }
         }
     }
 
-    /// One commit for all that wait.
-    private func commit(_ writes: [any PendingWrite], on connection: SQLiteConnection) {
-        var changes: [Change] = []
-        do {
-            try connection.run("BEGIN IMMEDIATE")
-            for write in writes {
-                let transaction = Transaction(connection)
-                try connection.run("SAVEPOINT w")
-                connection.nodeChanges.begin()
-                if write.run(in: transaction) {
-                    changes += transaction.changes
-                } else {
-                    connection.nodeChanges.undone()
-                    // Fails where the engine has undone the whole transaction (disk full): then all writes fail.
-                    try connection.run("ROLLBACK TO w")
-                }
-                try connection.run("RELEASE w")
-            }
-            try connection.run("COMMIT")
-            connection.nodeChanges.committed()
-        } catch {
-            try? connection.run("ROLLBACK")
-            connection.nodeChanges.allUndone()
-            for write in writes { write.finish(error) }
-            return
+    // MARK: Health
+
+    /// Writes that wait for their commit.
+    public var waitingWrites: Int { writes.count }
+
+    /// Why the store serves less than all; empty when it is well. After a batch failed this writes something, so that the
+    /// answer is of now.
+    public func shortcomings() async -> [String] {
+        var reasons: [String] = []
+        if health.writing != nil {
+            let now = time.timestamp
+            _ = try? await write { sql in try sql.siteSettings.set("store.probe", String(now.milliseconds)) }
+            if let error = health.writing { reasons.append("nothing can be changed: \(error)") }
         }
-        for write in writes { write.finish(nil) }
-        guard !changes.isEmpty else { return }
-        for observer in observers.withLock({ $0 }) { observer(changes) }
+        do {
+            _ = try await read { sql in try sql.events.lastSequence() }
+            if health.readsOld {
+                reasons.append("answers come from a database node without quorum and may be old")
+            }
+        } catch {
+            reasons.append("the store does not answer: \(error)")
+        }
+        return reasons
     }
 }
 
-/// A write that waits for its commit.
-private protocol PendingWrite: Sendable {
-    /// Whether it succeeded, as far as it depends on itself.
-    func run(in transaction: Transaction) -> Bool
-    /// Tells the caller, after the commit succeeded (`nil`) or failed.
-    func finish(_ failure: StoreError?)
+/// One reading thread's connection.
+final class StoreReader {
+    private let connection: any SQLConnection
+    private let index: Int
+    private let patience: StorePatience
+    private let health: StoreHealth
+
+    init(connection: any SQLConnection, index: Int, patience: StorePatience, health: StoreHealth) {
+        self.connection = connection
+        self.index = index
+        self.patience = patience
+        self.health = health
+    }
+
+    func read<Output>(_ body: (Transaction) throws -> Output) -> Result<Output, any Error> {
+        let clock = ContinuousClock()
+        let end = clock.now + patience.reading
+        var backoff = Backoff(first: .milliseconds(4), maximum: .milliseconds(400), jitter: 0.5)
+        var random = SystemRandomNumberGenerator()
+        while true {
+            do throws(StoreError) {
+                try connection.beginRead()
+                let result = Result { try body(Transaction(connection)) }
+                if let broken = connection.broken { throw broken }
+                connection.endRead()
+                noteAge()
+                return result
+            } catch {
+                connection.rollBack()
+                guard error.isTransient, clock.now < end else { return .failure(error) }
+                Thread.sleep(forTimeInterval: backoff.next(using: &random) / .seconds(1))
+            }
+        }
+    }
+
+    private func noteAge() {
+        guard let connection = connection as? MariaDBConnection else { return }
+        health.noteReader(index, readsOld: connection.readsOld)
+    }
 }
 
 private final class Write<Output: Sendable>: PendingWrite {
@@ -171,11 +261,8 @@ private final class Write<Output: Sendable>: PendingWrite {
     }
 
     func finish(_ failure: StoreError?) {
-        let result = outcome.withLock { $0 } ?? .failure(failure ?? .closed)
-        switch (result, failure) {
-        case (.success, .some(let failure)): continuation.resume(throwing: failure)
-        case (.success(let value), .none): continuation.resume(returning: value)
-        case (.failure(let error), _): continuation.resume(throwing: error)
-        }
+        // What a body said in a transaction that is undone may rest on what others did in it.
+        if let failure { return continuation.resume(throwing: failure) }
+        continuation.resume(with: outcome.withLock { $0 } ?? .failure(StoreError.closed))
     }
 }

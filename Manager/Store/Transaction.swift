@@ -3,10 +3,10 @@ import ProtocolModel
 
 /// One unit of work on the store. Repositories hang off it; it lives no longer than the closure that received it.
 public final class Transaction {
-    private let connection: SQLiteConnection
+    private let connection: any SQLConnection
     private(set) var changes: [Change] = []
 
-    init(_ connection: SQLiteConnection) {
+    init(_ connection: any SQLConnection) {
         self.connection = connection
     }
 
@@ -16,6 +16,7 @@ public final class Transaction {
     /// Inventories of nodes, which are read with each placement and hardly ever change.
     var inventories: DecodedColumn<NodeInventory> { connection.inventories }
 
+    /// - Returns: the number of rows that the statement matched.
     @discardableResult
     func execute(_ sql: String, _ arguments: (any SQLBindable)?...) throws -> Int {
         try connection.run(sql, arguments.map { $0?.sqlValue ?? .null })

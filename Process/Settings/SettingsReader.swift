@@ -90,9 +90,11 @@ public struct SettingsReader: Sendable {
 }
 
 extension SettingsReader {
-    /// Variables of the `roost` command and of the two flags, which are no settings.
+    /// Variables of the `roost` command and of the two flags, and a secret that no flag or file may hold; they are no
+    /// settings.
     private static let otherVariables: Set<String> = [
         "ROOST_CONFIG", "ROOST_DATA", "ROOST_ENDPOINT", "ROOST_TOKEN", "ROOST_CACERT", "ROOST_PROFILE",
+        "ROOST_STORE_PASSWORD",
     ]
 
     private static func key(_ key: String) -> AbsoluteConfigKey { AbsoluteConfigKey(ConfigKey(key)) }

@@ -26,6 +26,9 @@ public final class JobQueue<Job: Sendable>: Sendable {
 
     public init(limit: Int) { self.limit = limit }
 
+    /// Jobs that no thread has taken yet.
+    public var count: Int { content.withLock { $0.jobs.count } }
+
     /// Adds a job. False where more jobs than threads are waiting: another thread would find work.
     @discardableResult
     public func add(_ job: Job) throws(Refusal) -> Bool {

@@ -122,9 +122,28 @@ struct Problem: Sendable, Error {
         switch error {
         case .busy: Problem(Refusal(.busy, "too many requests wait just now; try again in a moment"))
         case .diskFull:
-            Problem(Refusal(.storageFull, "the manager's disk is full; tell the operator, and try again later"))
+            Problem(
+                Refusal(
+                    .storageUnavailable,
+                    "nothing was changed, since the disk that holds the record is full; tell the operator, and try again later"
+                ))
         case .closed: Problem(Refusal(.storageUnavailable, "the manager is shutting down; try again in a moment"))
-        case .constraint, .corrupt, .schemaTooNew, .engine, .cannotOpen: nil
+        case .conflict: Problem(Refusal(.busy, "others kept changing the record meanwhile; try again in a moment"))
+        case .unavailable(let outage): Problem(Refusal(.storageUnavailable, sentence(of: outage)))
+        case .constraint, .corrupt, .schemaTooNew, .engine, .cannotOpen, .badLocation, .inUse, .incomplete: nil
+        }
+    }
+
+    /// What users are told of the database; names and addresses of servers are the operator's, at /readyz.
+    private static func sentence(of outage: StoreOutage) -> String {
+        switch outage {
+        case .notReady(_, _, hasQuorum: false):
+            "nothing can be changed, since the database has no quorum; what runs goes on, and so does reading; try again later"
+        case .notReady(_, _, hasQuorum: true): "the database still synchronises; try again in a moment"
+        case .readOnly: "nothing can be changed, since the database is set to read only; try again later"
+        case .unreachable, .lost: "the database cannot be reached; what runs goes on; try again in a moment"
+        case .refused: "the database does not let the manager in; tell the operator"
+        case .outcomeUnknown: outage.description
         }
     }
 

@@ -17,7 +17,7 @@ extension Migration {
             """,
             """
             CREATE TABLE IF NOT EXISTS refresh_tokens (
-                hash BLOB NOT NULL PRIMARY KEY, family VARCHAR(36) NOT NULL, user_id VARCHAR(36) NOT NULL,
+                hash DIGEST NOT NULL PRIMARY KEY, family VARCHAR(36) NOT NULL, user_id VARCHAR(36) NOT NULL,
                 created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, replaced_at BIGINT)
             """,
             "CREATE INDEX IF NOT EXISTS refresh_tokens_family ON refresh_tokens (family)",
@@ -37,8 +37,8 @@ extension Migration {
             CREATE TABLE IF NOT EXISTS images (
                 id VARCHAR(36) NOT NULL PRIMARY KEY, name VARCHAR(128) NOT NULL, owner_id VARCHAR(36) NOT NULL,
                 visibility VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, status_reason TEXT NOT NULL,
-                progress BIGINT NOT NULL, format VARCHAR(16), size_bytes BIGINT, upload_bytes BIGINT, checksum BLOB,
-                manifest_digest BLOB, min_disk_gib BIGINT NOT NULL, min_ram_mib BIGINT NOT NULL, properties TEXT NOT NULL,
+                progress BIGINT NOT NULL, format VARCHAR(16), size_bytes BIGINT, upload_bytes BIGINT, checksum DIGEST,
+                manifest_digest DIGEST, min_disk_gib BIGINT NOT NULL, min_ram_mib BIGINT NOT NULL, properties TEXT NOT NULL,
                 operation_id VARCHAR(36), created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL)
             """,
             "CREATE INDEX IF NOT EXISTS images_name ON images (name)",
@@ -69,7 +69,7 @@ extension Migration {
             """,
             """
             CREATE TABLE IF NOT EXISTS join_tokens (
-                id VARCHAR(36) NOT NULL PRIMARY KEY, secret_hash BLOB NOT NULL UNIQUE, node_name VARCHAR(253),
+                id VARCHAR(36) NOT NULL PRIMARY KEY, secret_hash DIGEST NOT NULL UNIQUE, node_name VARCHAR(253),
                 created_by VARCHAR(64) NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, used_at BIGINT)
             """,
             """
@@ -111,7 +111,7 @@ extension Migration {
             "CREATE INDEX IF NOT EXISTS events_owner ON events (owner_id, sequence)",
             """
             CREATE TABLE IF NOT EXISTS idempotency_keys (
-                user_id VARCHAR(36) NOT NULL, idempotency_key VARCHAR(255) NOT NULL, request_digest BLOB NOT NULL,
+                user_id VARCHAR(36) NOT NULL, idempotency_key VARCHAR(255) NOT NULL, request_digest DIGEST NOT NULL,
                 status BIGINT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL, created_at BIGINT NOT NULL,
                 PRIMARY KEY (user_id, idempotency_key))
             """,

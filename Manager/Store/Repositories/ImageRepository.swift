@@ -113,9 +113,9 @@ public struct ImageRepository {
         if let end = end.first { return try end.id("node_id") }
         return try sql.query(
             """
-            SELECT p.node_id, (SELECT COUNT(*) FROM image_placements d WHERE \(served)) AS load
+            SELECT p.node_id, (SELECT COUNT(*) FROM image_placements d WHERE \(served)) AS pulls
             FROM image_placements p JOIN nodes n ON n.id = p.node_id WHERE \(usable)
-            ORDER BY load, p.requested_at, p.node_id LIMIT 1
+            ORDER BY pulls, p.requested_at, p.node_id LIMIT 1
             """, node, image, node
         ).first.map { try $0.id("node_id") }
     }

@@ -131,8 +131,14 @@ public struct UsageRepository {
         let group: String
         switch grouping {
         case .day:
-            (columns, group) = ("u.hour / 24 AS day, u.owner_id", "u.hour / 24, u.owner_id")
-            if let place { conditions.add("(u.hour / 24, u.owner_id) > (?, ?)", Int64(place.first) ?? 0, place.second) }
+            // By the day's first hour: what a division of integers gives differs between the engines.
+            group = "u.hour - u.hour % 24, u.owner_id"
+            columns = "u.hour - u.hour % 24 AS first_hour, u.owner_id"
+            if let place {
+                let day = Int64(place.first) ?? 0
+                conditions.add(
+                    "(\(group)) > (?, ?)", day.multipliedReportingOverflow(by: 24).partialValue, place.second)
+            }
         case .instance:
             group = "u.instance_id, u.owner_id"
             columns = group + ", MAX(u.flavor_id) AS flavor_id"
@@ -177,7 +183,7 @@ public struct UsageRepository {
         let record = try instance.flatMap { try sql.instances.find($0) }
         let retired = try record == nil ? instance.flatMap { try sql.retention.instance($0) } : nil
         return UsageRow(
-            day: grouping == .day ? CivilDay(daysSince1970: try row.integer("day")) : nil, owner: owner,
+            day: grouping == .day ? CivilDay(daysSince1970: try row.integer("first_hour") / 24) : nil, owner: owner,
             user: try sql.users.find(owner)?.name ?? owner.description, instance: instance,
             instanceName: record?.name ?? retired?.name,
             flavor: try record.flatMap { try sql.flavors.find($0.flavor)?.name ?? $0.flavor.description }

@@ -3,6 +3,7 @@ import ManagerModel
 import ManagerStore
 import ProtocolModel
 import Testing
+import TestsSupportStore
 
 @testable import ManagerAccounting
 
@@ -31,12 +32,9 @@ struct AccountingTests {
 
     @Test("counts a batch once however often it comes, and refuses a gap (P4)")
     func once() async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "roost-accounting-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let store = try Store(path: folder.path + "/roost.sqlite")
-        defer { store.close() }
+        let place = try StorePlace()
+        let store = try Store(place.location)
+        defer { withExtendedLifetime(place) { store.close() } }
         let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
         let flavor = Flavor(
             id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 1, createdAt: Self.now)
@@ -77,12 +75,9 @@ struct AccountingTests {
 
     @Test("what a hostile node says can neither stop the manager nor spoil a sum (P10)")
     func hostile() async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "roost-accounting-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let store = try Store(path: folder.path + "/roost.sqlite")
-        defer { store.close() }
+        let place = try StorePlace()
+        let store = try Store(place.location)
+        defer { withExtendedLifetime(place) { store.close() } }
         let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
         let flavor = Flavor(
             id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 1, createdAt: Self.now)

@@ -4,10 +4,11 @@ import ManagerStore
 import ProtocolModel
 import Synchronization
 import Testing
+import TestsSupportStore
 
 @testable import ManagerLifecycle
 
-/// A manager's record in a folder of its own: users `root` (superuser), `ann` and `bob`, hosts `cn1` and on, a flavor, an
+/// A manager's record of its own: users `root` (superuser), `ann` and `bob`, hosts `cn1` and on, a flavor, an
 /// image, and a clock that only the test moves.
 final class TestRecord: Sendable {
     let store: Store
@@ -16,14 +17,13 @@ final class TestRecord: Sendable {
     let bob: Actor
     let flavor: Flavor
     let image: Image
-    private let folder: String
+    private let place: StorePlace
     private let clock = Mutex(Timestamp(milliseconds: 1_790_000_000_000))
 
     /// Each host takes four instances of the flavor: 16 vCPUs after overcommit, 8 GiB of RAM, 100 GiB of disk.
     init(hosts: Int = 2) async throws {
-        folder = NSTemporaryDirectory() + "roost-record-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-        store = try Store(path: folder + "/roost.sqlite")
+        place = try StorePlace()
+        store = try Store(place.location)
         let now = clock.withLock { $0 }
         let users = [("root", Role.superuser), ("ann", .user), ("bob", .user)].map { name, role in
             User(
@@ -50,7 +50,6 @@ final class TestRecord: Sendable {
 
     deinit {
         store.close()
-        try? FileManager.default.removeItem(atPath: folder)
     }
 
     static func host(_ number: Int, at now: Timestamp) -> Node {

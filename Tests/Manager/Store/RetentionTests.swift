@@ -2,6 +2,7 @@ import Foundation
 import ManagerModel
 import ProtocolModel
 import Testing
+import TestsSupportStore
 
 @testable import ManagerStore
 
@@ -10,13 +11,12 @@ struct RetentionTests {
     private static let now = Timestamp(milliseconds: 1_790_000_000_000)
     private static let day = Duration.seconds(86_400)
 
-    private func withStore(_ body: (Store) async throws -> Void) async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("roost-keep-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let store = try Store(path: folder.path + "/roost.sqlite")
+    private func withStore(_ engine: StoreEngine, _ body: (Store) async throws -> Void) async throws {
+        let place = try StorePlace(engine)
+        let store = try Store(place.location)
         try await body(store)
         store.close()
+        withExtendedLifetime(place) {}
     }
 
     private func append(_ count: Int, at moment: Timestamp, to store: Store) async throws {
@@ -40,9 +40,9 @@ struct RetentionTests {
         try await store.read { try $0.events.firstSequence()...$0.events.lastSequence() }
     }
 
-    @Test("events go by age and by number, the oldest first, a batch at a time")
-    func events() async throws {
-        try await withStore { store in
+    @Test("events go by age and by number, the oldest first, a batch at a time", arguments: StoreEngine.allCases)
+    func events(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store in
             try await append(30, at: Self.now - Self.day * 91, to: store)
             try await append(30, at: Self.now - Self.day * 89, to: store)
             #expect(try await prune(.events, limit: 20, in: store) == 20)
@@ -57,9 +57,9 @@ struct RetentionTests {
         }
     }
 
-    @Test("a number is never given twice: the newest event stays, however old it is")
-    func numbers() async throws {
-        try await withStore { store in
+    @Test("a number is never given twice: the newest event stays, however old it is", arguments: StoreEngine.allCases)
+    func numbers(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store in
             try await append(3, at: Self.now - Self.day * 1000, to: store)
             #expect(try await prune(.events, in: store) == 2)
             #expect(try await prune(.events, in: store) == 0)
@@ -68,9 +68,9 @@ struct RetentionTests {
         }
     }
 
-    @Test("operations go some time after their end, those that run never")
-    func operations() async throws {
-        try await withStore { store in
+    @Test("operations go some time after their end, those that run never", arguments: StoreEngine.allCases)
+    func operations(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store in
             func operation(_ age: Int, ended: Int?) -> ManagerModel.Operation {
                 let began = Self.now - Self.day * age
                 return ManagerModel.Operation(
@@ -86,9 +86,11 @@ struct RetentionTests {
         }
     }
 
-    @Test("rows of deleted instances and images go; usage reports still name the instance and its flavor")
-    func deleted() async throws {
-        try await withStore { store in
+    @Test(
+        "rows of deleted instances and images go; usage reports still name the instance and its flavor",
+        arguments: StoreEngine.allCases)
+    func deleted(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store in
             let old = Self.now - Self.day * 200
             let node = Node(id: .generate(at: old), name: "cn1", certificateSerial: "1", joinedAt: old)
             let flavor = Flavor(id: .generate(at: old), name: "small", vcpus: 1, ramMiB: 1, diskGiB: 1, createdAt: old)
@@ -137,9 +139,9 @@ struct RetentionTests {
         }
     }
 
-    @Test("kept answers go after a day, join tokens a day after they end")
-    func secrets() async throws {
-        try await withStore { store in
+    @Test("kept answers go after a day, join tokens a day after they end", arguments: StoreEngine.allCases)
+    func secrets(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store in
             let user = UserID.generate(at: Self.now)
             let digest = try #require(ContentDigest(bytes: Array(repeating: 1, count: 32)))
             let answer = IdempotencyRepository.Answer(requestDigest: digest, status: 200, headers: [:], body: [])

@@ -1,7 +1,7 @@
-import Foundation
 import ManagerModel
 import ProtocolModel
 import Testing
+import TestsSupportStore
 
 @testable import ManagerStore
 
@@ -9,21 +9,19 @@ import Testing
 struct StoreTests {
     static let now = Timestamp(milliseconds: 1_790_000_000_000)
 
-    private func withStore(_ body: (Store, String) async throws -> Void) async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("roost-store-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let path = folder.path + "/roost.sqlite"
-        let store = try Store(path: path)
-        try await body(store, path)
+    private func withStore(_ engine: StoreEngine, _ body: (Store, StoreLocation) async throws -> Void) async throws {
+        let place = try StorePlace(engine)
+        let store = try Store(place.location)
+        try await body(store, place.location)
         store.close()
+        withExtendedLifetime(place) {}
     }
 
     private struct Stop: Error {}
 
-    @Test("writes share a commit and still fail alone")
-    func groups() async throws {
-        try await withStore { store, _ in
+    @Test("writes share a commit and still fail alone", arguments: StoreEngine.allCases)
+    func groups(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, _ in
             await withTaskGroup(of: Void.self) { group in
                 for number in 0..<200 {
                     group.addTask {
@@ -41,9 +39,11 @@ struct StoreTests {
         }
     }
 
-    @Test("the answer to a keyed request is kept with what was done, or not at all; for each user, and for a while")
-    func idempotency() async throws {
-        try await withStore { store, path in
+    @Test(
+        "the answer to a keyed request is kept with what was done, or not at all; for each user, and for a while",
+        arguments: StoreEngine.allCases)
+    func idempotency(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, location in
             let (ann, bob) = (UserID.generate(at: Self.now), UserID.generate(at: Self.now))
             let digest = try #require(ContentDigest(bytes: Array(repeating: 1, count: 32)))
             let answer = IdempotencyRepository.Answer(
@@ -60,7 +60,7 @@ struct StoreTests {
                 try await store.write { try $0.idempotency.insert(answer, user: ann, key: "k", at: Self.now) }
             }
             store.close()
-            let next = try Store(path: path)
+            let next = try Store(location)
             defer { next.close() }
             #expect(try await next.read { try $0.idempotency.find(user: ann, key: "k") } == answer)
             #expect(try await next.read { try $0.idempotency.find(user: bob, key: "k") } == nil)
@@ -71,9 +71,11 @@ struct StoreTests {
         }
     }
 
-    @Test("what was committed is there for the next process; events are numbered without gaps")
-    func durable() async throws {
-        try await withStore { store, path in
+    @Test(
+        "what was committed is there for the next process; events are numbered without gaps",
+        arguments: StoreEngine.allCases)
+    func durable(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, location in
             for _ in 0..<5 {
                 _ = try await store.write { sql in
                     try sql.events.append(
@@ -82,16 +84,19 @@ struct StoreTests {
                         at: Self.now)
                 }
             }
-            let second = try Store(path: path)
+            store.close()
+            let second = try Store(location)
             let events = try await second.read { sql in try sql.events.list(after: 0, owner: nil, limit: 10) }
             #expect(events.map(\.sequence) == [1, 2, 3, 4, 5])
             second.close()
         }
     }
 
-    @Test("an inventory is read as it was written last, by every reader, whatever was read before")
-    func inventories() async throws {
-        try await withStore { store, _ in
+    @Test(
+        "an inventory is read as it was written last, by every reader, whatever was read before",
+        arguments: StoreEngine.allCases)
+    func inventories(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, _ in
             var nodes = (0..<3).map { index in
                 Node(id: .generate(at: Self.now), name: "host\(index)", certificateSerial: "1", joinedAt: Self.now)
             }
@@ -136,9 +141,11 @@ struct StoreTests {
         }
     }
 
-    @Test("a claim is made and released with its instance (P3), and an address has one owner")
-    func claims() async throws {
-        try await withStore { store, _ in
+    @Test(
+        "a claim is made and released with its instance (P3), and an address has one owner",
+        arguments: StoreEngine.allCases)
+    func claims(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, _ in
             let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
             let flavor = Flavor(
                 id: .generate(at: Self.now), name: "s", vcpus: 2, ramMiB: 512, diskGiB: 3, createdAt: Self.now)
@@ -167,14 +174,25 @@ struct StoreTests {
         }
     }
 
-    @Test("a store of a newer program is refused, not touched")
-    func newer() async throws {
-        try await withStore { _, path in
-            let connection = try SQLiteConnection(path: path, readOnly: false)
+    @Test("a store of a newer program is refused, not touched", arguments: StoreEngine.allCases)
+    func newer(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, location in
+            store.close()
+            let connection = try location.connection()
             try connection.run("INSERT INTO schema_migrations (number, name, applied_at) VALUES (999, 'later', 0)")
-            #expect(throws: StoreError.schemaTooNew(found: 999, known: Migration.all.map(\.number).max() ?? 0)) {
-                _ = try Store(path: path)
-            }
+            let known = try #require(Migration.all.map(\.number).max())
+            #expect(throws: StoreError.schemaTooNew(found: 999, known: known)) { _ = try Store(location) }
+            #expect(try connection.query("SELECT number FROM schema_migrations").count == Migration.all.count + 1)
+        }
+    }
+}
+
+extension StoreLocation {
+    /// A bare connection beside whatever store is open.
+    func connection() throws -> any SQLConnection {
+        switch self {
+        case .file(let path): try SQLiteConnection(path: path, role: .writing)
+        case .mariaDB(let address): try MariaDBConnection(address, role: .maintaining)
         }
     }
 }

@@ -1,0 +1,130 @@
+import Foundation
+import ProtocolModel
+import Synchronization
+
+/// A write that waits for its commit.
+protocol PendingWrite: Sendable {
+    /// Whether it succeeded, as far as it depends on itself. May be asked again, after the earlier transaction was undone.
+    func run(in transaction: Transaction) -> Bool
+    /// Tells the caller, after the commit succeeded (`nil`) or failed.
+    func finish(_ failure: StoreError?)
+}
+
+/// Brings writes into the record, as many as wait in one transaction, and again as a whole where others were in the way or
+/// the database was lost. Used by the writing thread alone.
+final class BatchCommitter {
+    private let connection: any SQLConnection
+    private let patience: StorePatience
+    private let health: StoreHealth
+    private let clock = ContinuousClock()
+    private var random = SystemRandomNumberGenerator()
+
+    init(connection: any SQLConnection, patience: StorePatience, health: StoreHealth) {
+        self.connection = connection
+        self.patience = patience
+        self.health = health
+    }
+
+    /// - Parameter told: called after each commit with what it changed.
+    func commit(_ writes: [any PendingWrite], told: ([Change]) -> Void) {
+        var rest = writes[...]
+        while !rest.isEmpty {
+            do throws(StoreError) {
+                let batch = try settled(rest)
+                health.noteBatch(nil)
+                for write in rest.prefix(batch.count) { write.finish(nil) }
+                rest = rest.dropFirst(batch.count)
+                told(batch.changes)
+            } catch {
+                health.noteBatch(error)
+                // All that wait: they would meet the same, one after another, while more of them came.
+                for write in rest { write.finish(error) }
+                return
+            }
+        }
+    }
+
+    private struct Batch {
+        var count = 0
+        var changes: [Change] = []
+    }
+
+    /// Tries until a batch is in the record, or is certain not to come in while anybody would wait for it.
+    private func settled(_ writes: ArraySlice<any PendingWrite>) throws(StoreError) -> Batch {
+        var backoff = Backoff(first: .milliseconds(4), maximum: .milliseconds(400), jitter: 0.5)
+        // Once the database is known to be away, a write asks for it once and is refused at once.
+        let isAway = if case .unavailable? = health.writing { true } else { false }
+        let end = clock.now + (isAway ? .zero : patience.writing)
+        while true {
+            do throws(StoreError) {
+                return try attempt(writes, until: end)
+            } catch {
+                connection.rollBack()
+                connection.nodeChanges.allUndone()
+                guard error.isTransient, clock.now < end else { throw error }
+                pause(&backoff)
+            }
+        }
+    }
+
+    private func attempt(
+        _ writes: ArraySlice<any PendingWrite>, until end: ContinuousClock.Instant
+    ) throws(StoreError) -> Batch {
+        let start = clock.now
+        let isAlone = writes.count == 1
+        var batch = Batch()
+        var isEmpty = true
+        try connection.beginBatch()
+        for write in writes {
+            if batch.count > 0, clock.now - start > patience.batch { break }
+            if !isAlone { try connection.beginWrite() }
+            connection.nodeChanges.begin()
+            let transaction = Transaction(connection)
+            let hasSucceeded = write.run(in: transaction)
+            // Whatever the body made of it.
+            if let broken = connection.broken { throw broken }
+            if hasSucceeded {
+                isEmpty = false
+                batch.changes += transaction.changes
+                if !isAlone { try connection.keepWrite() }
+            } else {
+                connection.nodeChanges.undone()
+                if !isAlone { try connection.undoWrite() }
+            }
+            batch.count += 1
+        }
+        guard !isEmpty else {
+            connection.rollBack()
+            return batch
+        }
+        do throws(StoreError) {
+            try connection.commitBatch()
+        } catch .unavailable(.outcomeUnknown) {
+            guard try isIn(until: end) else { throw .conflict("the connection was lost before the commit") }
+        }
+        connection.nodeChanges.committed()
+        return batch
+    }
+
+    /// Whether the batch is in whose commit was not answered.
+    private func isIn(until end: ContinuousClock.Instant) throws(StoreError) -> Bool {
+        var backoff = Backoff(first: .milliseconds(4), maximum: .milliseconds(400), jitter: 0.5)
+        // Longer than for others: an answer that is not known is worse than one that comes late.
+        let end = end + patience.writing
+        while true {
+            connection.rollBack()
+            do throws(StoreError) {
+                return try connection.settle()
+            } catch {
+                connection.rollBack()
+                guard error.isTransient, clock.now < end else { throw .unavailable(.outcomeUnknown) }
+                pause(&backoff)
+            }
+        }
+    }
+
+    private func pause(_ backoff: inout Backoff) {
+        let wait = backoff.next(using: &random)
+        Thread.sleep(forTimeInterval: wait / .seconds(1))
+    }
+}
