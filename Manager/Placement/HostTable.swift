@@ -12,15 +12,16 @@ public struct HostTable: Sendable {
         var architecture: Int32
         /// The place of its name in the order of names, which settles ties.
         var rank: Int32
-        var freeAddresses: Int
-        var vcpus: Int
-        var claimedVCPUs: Int
-        var ramMiB: Int
-        var claimedRAMMiB: Int
-        var freeDiskGiB: Int
+        var hasAddress: Bool
+        // Whole numbers, all below 2^53, as shares are made of them: converting each would cost more than comparing it.
+        var vcpus: Double
+        var claimedVCPUs: Double
+        var ramMiB: Double
+        var claimedRAMMiB: Double
+        var freeDiskGiB: Double
 
         static let none = Row(
-            usable: false, architecture: -1, rank: .max, freeAddresses: 0, vcpus: 0, claimedVCPUs: 0, ramMiB: 0,
+            usable: false, architecture: -1, rank: .max, hasAddress: false, vcpus: 0, claimedVCPUs: 0, ramMiB: 0,
             claimedRAMMiB: 0, freeDiskGiB: 0)
     }
 
@@ -99,8 +100,9 @@ public struct HostTable: Sendable {
         hosts[slot] = host
         rows[slot] = Row(
             usable: host.enabled && host.alive, architecture: number(ofArchitecture: host.architecture), rank: rank,
-            freeAddresses: host.freeAddresses, vcpus: host.vcpus, claimedVCPUs: host.claimedVCPUs,
-            ramMiB: host.ramMiB, claimedRAMMiB: host.claimedRAMMiB, freeDiskGiB: host.diskGiB - host.claimedDiskGiB)
+            hasAddress: host.freeAddresses > 0, vcpus: Double(host.vcpus), claimedVCPUs: Double(host.claimedVCPUs),
+            ramMiB: Double(host.ramMiB), claimedRAMMiB: Double(host.claimedRAMMiB),
+            freeDiskGiB: Double(host.diskGiB - host.claimedDiskGiB))
     }
 
     private mutating func number(ofArchitecture name: String) -> Int32 {
@@ -207,32 +209,37 @@ public struct HostTable: Sendable {
         _ rows: UnsafeBufferPointer<Row>, _ range: Range<Int>, _ request: PlacementRequest, _ architecture: Int32?,
         _ holders: UnsafeBufferPointer<UInt64>
     ) -> Int? {
-        let (vcpus, ram, disk) = (request.vcpus, request.ramMiB, request.diskGiB)
+        let (vcpus, ram, disk) = (Double(request.vcpus), Double(request.ramMiB), Double(request.diskGiB))
         var best = -1
         var bestWeight = -Double.infinity
         var bestRank = Int32.max
+        // A host of which more than this share is claimed cannot win. Most fall to this, by a product and without a division.
+        var largestShare = Double.infinity
         for slot in range {
             let claimedVCPUs = rows[slot].claimedVCPUs + vcpus
             let claimedRAM = rows[slot].claimedRAMMiB + ram
             guard rows[slot].usable, claimedVCPUs <= rows[slot].vcpus, claimedRAM <= rows[slot].ramMiB,
-                disk <= rows[slot].freeDiskGiB, rows[slot].freeAddresses > 0
+                disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress
             else { continue }
             if let architecture, rows[slot].architecture != architecture { continue }
+            let word = slot / 64
+            let isHeld = word < holders.count && holders[word] >> UInt64(slot % 64) & 1 == 1
+            let limit = isHeld ? largestShare + Placement.heldImageWeight : largestShare
+            if claimedVCPUs > limit * rows[slot].vcpus || claimedRAM > limit * rows[slot].ramMiB { continue }
             var weight =
                 1 - max(share(claimedVCPUs, of: rows[slot].vcpus), share(claimedRAM, of: rows[slot].ramMiB))
-            let word = slot / 64
-            if word < holders.count, holders[word] >> UInt64(slot % 64) & 1 == 1 { weight += Placement.heldImageWeight }
+            if isHeld { weight += Placement.heldImageWeight }
             guard weight > bestWeight || (weight == bestWeight && rows[slot].rank < bestRank) else { continue }
             (best, bestWeight, bestRank) = (slot, weight, rows[slot].rank)
+            // With room for what rounding does to equal weights.
+            largestShare = 1 - bestWeight + 1e-9
         }
         return best < 0 ? nil : best
     }
 
     /// What is claimed, as a share; all of it where there is nothing.
     @inline(__always)
-    private static func share(_ claimed: Int, of total: Int) -> Double {
-        total > 0 ? Double(claimed) / Double(total) : 1
-    }
+    private static func share(_ claimed: Double, of total: Double) -> Double { total > 0 ? claimed / total : 1 }
 
     /// How many hosts each filter removed: counted only where nobody fits.
     private func removals(by request: PlacementRequest) -> [Refusal.FilterCount] {

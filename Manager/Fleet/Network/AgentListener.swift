@@ -24,7 +24,7 @@ public struct AgentListener: Service {
         public var authorityDER: [UInt8]
         public var times: SessionTimes
         public var versions: ClosedRange<UInt32>
-        /// Connections that have not been welcomed yet; more wait in the kernel's queue.
+        /// Connections that have not been welcomed yet; more wait in the kernel's queue, up to `backlog`.
         public var pendingConnections: Int
         /// The share of those that one address may hold; more are closed at once.
         public var pendingConnectionsPerAddress: Int
@@ -32,7 +32,7 @@ public struct AgentListener: Service {
         public init(
             host: String = "::", port: Int = 7401, keyPEM: String, certificateDER: [UInt8], authorityDER: [UInt8],
             times: SessionTimes = SessionTimes(), versions: ClosedRange<UInt32> = ProtocolVersion.supported,
-            pendingConnections: Int = 512, pendingConnectionsPerAddress: Int = 128
+            pendingConnections: Int = 128, pendingConnectionsPerAddress: Int = 64
         ) {
             self.host = host
             self.port = port
@@ -45,6 +45,12 @@ public struct AgentListener: Service {
             self.pendingConnectionsPerAddress = pendingConnectionsPerAddress
         }
     }
+
+    /// Connections that wait in the kernel before they are taken. Together with `pendingConnections` no more than a busy manager
+    /// gets through within an agent's patience (10 s): were there more, each would be given up by its agent before its turn
+    /// came, and the manager would do nothing but work for those who have gone. Who finds no place is told nothing, and the
+    /// kernel of that host tries again.
+    static let backlog: Int32 = 512
 
     public let counters: ListenerCounters
     private let configuration: Configuration
@@ -111,7 +117,7 @@ public struct AgentListener: Service {
     private func bootstrap() -> ServerBootstrap {
         let (shared, context) = (self.shared, self.context)
         return ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 4096)
+            .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
