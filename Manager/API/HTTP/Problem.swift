@@ -142,7 +142,7 @@ struct Problem: Sendable, Error {
         case .notReady(_, _, hasQuorum: true): "the database still synchronises; try again in a moment"
         case .readOnly: "nothing can be changed, since the database is set to read only; try again later"
         case .unreachable, .lost: "the database cannot be reached; what runs goes on; try again in a moment"
-        case .refused: "the database does not let the manager in; tell the operator"
+        case .refused: "the database does not let the manager in; tell the operator, and try again later"
         case .outcomeUnknown: outage.description
         }
     }

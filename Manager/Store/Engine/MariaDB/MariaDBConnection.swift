@@ -28,6 +28,8 @@ final class MariaDBConnection: SQLConnection {
     private let role: Role
     private let times: MariaDBSession.Times
     private var session: MariaDBSession?
+    /// Whether a transaction was begun that the caller has not ended.
+    private var isBegun = false
     private var hostIndex = 0
     private let clock = ContinuousClock()
     /// No attempt to connect before this, and the reason.
@@ -87,6 +89,11 @@ final class MariaDBConnection: SQLConnection {
             return try body(session)
         } catch {
             if MariaDBFault.endsTransaction(error) { broken = error }
+            // An error that this program does not know may have ended the transaction, and the next statement would be kept
+            // alone.
+            if case .engine = error, isBegun, (try? session.isInTransactionNow()) != true {
+                broken = .conflict("\(error)")
+            }
             throw error
         }
     }
@@ -96,9 +103,11 @@ final class MariaDBConnection: SQLConnection {
     func beginRead() throws(StoreError) {
         lookForBetter()
         try run("START TRANSACTION READ ONLY")
+        isBegun = true
     }
 
     func endRead() {
+        isBegun = false
         guard broken == nil else { return rollBack() }
         do throws(StoreError) { try run("COMMIT") } catch { rollBack() }
     }
@@ -113,6 +122,7 @@ final class MariaDBConnection: SQLConnection {
                 ).changes
             }
             if changes == [0, 2] {
+                isBegun = true
                 if mark == nil { mark = try ownMark().map { $0 - 1 } }
                 return
             }
@@ -154,6 +164,7 @@ final class MariaDBConnection: SQLConnection {
     func commitBatch() throws(StoreError) {
         guard session?.isInTransaction == true else { throw .conflict("the server ended the transaction") }
         do throws(StoreError) {
+            isBegun = false
             try run("COMMIT")
             mark = mark.map { $0 + 1 }
         } catch {
@@ -180,6 +191,7 @@ final class MariaDBConnection: SQLConnection {
     func rollBack() {
         let isLost = session?.isLost ?? true
         broken = nil
+        isBegun = false
         guard !isLost else {
             session = nil
             return

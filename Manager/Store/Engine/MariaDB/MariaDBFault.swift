@@ -14,9 +14,13 @@ struct MariaDBFault: Error {
         message = String(cString: mysql_error(handle))
     }
 
-    init(_ statement: UnsafeMutablePointer<MYSQL_STMT>) {
-        code = Int(mysql_stmt_errno(statement))
-        message = String(cString: mysql_stmt_error(statement))
+    /// What ends a result in its middle is told to the session and not to the statement.
+    init(_ statement: UnsafeMutablePointer<MYSQL_STMT>, of session: UnsafeMutablePointer<MYSQL>) {
+        guard mysql_stmt_errno(statement) != 0 else {
+            self.init(session)
+            return
+        }
+        self.init(code: Int(mysql_stmt_errno(statement)), message: String(cString: mysql_stmt_error(statement)))
     }
 
     init(code: Int, message: String) {
@@ -30,8 +34,8 @@ extension MariaDBFault {
     func meaning(on host: MariaDBAddress.Host) -> StoreError {
         switch code {
         // Deadlock or failed certification, lock wait timeout, changed since read, interrupted by a replicated
-        // transaction, definition changed, statement to be prepared anew.
-        case 1213, 1205, 1020, 1317, 1412, 1615: .conflict(message)
+        // transaction, definition changed, statement to be prepared anew, a savepoint that went with its transaction.
+        case 1213, 1205, 1020, 1317, 1412, 1615, 1305: .conflict(message)
         // Duplicate key (also 1586), null, foreign keys, too long, out of range, check.
         case 1062, 1586, 1048, 1364, 1216, 1217, 1451, 1452, 1406, 1264, 1690, 4025: .constraint(message)
         // Disk full, table full, and writes that failed with ENOSPC.

@@ -100,6 +100,11 @@ final class MariaDBSession {
     /// What the server said of itself with its last answer.
     var isInTransaction: Bool { handle.pointee.server_status & UInt32(SERVER_STATUS_IN_TRANS) != 0 }
 
+    /// Asks, for errors do not say.
+    func isInTransactionNow() throws(StoreError) -> Bool {
+        try command("SELECT @@in_transaction AS answer").rows.first?["answer"] == "1"
+    }
+
     // MARK: Statements
 
     func query(_ sql: String, _ arguments: [SQLValue]) throws(StoreError) -> [SQLRow] {

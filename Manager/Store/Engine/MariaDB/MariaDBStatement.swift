@@ -2,6 +2,7 @@ import CMariaDB
 
 /// A prepared statement, its argument buffers and its result buffers. Freed with this object, before its session.
 final class MariaDBStatement {
+    private let session: UnsafeMutablePointer<MYSQL>
     private let handle: UnsafeMutablePointer<MYSQL_STMT>
     private let binds: UnsafeMutableBufferPointer<MYSQL_BIND>
     /// Integers and reals to be sent, by index.
@@ -20,10 +21,11 @@ final class MariaDBStatement {
             utf8.withMemoryRebound(to: CChar.self) { mysql_stmt_prepare(handle, $0.baseAddress, UInt($0.count)) }
         }
         guard code == 0 else {
-            let fault = MariaDBFault(handle)
+            let fault = MariaDBFault(handle, of: session)
             mysql_stmt_close(handle)
             throw fault
         }
+        self.session = session
         self.handle = handle
         let count = Int(mysql_stmt_param_count(handle))
         binds = .allocate(capacity: count)
@@ -50,7 +52,7 @@ final class MariaDBStatement {
             if !binds.isEmpty, mysql_stmt_bind_param(handle, binds.baseAddress) != 0 { return true }
             return mysql_stmt_execute(handle) != 0
         }
-        guard !failed else { throw MariaDBFault(handle) }
+        guard !failed else { throw MariaDBFault(handle, of: session) }
         let width = Int(mysql_stmt_field_count(handle))
         guard width > 0 else {
             changes = Int(clamping: mysql_stmt_affected_rows(handle))
@@ -104,20 +106,22 @@ final class MariaDBStatement {
         // Another process may have changed the schema, after which the server prepares the statement anew.
         if columns.isEmpty || results?.count != width { try describe(width) }
         guard let results else { return [] }
-        guard mysql_stmt_bind_result(handle, results.binds.baseAddress) == 0 else { throw MariaDBFault(handle) }
+        guard mysql_stmt_bind_result(handle, results.binds.baseAddress) == 0 else {
+            throw MariaDBFault(handle, of: session)
+        }
         var rows: [SQLRow] = []
         while true {
             switch mysql_stmt_fetch(handle) {
             case 0, MYSQL_DATA_TRUNCATED:
-                rows.append(SQLRow(columns: columns, values: try results.values(of: handle)))
+                rows.append(SQLRow(columns: columns, values: try results.values(of: handle, in: session)))
             case MYSQL_NO_DATA: return rows
-            default: throw MariaDBFault(handle)
+            default: throw MariaDBFault(handle, of: session)
             }
         }
     }
 
     private func describe(_ width: Int) throws(MariaDBFault) {
-        guard let metadata = mysql_stmt_result_metadata(handle) else { throw MariaDBFault(handle) }
+        guard let metadata = mysql_stmt_result_metadata(handle) else { throw MariaDBFault(handle, of: session) }
         defer { mysql_free_result(metadata) }
         let fields = UnsafeBufferPointer(start: mysql_fetch_fields(metadata), count: width)
         columns = [:]
@@ -193,7 +197,9 @@ final class MariaDBResultBuffers {
     }
 
     /// The row that was fetched last.
-    func values(of statement: UnsafeMutablePointer<MYSQL_STMT>) throws(MariaDBFault) -> [SQLValue] {
+    func values(
+        of statement: UnsafeMutablePointer<MYSQL_STMT>, in session: UnsafeMutablePointer<MYSQL>
+    ) throws(MariaDBFault) -> [SQLValue] {
         var values: [SQLValue] = []
         values.reserveCapacity(count)
         var hasGrown = false
@@ -204,26 +210,29 @@ final class MariaDBResultBuffers {
             }
             let length = Int(lengths[index])
             if columns[index].kind != .integer, columns[index].kind != .real, length > columns[index].capacity {
-                try grow(index, to: length, statement)
+                try grow(index, to: length, statement, session)
                 hasGrown = true
             }
             values.append(try value(index, length))
         }
         // The next row is then fetched whole.
-        if hasGrown, mysql_stmt_bind_result(statement, binds.baseAddress) != 0 { throw MariaDBFault(statement) }
+        if hasGrown, mysql_stmt_bind_result(statement, binds.baseAddress) != 0 {
+            throw MariaDBFault(statement, of: session)
+        }
         return values
     }
 
     /// Fetches a column that was too long for its buffer.
     private func grow(
-        _ index: Int, to length: Int, _ statement: UnsafeMutablePointer<MYSQL_STMT>
+        _ index: Int, to length: Int, _ statement: UnsafeMutablePointer<MYSQL_STMT>,
+        _ session: UnsafeMutablePointer<MYSQL>
     ) throws(MariaDBFault) {
         columns[index].buffer.deallocate()
         columns[index].capacity = length
         columns[index].buffer = .allocate(byteCount: length, alignment: 8)
         describe(index)
         guard mysql_stmt_fetch_column(statement, binds.baseAddress! + index, UInt32(index), 0) == 0 else {
-            throw MariaDBFault(statement)
+            throw MariaDBFault(statement, of: session)
         }
     }
 
