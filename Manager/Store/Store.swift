@@ -52,8 +52,8 @@ public final class Store: Sendable {
             try migrator.run(on: connection, now: time.timestamp)
         case .mariaDB(let address):
             lock = Mutex(nil)
-            try migrator.run(
-                on: MariaDBConnection(address, role: .maintaining, times: patience.times), now: time.timestamp)
+            let maintaining = try MariaDBConnection(address, role: .maintaining, times: patience.times)
+            try Self.again(for: patience.writing) { try migrator.run(on: maintaining, now: time.timestamp) }
             connection = try MariaDBConnection(address, role: .writing, times: patience.times)
         }
         // SAFETY: the connection moves to the writing thread, which alone uses it from here on.
@@ -79,6 +79,21 @@ public final class Store: Sendable {
     /// A record in an SQLite file.
     public convenience init(path: String, time: any TimeSource = SystemTime()) throws {
         try self.init(.file(path), time: time)
+    }
+
+    /// Runs what may run again, for as long as others are in its way: a replicated transaction may end a single statement.
+    private static func again(for patience: Duration, _ body: () throws -> Void) throws {
+        var backoff = Backoff(first: .milliseconds(4), maximum: .milliseconds(400), jitter: 0.5)
+        var random = SystemRandomNumberGenerator()
+        let end = ContinuousClock.now + patience
+        while true {
+            do {
+                return try body()
+            } catch StoreError.conflict(let message) {
+                guard ContinuousClock.now < end else { throw StoreError.conflict(message) }
+                Thread.sleep(forTimeInterval: backoff.next(using: &random) / .seconds(1))
+            }
+        }
     }
 
     private static func reading(

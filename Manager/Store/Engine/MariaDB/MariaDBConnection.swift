@@ -288,6 +288,8 @@ final class MariaDBConnection: SQLConnection {
     }
 
     func exclusively(_ body: (_ renew: () throws -> Void) throws -> Void) throws {
+        // Where it ended in the middle before, it begins anew.
+        rollBack()
         for statement in Self.ownTables { try run(engine.definition(statement)) }
         try MigrationLock(holder: writer).hold(on: self, body)
     }
