@@ -139,6 +139,8 @@ let package = Package(
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(
             "Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", crypto, logging]),
+        room(
+            "Manager/Leadership", ["ProtocolModel", "ManagerModel", "ManagerStore", logging, lifecycle]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
         room("Manager/ImageHeaders", ["ProtocolModel"]),
         room(
@@ -172,7 +174,8 @@ let package = Package(
                 "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory", "ChunkPlane",
                 "ManagerModel",
                 "ManagerStore",
-                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerAccounting",
+                "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerLeadership",
+                "ManagerAccounting",
                 "ManagerImageHeaders",
                 "ManagerImages",
                 "ManagerAPI",
@@ -244,6 +247,7 @@ let package = Package(
         tests(
             "Manager/Accounting",
             ["ManagerAccounting", "ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
+        tests("Manager/Leadership", ["ManagerLeadership", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Images",
             ["ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),

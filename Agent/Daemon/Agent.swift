@@ -42,7 +42,8 @@ struct Agent: Sendable {
         let files = BlockingThreads(name: "roost-files", threads: 2)
         let identityFiles = IdentityFiles(data: settings.data)
         let keeper = try IdentityKeeper(identity: try identityFiles.load(), files: identityFiles, thread: files)
-        let manager = try Self.manager(settings, identityFiles)
+        let managers = try Self.managers(settings, identityFiles)
+        let manager = managers[0]
         let journal = AssignmentJournal(data: settings.data)
         let (book, isKnown) = try Self.book(journal, logger)
 
@@ -72,7 +73,8 @@ struct Agent: Sendable {
         router.set(link: link, usage: usage)
 
         let uplink = try Uplink(
-            configuration: Uplink.Configuration(managers: [manager], softwareVersion: AgentVersion.current),
+            configuration: Uplink.Configuration(
+                managers: managers, learned: try identityFiles.managers(), softwareVersion: AgentVersion.current),
             identity: keeper.identity, delegate: link, time: time, logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services = [chunks, usage, reconcile, UplinkService(uplink: uplink, link: link)]
@@ -86,19 +88,21 @@ struct Agent: Sendable {
         logger.info(
             "agent starts",
             metadata: [
-                "node": "\(keeper.identity.nodeID)", "manager": "\(manager)", "data": "\(settings.data)",
+                "node": "\(keeper.identity.nodeID)", "manager": "\(managers.map(\.description).joined(separator: ","))",
+                "data": "\(settings.data)",
                 "host_rebooted": "\(boot.hostRebooted)", "instances": "\(book.instances.count)",
                 "revision": "\(book.revision)",
             ])
     }
 
-    private static func manager(_ settings: AgentSettings, _ files: IdentityFiles) throws -> ManagerAddress {
+    /// At least one.
+    private static func managers(_ settings: AgentSettings, _ files: IdentityFiles) throws -> [ManagerAddress] {
         if let text = settings.manager {
-            guard let address = ManagerAddress(text) else { throw AgentProblem.badManagerAddress(text) }
-            return address
+            guard let addresses = ManagerAddress.list(text) else { throw AgentProblem.badManagerAddress(text) }
+            return addresses
         }
         guard let address = try files.manager() else { throw AgentProblem.noManagerAddress }
-        return address
+        return [address]
     }
 
     private static func book(
@@ -183,7 +187,7 @@ enum AgentProblem: Error, CustomStringConvertible {
         switch self {
         case .badManagerAddress(let text):
             "manager.address is '\(text)', but must be host:port of the manager's port for agents, such as "
-                + "manager.example.org:7401"
+                + "manager.example.org:7401, or several of them with commas between"
         case .noManagerAddress:
             "nobody has said where the manager is; set manager.address or join again"
         case .alreadyJoined(let folder):

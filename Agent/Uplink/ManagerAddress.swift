@@ -31,5 +31,21 @@ public struct ManagerAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(host: String(host), port: port)
     }
 
+    /// Reads addresses with commas between; `nil` where there is none or one cannot be read.
+    public static func list(_ text: String) -> [ManagerAddress]? {
+        let parts = text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+            ManagerAddress(String(part.drop(while: \.isWhitespace)).trimmingEnd())
+        }
+        return parts.contains(nil) ? nil : parts.compactMap { $0 }
+    }
+
     public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+extension String {
+    fileprivate func trimmingEnd() -> String {
+        var text = self
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return text
+    }
 }

@@ -25,6 +25,8 @@ final class SessionState: Sendable {
         }
     }
 
+    var leader: String? { state.withLock { $0.machine.leader } }
+
     func apply(_ event: (inout AgentSession, Uptime) -> [AgentSession.Action]) -> [AgentSession.Action] {
         let now = time.uptime
         return state.withLock { event(&$0.machine, now) }

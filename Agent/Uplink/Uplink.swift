@@ -11,17 +11,21 @@ import Synchronization
 /// Keeps one session with a manager: dials, introduces itself, carries messages, comes back after every loss.
 public final class Uplink: Sendable {
     public struct Configuration: Sendable {
-        /// Tried in turn.
+        /// Dialled in turn, with those that a manager names.
         public var managers: [ManagerAddress]
+        /// Those that a manager named in an earlier session.
+        public var learned: [ManagerAddress]
         public var softwareVersion: String
         public var times: SessionTimes
         public var backoff: Backoff
 
         public init(
-            managers: [ManagerAddress], softwareVersion: String, times: SessionTimes = SessionTimes(),
+            managers: [ManagerAddress], learned: [ManagerAddress] = [], softwareVersion: String,
+            times: SessionTimes = SessionTimes(),
             backoff: Backoff = Backoff(first: .seconds(2), maximum: .seconds(20), jitter: 1)
         ) {
             self.managers = managers
+            self.learned = learned
             self.softwareVersion = softwareVersion
             self.times = times
             self.backoff = backoff
@@ -38,6 +42,7 @@ public final class Uplink: Sendable {
     private let dialer: ManagerDialer
     private let anchor: TrustAnchor
     private let held: Mutex<Held>
+    private let round: Mutex<ManagerRound>
 
     struct Held {
         var identity: EnrolledIdentity
@@ -60,6 +65,9 @@ public final class Uplink: Sendable {
         self.dialer = ManagerDialer(group: group, timeout: configuration.times.handshake)
         self.anchor = try TrustAnchor(authorityPEM: identity.authorityPEM)
         self.held = Mutex(Held(identity: identity, renewal: try identity.renewal()))
+        self.round = Mutex(
+            ManagerRound(
+                configured: configuration.managers, learned: configuration.learned, backoff: configuration.backoff))
     }
 
     /// The identity in use: that of `init`, or a renewed one.
@@ -69,19 +77,16 @@ public final class Uplink: Sendable {
 
     /// Runs until its task is cancelled; a session that stands then ends with `shutting_down`.
     public func run() async {
-        var backoff = configuration.backoff
         var random = SystemRandomNumberGenerator()
-        var turn = 0
-        while !Task.isCancelled, !configuration.managers.isEmpty {
-            let address = configuration.managers[turn % configuration.managers.count]
-            turn += 1
-            if await session(with: address) { backoff.reset() }
-            try? await Task.sleep(for: backoff.next(using: &random))
+        while !Task.isCancelled, let address = round.withLock({ $0.next() }) {
+            let outcome = await session(with: address)
+            let wait = round.withLock { $0.ended(outcome, using: &random) }
+            if wait > .zero { try? await Task.sleep(for: wait) }
         }
     }
 
-    /// One attempt; whether a session stood.
-    private func session(with address: ManagerAddress) async -> Bool {
+    /// One attempt, and what came of it.
+    private func session(with address: ManagerAddress) async -> ManagerRound.Outcome {
         let channel: ManagerChannel
         do {
             let identity = self.identity
@@ -94,16 +99,18 @@ public final class Uplink: Sendable {
             }
         } catch {
             note(JoinError(error as? DialError ?? .handshakeFailed("\(error)"), address).description, address)
-            return false
+            return .failed
         }
-        let (end, stood) = await UplinkSession(uplink: self, channel: channel).run()
+        let (end, stood, leader) = await UplinkSession(uplink: self, channel: channel).run()
         switch end {
         case .ours(.shuttingDown): logger.info("session with the manager closed")
         case .ours(let refusal): note(refusal.sentence, address, code: refusal)
         case .theirs(let refusal, let sentence): note(refusal?.sentence ?? sentence, address, code: refusal)
         case .connectionLost, .finished: note("the connection to the manager was lost", address)
         }
-        return stood
+        let next = leader.flatMap { ManagerAddress($0) }
+        if stood { return .stood(leader: next) }
+        return end.refusal == .notLeader ? .notLeader(next) : .failed
     }
 
     /// Logs why there is no session, once for each new reason.
@@ -117,8 +124,10 @@ public final class Uplink: Sendable {
         logger.log(level: isNew ? .warning : .debug, "no session with the manager", metadata: metadata)
     }
 
-    func started(_ welcome: Roost_V1_Welcome) {
+    func started(_ welcome: Roost_V1_Welcome) async {
         held.withLock { $0.logged = nil }
+        let managers = welcome.managerAddresses.prefix(ManagerRound.limit).compactMap { ManagerAddress($0) }
+        if round.withLock({ $0.learn(managers) }) { await delegate.managersLearned(managers) }
         logger.info(
             "session with the manager opened",
             metadata: ["epoch": "\(welcome.sessionEpoch)", "protocol": "\(welcome.protocol)"])

@@ -21,7 +21,15 @@ public protocol UplinkDelegate: Sendable {
     /// The last call for a session that `sessionStarted` was called for.
     func sessionEnded(_ end: SessionEnd) async
 
+    /// A manager named all managers of the site: to be kept durably, for the next start.
+    /// Where that fails they are learned again in the next session.
+    func managersLearned(_ managers: [ManagerAddress]) async
+
     /// The certificate was renewed. To be kept durably before this returns; where that fails the old one stays in use
     /// and the renewal is tried again.
     func certificateRenewed(_ identity: EnrolledIdentity) async throws
+}
+
+extension UplinkDelegate {
+    public func managersLearned(_ managers: [ManagerAddress]) async {}
 }

@@ -20,8 +20,8 @@ struct UplinkSession: Sendable {
         self.state = SessionState(times: uplink.configuration.times, time: uplink.time)
     }
 
-    /// Runs the session to its end. `stood`: the manager welcomed it.
-    func run() async -> (end: SessionEnd, stood: Bool) {
+    /// Runs the session to its end. `stood`: the manager welcomed it; `leader`: where it sent this agent.
+    func run() async -> (end: SessionEnd, stood: Bool, leader: String?) {
         let (heartbeats, due) = AsyncStream.makeStream(of: UInt64.self, bufferingPolicy: .bufferingNewest(1))
         let started = Started()
         let transport = channel.channel
@@ -49,7 +49,7 @@ struct UplinkSession: Sendable {
         let end = state.end ?? .connectionLost
         let stood = await started.value
         if stood { await uplink.delegate.sessionEnded(end) }
-        return (end, stood)
+        return (end, stood, state.leader)
     }
 
     /// Whether `sessionStarted` was called.
@@ -70,6 +70,7 @@ struct UplinkSession: Sendable {
         hello.siteID = identity.siteID.bytes
         hello.protocolMinimum = ProtocolVersion.minimum
         hello.protocolMaximum = ProtocolVersion.current
+        hello.features.append(ProtocolFeature.managers)
         if hello.softwareVersion.isEmpty { hello.softwareVersion = uplink.configuration.softwareVersion }
         let greeting = hello
         carryOut(state.apply { $0.start(greeting, at: $1) }, on: channel.channel)
@@ -96,7 +97,7 @@ struct UplinkSession: Sendable {
         for action in actions {
             switch action {
             case .established(let welcome):
-                uplink.started(welcome)
+                await uplink.started(welcome)
                 await started.set()
                 await working { await uplink.delegate.sessionStarted(welcome, send: sender) }
             case .deliver(.enrolmentAnswer(let answer)):

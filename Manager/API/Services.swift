@@ -1,6 +1,7 @@
 import Crypto
 public import ManagerIdentity
 public import ManagerLifecycle
+public import ManagerModel
 public import ManagerStore
 public import ProtocolModel
 
@@ -11,6 +12,10 @@ public struct Services: Sendable {
     public var time: any TimeSource
     /// Reasons why the manager should get no requests just now; empty when it is ready.
     public var readiness: @Sendable () async -> [String]
+    /// Whether this manager leads.
+    public var leads: @Sendable () -> Bool
+    /// All managers on record.
+    public var managers: @Sendable () async throws -> [ManagerStatus]
     public var metrics: MetricsPage
     public var uploads: any ImageUploadSink
     public var site: SiteFacts
@@ -30,12 +35,15 @@ public struct Services: Sendable {
     public init(
         store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
         uploads: any ImageUploadSink, site: SiteFacts, lifecycle: LifecycleSettings = LifecycleSettings(),
+        leads: @escaping @Sendable () -> Bool, managers: @escaping @Sendable () async throws -> [ManagerStatus],
         readiness: @escaping @Sendable () async -> [String]
     ) {
         self.store = store
         self.tokens = tokens
         self.time = time
         self.readiness = readiness
+        self.leads = leads
+        self.managers = managers
         self.metrics = metrics
         self.uploads = uploads
         self.site = site
@@ -59,13 +67,16 @@ public struct Services: Sendable {
 /// What clients are told about the site.
 public struct SiteFacts: Sendable {
     public var version: String
+    /// The manager that serves this API.
+    public var manager: ManagerID
     /// Where agents dial: `host:7401`.
     public var agentAddress: String
     /// SHA-256 of the site's CA certificate, which agents check when they join.
     public var authorityFingerprint: ContentDigest
 
-    public init(version: String, agentAddress: String, authorityFingerprint: ContentDigest) {
+    public init(version: String, manager: ManagerID, agentAddress: String, authorityFingerprint: ContentDigest) {
         self.version = version
+        self.manager = manager
         self.agentAddress = agentAddress
         self.authorityFingerprint = authorityFingerprint
     }

@@ -12,6 +12,7 @@ import Synchronization
 
 /// Takes uploads from the API into the image store and converts them, a few at a time.
 final class ImageImports: ImageUploadSink, Service {
+    private let own: ManagerID
     private let images: ImageStore
     private let store: Store
     private let time: any TimeSource
@@ -26,7 +27,8 @@ final class ImageImports: ImageUploadSink, Service {
         var inspected: InspectedImage
     }
 
-    init(images: ImageStore, store: Store, time: any TimeSource, logger: Logger) {
+    init(own: ManagerID, images: ImageStore, store: Store, time: any TimeSource, logger: Logger) {
+        self.own = own
         self.images = images
         self.store = store
         self.time = time
@@ -148,14 +150,17 @@ final class ImageImports: ImageUploadSink, Service {
     /// After a restart: imports whose file had come go on, what was still arriving ended with the process, and files that no
     /// image has are removed.
     func recover() async throws {
+        let own = self.own
         let (kept, accepted) = try await store.read { sql in
             (
                 Set(try sql.images.list(status: .active).map(\.id)),
-                Set(try sql.images.list(status: .converting).map(\.id))
+                Set(
+                    try sql.images.list(status: .converting).map(\.id).filter { try sql.managers.holder(of: $0) == own }
+                )
             )
         }
         let resumable = images.recover(keeping: kept, accepted: accepted)
-        try await record { commands in try commands.failInterruptedImports(except: resumable) }
+        try await record { commands in try commands.failInterruptedImports(except: resumable, of: own) }
         for image in resumable {
             do {
                 let declared = try await store.read { sql in try sql.images.find(image)?.declaredFormat }

@@ -3,6 +3,7 @@ import Logging
 import ManagerModel
 import ManagerStore
 import ProcessSettings
+import ProtocolModel
 
 enum LogLevelName: String, CaseIterable, Sendable {
     case trace, debug, info, notice, warning, error
@@ -30,6 +31,15 @@ struct ManagerSettings: Sendable {
         static let heartbeat = Setting(
             "agents.heartbeat_interval_ms", .integer(100...600_000), default: 5000,
             "How often agents report; a node is suspect after 3 missed reports and down after 6.")
+        static let name = Setting(
+            "manager.name", .optional(.text(1...253, accepted: "a name")), default: nil,
+            "What this manager is called among several; by default the name of its host.")
+        static let apiAdvertise = Setting(
+            "api.advertise", .optional(.text(1...300, accepted: "host:port")), default: nil,
+            "Where others reach this manager's API; by default the host name and the port.")
+        static let chunksAdvertise = Setting(
+            "chunks.advertise", .optional(.text(1...300, accepted: "host:port")), default: nil,
+            "Where nodes reach this manager for images, among several managers; by default the host name and the port.")
         static let chunksHost = Setting(
             "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"),
             default: "0.0.0.0",
@@ -70,14 +80,19 @@ struct ManagerSettings: Sendable {
         program: "roost-manager", defaultConfigurationPath: "/etc/roost/manager.yaml",
         defaultDataPath: "/var/lib/roost/manager",
         [
-            Key.apiHost.declared, Key.apiPort.declared, Key.names.declared, Key.agentsHost.declared,
+            Key.name.declared, Key.apiHost.declared, Key.apiPort.declared, Key.names.declared,
+            Key.apiAdvertise.declared, Key.agentsHost.declared,
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
-            Key.chunksPort.declared, Key.bootTimeout.declared, Key.stopTimeout.declared, Key.usageInterval.declared,
+            Key.chunksPort.declared, Key.chunksAdvertise.declared, Key.bootTimeout.declared, Key.stopTimeout.declared,
+            Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
         ])
 
     var data: String
+    var name: String
+    var apiAdvertise: String
+    var chunksAdvertise: String
     var apiHost: String
     var apiPort: Int
     var names: [String]
@@ -110,6 +125,9 @@ struct ManagerSettings: Sendable {
         let host = names.first ?? ProcessInfo.processInfo.hostName
         agentsAdvertise = reader.value(Key.agentsAdvertise) ?? "\(host):\(agentsPort)"
         heartbeatInterval = .milliseconds(reader.value(Key.heartbeat))
+        name = reader.value(Key.name) ?? ProcessInfo.processInfo.hostName
+        apiAdvertise = reader.value(Key.apiAdvertise) ?? "\(host):\(apiPort)"
+        chunksAdvertise = reader.value(Key.chunksAdvertise) ?? "\(host):\(reader.value(Key.chunksPort))"
         chunksHost = reader.value(Key.chunksHost)
         chunksPort = reader.value(Key.chunksPort)
         bootTimeoutSeconds = reader.value(Key.bootTimeout)
@@ -150,5 +168,12 @@ extension ManagerSettings {
         }
         // Editors end a file with a line feed; no password does.
         return StoreSecret(String(decoding: contents, as: UTF8.self).trimmingCharacters(in: .newlines))
+    }
+
+    /// This manager as it registers itself.
+    func record(_ id: ManagerID, at now: Timestamp) -> ManagerRecord {
+        ManagerRecord(
+            id: id, name: name, apiAddress: apiAdvertise, agentAddress: agentsAdvertise, chunkAddress: chunksAdvertise,
+            version: RoostManager.version, startedAt: now)
     }
 }

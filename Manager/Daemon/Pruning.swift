@@ -2,39 +2,42 @@ import Logging
 import ManagerModel
 import ManagerStore
 import ProtocolModel
-import ServiceLifecycle
 
 /// Removes from the record what the site's policy keeps no longer.
-struct Pruning: Service {
+struct Pruning: Sendable {
     /// Small, so that a request never waits long behind one.
     static let batch = 200
+    /// Batches that a manager may be behind and still catch up one by one.
+    private static let feed: Int64 = 10_000
 
     let store: Store
     let policy: RetentionPolicy
     let time: any TimeSource
     let logger: Logger
 
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                do {
-                    try await Task.sleep(for: .seconds(60))
-                    try await pruneAll()
-                } catch is CancellationError {
-                    return
-                } catch {
-                    logger.error("pruning failed", metadata: ["error": "\(error)"])
-                }
+    /// The leader's work, until cancelled.
+    func run(as term: Term) async {
+        while !Task.isCancelled {
+            do {
+                try await Task.sleep(for: .seconds(60))
+                try await pruneAll(as: term)
+            } catch is CancellationError {
+                return
+            } catch {
+                logger.error("pruning failed", metadata: ["error": "\(error)"])
             }
         }
     }
 
-    private func pruneAll() async throws {
+    private func pruneAll(as term: Term) async throws {
+        _ = try await store.write(as: term) { sql in
+            try sql.changeFeed.prune(keeping: Self.feed, limit: 100_000)
+        }
         for subject in RetentionRepository.Subject.allCases {
             var removed = 0
             while true {
                 let now = time.timestamp
-                let count = try await store.write { [policy] sql in
+                let count = try await store.write(as: term) { [policy] sql in
                     try sql.retention.prune(subject, policy, at: now, limit: Self.batch)
                 }
                 removed += count

@@ -6,10 +6,12 @@ import Foundation
 import Logging
 import ManagerAPI
 import ManagerFleet
+import ManagerLeadership
 import ManagerFleetNetwork
 import ManagerIdentity
 import ManagerImages
 import ManagerLifecycle
+import ManagerModel
 import ManagerStore
 import ProcessLog
 import ProcessMemory
@@ -62,20 +64,39 @@ struct Manager {
         try site.lock()
         let store = try await Self.openStore(settings.storeLocation(), logger)
         self.store = store
+        let own = try settings.record(site.identifier(at: time.timestamp), at: time.timestamp)
 
         var lifecycle = LifecycleSettings()
         lifecycle.bootTimeoutSeconds = settings.bootTimeoutSeconds
         lifecycle.stopTimeoutSeconds = settings.stopTimeoutSeconds
 
         let images = try ImageStore(folder: site.imagesPath, logger: logger)
-        let imports = ImageImports(images: images, store: store, time: time, logger: logger)
+        let imports = ImageImports(own: own.id, images: images, store: store, time: time, logger: logger)
         try await imports.recover()
 
         var fleetSettings = Fleet.Settings(
             chunkAddress: ":\(settings.chunksPort)", lifecycle: lifecycle, softwareVersion: RoostManager.version)
         fleetSettings.heartbeatInterval = settings.heartbeatInterval
         fleetSettings.usageInterval = settings.usageInterval
-        let fleet = Fleet(store: store, authority: keys.authority, settings: fleetSettings, time: time, logger: logger)
+        let registry = ManagerRegistry(
+            own: own, store: store, interval: store.isShared ? .seconds(2) : .seconds(30), time: time, logger: logger)
+        let keeper = LeadershipKeeper(
+            own: own, store: store, times: store.isShared ? .shared : .alone, time: time, logger: logger)
+        let follower = FeedFollower(store: store, time: time, logger: logger)
+        let fleet = Fleet(
+            store: store, authority: keys.authority, settings: fleetSettings,
+            site: Fleet.Site(
+                leaderAddress: { keeper.currentLeader.flatMap { $0.id == own.id ? nil : $0.agentAddress } },
+                agentAddresses: { registry.agentAddresses }), time: time, logger: logger)
+        let pruning = Pruning(store: store, policy: settings.retention, time: time, logger: logger)
+        keeper.use(
+            LeadershipKeeper.Work(
+                lead: { term in
+                    await withTaskGroup(of: Void.self) { group in
+                        group.addTask { await fleet.lead(term) }
+                        group.addTask { await pruning.run(as: term) }
+                    }
+                }, stop: { _ in fleet.stopLeading() }))
         let listener = try AgentListener(
             configuration: .init(
                 host: settings.agentsHost, port: settings.agentsPort, keyPEM: keys.managerKeyPEM,
@@ -98,16 +119,23 @@ struct Manager {
                 store: store, tokens: tokens, time: time, idempotencySecret: keys.requestSecret, metrics: metrics,
                 uploads: imports,
                 site: SiteFacts(
-                    version: RoostManager.version, agentAddress: settings.agentsAdvertise,
+                    version: RoostManager.version, manager: own.id, agentAddress: settings.agentsAdvertise,
                     authorityFingerprint: keys.authority.fingerprint.digest),
-                lifecycle: lifecycle,
-                readiness: { await store.shortcomings() }),
+                lifecycle: lifecycle, leads: { keeper.term != nil },
+                managers: {
+                    let leader = keeper.currentLeader?.id
+                    return registry.managers.map { manager, liveness in
+                        ManagerStatus(manager: manager, liveness: liveness, leads: manager.id == leader)
+                    }
+                },
+                readiness: { await store.shortcomings() + [follower.shortcoming].compactMap { $0 } }),
             logger: logger)
-        // Those who come later use those who come earlier, and stop first.
+        // Those who come later use those who come earlier, and stop first: another manager leads while this one still
+        // finishes the requests that it has.
         services = [
-            Housekeeping(store: store, images: images, logger: logger),
-            Pruning(store: store, policy: settings.retention, time: time, logger: logger), imports, chunks, fleet,
-            listener, api,
+            Housekeeping(store: store, images: images, logger: logger), imports, chunks, registry, follower, listener,
+            api,
+            keeper,
         ]
     }
 

@@ -42,6 +42,7 @@ struct Site {
     var passwordPath: String { folder + "/admin-password" }
     var secretPath: String { folder + "/request-secret" }
     var imagesPath: String { folder + "/images" }
+    private var identifierPath: String { folder + "/manager-id" }
 
     /// Makes a site in an empty or absent folder. Everything is made in a folder beside it, which then takes its name: a
     /// crash in the middle leaves no half site.
@@ -127,6 +128,19 @@ struct Site {
         } catch {
             throw SiteError.files("the site in \(folder) cannot be opened: \(error)")
         }
+    }
+
+    /// Which of the site's managers this folder belongs to; found out at the first call.
+    func identifier(at now: Timestamp) throws -> ManagerID {
+        if FileManager.default.fileExists(atPath: identifierPath) {
+            guard let id = ManagerID(try text(identifierPath).split(whereSeparator: \.isWhitespace).first ?? "") else {
+                throw SiteError.files("\(identifierPath) does not hold the ID of a manager")
+            }
+            return id
+        }
+        let id = ManagerID.generate(at: now)
+        try write("\(id)\n", to: identifierPath)
+        return id
     }
 
     /// Keeps a second manager off this record for as long as the process lives.

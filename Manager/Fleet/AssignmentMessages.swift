@@ -81,6 +81,7 @@ struct AssignmentMessages {
         else { return nil }
         let upstream = try placement.upstream.flatMap { try sql.nodes.find($0) }
         let downstream = try sql.images.downstream(of: node, image: placement.image)
+        let manager = try sql.managers.chunkAddress(of: image.id) ?? managerChunkAddress
         return .with {
             $0.imageID = image.id.octets
             $0.manifestDigest = .init(digest.bytes)
@@ -92,7 +93,7 @@ struct AssignmentMessages {
                         $0.address = upstream.inventory.chunkAddress
                     })
             }
-            $0.sources.append(.with { $0.address = managerChunkAddress })
+            $0.sources.append(.with { $0.address = manager })
             $0.serveTo = downstream.map(\.octets)
         }
     }

@@ -124,6 +124,9 @@ public struct FleetCore: Sendable {
             switch change {
             case .assignments(let node): state.markDirty(node)
             case .identity: state.mustCheckNodes = true
+            case .everything:
+                state.markAllDirty()
+                state.mustCheckNodes = true
             case .operation, .events: continue
             }
             isRelevant = true

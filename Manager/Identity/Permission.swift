@@ -11,6 +11,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case instanceRead, instanceCreate, instanceChange, instancePower, instanceDelete, instanceConsole
     case instancePin, instanceReadAll
     case nodeRead, nodeChange, nodeDelete, nodeTokenCreate
+    case managerRead
     case operationRead, usageRead, eventRead
     /// Resources that this version announces but does not serve yet.
     case notYetServed
@@ -53,7 +54,7 @@ public enum Access {
         case .flavorCreate, .flavorDelete: .superuser
         case .imagePublish, .imagePrefill: .superuser
         case .instancePin, .instanceReadAll: .superuser
-        case .nodeRead, .nodeChange, .nodeDelete, .nodeTokenCreate: .superuser
+        case .nodeRead, .nodeChange, .nodeDelete, .nodeTokenCreate, .managerRead: .superuser
         }
     }
 

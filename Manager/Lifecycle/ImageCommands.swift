@@ -20,7 +20,9 @@ extension Commands {
     }
 
     /// An upload begins: one at a time, and only while the image has no content.
-    public func beginUpload(_ reference: String) throws -> Image {
+    ///
+    /// - Parameter manager: who receives the file and keeps it.
+    public func beginUpload(_ reference: String, by manager: ManagerID? = nil) throws -> Image {
         var image = try image(reference)
         try checkOwnership(of: image)
         guard image.status == .queued || image.status == .error else {
@@ -33,6 +35,7 @@ extension Commands {
         image.statusReason = "receiving the file"
         image.operation = try beginOperation(.imageImport, ResourceReference(image), owner: image.owner).id
         try save(&image)
+        if let manager { try sql.managers.hold(image.id, by: manager) }
         try changed(image, from: before, "image.saving")
         return image
     }
@@ -108,10 +111,13 @@ extension Commands {
 
     /// After a restart: nobody sends the rest of a file that was on its way, and one that is gone is not converted.
     ///
-    /// - Parameter resumable: images whose import goes on.
-    public func failInterruptedImports(except resumable: Set<ImageID>) throws {
+    /// - Parameters:
+    ///   - resumable: images whose import goes on.
+    ///   - manager: who was restarted; what others receive is their own affair.
+    public func failInterruptedImports(except resumable: Set<ImageID>, of manager: ManagerID) throws {
         for status in [Image.Status.saving, .converting] {
             for image in try sql.images.list(status: status) where !resumable.contains(image.id) {
+                if let holder = try sql.managers.holder(of: image.id), holder != manager { continue }
                 try failImport(
                     image.id, code: "interrupted",
                     sentence: "the manager was restarted during the import; upload it again")

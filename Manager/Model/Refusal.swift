@@ -21,6 +21,7 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
         case idempotencyKeyReused = "idempotency_key_reused"
         case notImplemented = "not_implemented"
         case busy = "busy"
+        case notLeader = "not_leader"
         case storageFull = "storage_full"
         case storageUnavailable = "storage_unavailable"
     }

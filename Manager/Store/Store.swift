@@ -12,6 +12,8 @@ public enum Change: Sendable, Hashable {
     case events(last: Int64)
     /// A user, token or certificate changed: cached permissions are stale.
     case identity
+    /// Anything may have changed: what another manager did was not learned one by one.
+    case everything
 }
 
 /// The manager's record, in SQLite or MariaDB.
@@ -24,6 +26,8 @@ public enum Change: Sendable, Hashable {
 /// manager was in the way, or the database was lost. They have no effect beyond the transaction.
 public final class Store: Sendable {
     public let location: StoreLocation
+    /// Tells this store's batches in the change feed from those of others.
+    public let writer = UUID().uuidString
     // Bounded, so that a slow disk shows as `busy` and not as memory.
     private let writes = JobQueue<any PendingWrite>(limit: 16_384)
     private let reads = JobQueue<@Sendable (StoreReader) -> Void>(limit: 16_384)
@@ -57,7 +61,8 @@ public final class Store: Sendable {
             connection = try MariaDBConnection(address, role: .writing, times: patience.times)
         }
         // SAFETY: the connection moves to the writing thread, which alone uses it from here on.
-        nonisolated(unsafe) let committer = BatchCommitter(connection: connection, patience: patience, health: health)
+        nonisolated(unsafe) let committer = BatchCommitter(
+            connection: connection, writer: writer, patience: patience, health: health)
         threads.start(name: "roost-store-w") { [weak self, writes] in
             while let batch = writes.take(upTo: 512) {
                 committer.commit(batch) { self?.tell($0) }
@@ -110,7 +115,8 @@ public final class Store: Sendable {
         observers.withLock { $0.append(observer) }
     }
 
-    private func tell(_ changes: [Change]) {
+    /// Tells every observer of changes, those of other managers included.
+    public func tell(_ changes: [Change]) {
         guard !changes.isEmpty else { return }
         for observer in observers.withLock({ $0 }) { observer(changes) }
     }

@@ -282,6 +282,9 @@ public nonisolated struct Roost_V1_Welcome: Sendable {
 
   public var softwareVersion: String = String()
 
+  /// host:port of every manager, to an agent with the feature "managers"
+  public var managerAddresses: [String] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -297,6 +300,9 @@ public nonisolated struct Roost_V1_Goodbye: Sendable {
   public var code: String = String()
 
   public var sentence: String = String()
+
+  /// with not_leader: host:port of the manager that takes the agent, where known
+  public var leaderAddress: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1172,7 +1178,7 @@ nonisolated extension Roost_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension Roost_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}session_epoch\0\u{3}manager_time_ms\0\u{3}heartbeat_interval_ms\0\u{3}usage_interval_ms\0\u{1}features\0\u{3}software_version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}session_epoch\0\u{3}manager_time_ms\0\u{3}heartbeat_interval_ms\0\u{3}usage_interval_ms\0\u{1}features\0\u{3}software_version\0\u{3}manager_addresses\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1187,6 +1193,7 @@ nonisolated extension Roost_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.usageIntervalMs) }()
       case 6: try { try decoder.decodeRepeatedStringField(value: &self.features) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.softwareVersion) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.managerAddresses) }()
       default: break
       }
     }
@@ -1214,6 +1221,9 @@ nonisolated extension Roost_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.softwareVersion.isEmpty {
       try visitor.visitSingularStringField(value: self.softwareVersion, fieldNumber: 7)
     }
+    if !self.managerAddresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.managerAddresses, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1225,6 +1235,7 @@ nonisolated extension Roost_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.usageIntervalMs != rhs.usageIntervalMs {return false}
     if lhs.features != rhs.features {return false}
     if lhs.softwareVersion != rhs.softwareVersion {return false}
+    if lhs.managerAddresses != rhs.managerAddresses {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1232,7 +1243,7 @@ nonisolated extension Roost_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension Roost_V1_Goodbye: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Goodbye"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}sentence\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}sentence\0\u{3}leader_address\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1242,6 +1253,7 @@ nonisolated extension Roost_V1_Goodbye: SwiftProtobuf.Message, SwiftProtobuf._Me
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.code) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.sentence) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.leaderAddress) }()
       default: break
       }
     }
@@ -1254,12 +1266,16 @@ nonisolated extension Roost_V1_Goodbye: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.sentence.isEmpty {
       try visitor.visitSingularStringField(value: self.sentence, fieldNumber: 2)
     }
+    if !self.leaderAddress.isEmpty {
+      try visitor.visitSingularStringField(value: self.leaderAddress, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Roost_V1_Goodbye, rhs: Roost_V1_Goodbye) -> Bool {
     if lhs.code != rhs.code {return false}
     if lhs.sentence != rhs.sentence {return false}
+    if lhs.leaderAddress != rhs.leaderAddress {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -151,6 +151,7 @@ public enum BootKind: IdentifierKind { public static let noun = "boot" }
 public enum SpoolKind: IdentifierKind { public static let noun = "usage spool" }
 public enum TokenKind: IdentifierKind { public static let noun = "token" }
 public enum SiteKind: IdentifierKind { public static let noun = "site" }
+public enum ManagerKind: IdentifierKind { public static let noun = "manager" }
 
 public typealias InstanceID = ID<InstanceKind>
 public typealias NodeID = ID<NodeKind>
@@ -166,3 +167,5 @@ public typealias BootID = ID<BootKind>
 public typealias SpoolID = ID<SpoolKind>
 public typealias TokenID = ID<TokenKind>
 public typealias SiteID = ID<SiteKind>
+/// One manager of a site, for as long as its data folder lives.
+public typealias ManagerID = ID<ManagerKind>

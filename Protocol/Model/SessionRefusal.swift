@@ -24,6 +24,7 @@ public enum SessionRefusal: String, Sendable, Hashable, CaseIterable, Error {
     case slowPeer = "slow_peer"
     case shuttingDown = "shutting_down"
     case nodeRemoved = "node_removed"
+    case notLeader = "not_leader"
     case busy = "busy"
     case internalError = "internal_error"
 
@@ -55,6 +56,7 @@ public enum SessionRefusal: String, Sendable, Hashable, CaseIterable, Error {
         case .slowPeer: "the peer did not read its messages in time"
         case .shuttingDown: "the other side is shutting down"
         case .nodeRemoved: "this node was removed from the site"
+        case .notLeader: "another manager leads and has the agents' sessions"
         case .busy: "the other side accepts no more sessions just now"
         case .internalError: "the other side met an internal error"
         }

@@ -39,6 +39,8 @@ public struct AgentSession: Sendable {
     private var nextHeartbeat = Uptime(sinceStart: .zero)
     private var sequence: UInt64 = 0
     private var renewing = false
+    /// Where the manager is that takes this agent, as one that does not has said in its goodbye.
+    public private(set) var leader: String?
 
     /// The shortest and longest heartbeat interval that an agent takes from a manager.
     public static let heartbeatIntervals = Duration.milliseconds(100)...Duration.seconds(3600)
@@ -68,7 +70,12 @@ public struct AgentSession: Sendable {
     /// A message came from the manager.
     public mutating func received(_ message: Message, at now: Uptime) -> [Action] {
         if case .closed = state { return [] }
-        if case .goodbye(let goodbye) = message { return end(SessionEnd(goodbye)) }
+        if case .goodbye(let goodbye) = message {
+            if goodbye.code == SessionRefusal.notLeader.rawValue, !goodbye.leaderAddress.isEmpty {
+                leader = goodbye.leaderAddress
+            }
+            return end(SessionEnd(goodbye))
+        }
         switch (state, message) {
         case (.greeting, .welcome(let welcome)):
             return welcomed(welcome, at: now)

@@ -141,9 +141,11 @@ public struct ManagerSession: Sendable {
     }
 
     /// Ends the session from this side: bytes that no frame could be made of, a decision of the manager.
-    public mutating func refuse(_ refusal: SessionRefusal) -> [Action] {
+    ///
+    /// - Parameter leader: with `notLeader`, where the manager is that takes the agent.
+    public mutating func refuse(_ refusal: SessionRefusal, leader: String? = nil) -> [Action] {
         if case .closed = state { return [] }
-        return [.send(.goodbye(refusal))] + end(.ours(refusal))
+        return [.send(.goodbye(refusal, leader: leader))] + end(.ours(refusal))
     }
 
     /// The connection went away.

@@ -77,11 +77,12 @@ public enum Message: Hashable, Sendable {
 
 extension Message {
     /// The last message of a side that ends the session.
-    public static func goodbye(_ refusal: SessionRefusal) -> Message {
+    public static func goodbye(_ refusal: SessionRefusal, leader: String? = nil) -> Message {
         .goodbye(
             .with {
                 $0.code = refusal.rawValue
                 $0.sentence = refusal.sentence
+                $0.leaderAddress = leader ?? ""
             })
     }
 }

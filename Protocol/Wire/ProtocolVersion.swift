@@ -14,6 +14,12 @@ public enum ProtocolVersion {
     public static let supported = minimum...current
 }
 
+/// Additions within a version: a side uses one only where the other listed it.
+public enum ProtocolFeature {
+    /// The agent keeps the addresses of all managers and goes where `not_leader` sends it.
+    public static let managers = "managers"
+}
+
 /// Names that the two programs agree on before the first frame.
 public enum ApplicationProtocol {
     /// ALPN (RFC 7301) of control connections.

@@ -39,6 +39,11 @@ final class IdentityKeeper: Sendable {
         renewed.withLock { $0 }?(identity)
     }
 
+    /// Keeps where the managers are, for the next start.
+    func keep(_ managers: [ManagerAddress]) async throws {
+        try await thread.run { [files] in try files.save(managers: managers) }
+    }
+
     var credentials: TLSCredentials {
         let identity = self.identity
         return TLSCredentials(

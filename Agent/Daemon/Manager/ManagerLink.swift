@@ -117,6 +117,14 @@ final class ManagerLink: UplinkDelegate {
         return heartbeat
     }
 
+    func managersLearned(_ managers: [ManagerAddress]) async {
+        do {
+            try await identity.keep(managers)
+        } catch {
+            logger.warning("the managers' addresses were not kept", metadata: ["error": "\(error)"])
+        }
+    }
+
     func certificateRenewed(_ renewed: EnrolledIdentity) async throws {
         try await identity.renew(renewed)
     }

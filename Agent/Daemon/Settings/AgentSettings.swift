@@ -25,8 +25,9 @@ enum LogLevelName: String, CaseIterable, Sendable {
 struct AgentSettings: Sendable {
     enum Key {
         static let manager = Setting(
-            "manager.address", .optional(.text(1...255, accepted: "host:port of the manager's port for agents")),
-            default: nil, "Where the manager is; by default where this host joined.")
+            "manager.address",
+            .optional(.text(1...4096, accepted: "host:port of the manager's port for agents, or several with commas")),
+            default: nil, "Where the managers are; by default where this host joined, and those that a manager names.")
         static let nodeName = Setting(
             "node.name", .optional(.text(1...63, accepted: "a name of up to 63 characters")), default: nil,
             "The node's name in the fleet when it joins; by default the host name.")

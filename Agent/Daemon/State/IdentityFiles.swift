@@ -35,6 +35,7 @@ struct IdentityFiles: Sendable {
     var keyPath: String { folder + "/node.key" }
     private var authorityPath: String { folder + "/authority.crt" }
     private var managerPath: String { folder + "/manager" }
+    private var managersPath: String { folder + "/managers" }
     /// A renewed pair that is being put in place.
     private var pairPath: String { folder + "/renewed.pem" }
 
@@ -90,6 +91,17 @@ struct IdentityFiles: Sendable {
     /// Where the node joined.
     func manager() throws(Problem) -> ManagerAddress? {
         try text(managerPath).flatMap { ManagerAddress($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
+    }
+
+    /// Keeps what a manager said of all managers.
+    func save(managers: [ManagerAddress]) throws(Problem) {
+        let text = managers.map { "\($0)\n" }.joined()
+        do { try files.replace(managersPath, with: Array(text.utf8), mode: 0o600) } catch { throw .files(error) }
+    }
+
+    /// What a manager said last; lines that name none are passed over.
+    func managers() throws(Problem) -> [ManagerAddress] {
+        (try text(managersPath) ?? "").split(separator: "\n").compactMap { ManagerAddress(String($0)) }
     }
 
     private func text(_ path: String) throws(Problem) -> String? {

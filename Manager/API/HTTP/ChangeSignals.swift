@@ -42,6 +42,7 @@ final class ChangeSignals: Sendable {
 
     private static func concerns(_ change: Change, _ interest: Interest) -> Bool {
         switch (change, interest) {
+        case (.everything, _): true
         case (.events, .events): true
         case (.operation(let changed), .operation(let wanted)): changed == wanted
         default: false

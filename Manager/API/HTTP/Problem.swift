@@ -45,6 +45,7 @@ struct Problem: Sendable, Error {
         case .idempotencyKeyReused: (422, "The idempotency key was used for another request")
         case .notImplemented: (501, "Not served by this version")
         case .busy: (503, "Busy")
+        case .notLeader: (503, "Another manager leads")
         case .storageFull: (507, "Out of storage")
         case .storageUnavailable: (503, "The store cannot be reached")
         }

@@ -16,7 +16,9 @@ enum ImageUploadRoute {
         }
         let expected = try expectedBytes(call)
         // Claimed before a byte is read: whoever may not send it is told at once, and no second upload begins.
-        let image = try await call.services.store.write { try call.commands(in: $0).beginUpload(call.parameter("ref")) }
+        let image = try await call.services.store.write {
+            try call.commands(in: $0).beginUpload(call.parameter("ref"), by: call.services.site.manager)
+        }
         do {
             try await take(call, image, expected: expected)
         } catch {

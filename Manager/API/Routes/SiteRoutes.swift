@@ -16,10 +16,15 @@ enum SiteRoutes {
             .document(["status": "ok"])
         },
         Route(
-            .get, "/readyz", "Whether the manager takes requests", .siteStatusRead,
+            .get, "/readyz", "Whether the manager takes requests, or leads", .siteStatusRead,
+            query: [
+                QueryParameter(
+                    "role", .choice(["leader"]), "Also not ready where another manager leads: for the agents' proxy.")
+            ],
             replies: [(200, .one(readiness)), (503, .one(readiness))]
         ) { call in
-            let reasons = await call.services.readiness()
+            var reasons = await call.services.readiness()
+            if call.query.string("role") == "leader", !call.services.leads() { reasons.append("another manager leads") }
             return .document(
                 ["status": reasons.isEmpty ? "ready" : "not_ready", "reasons": .texts(reasons)],
                 status: reasons.isEmpty ? 200 : 503)

@@ -180,7 +180,8 @@ final class AgentChannelHandler: ChannelDuplexHandler {
         if session == nil {
             context?.close(promise: nil)
         } else {
-            apply { $0.refuse(refusal) }
+            let leader = refusal == .notLeader ? shared.backend.leaderAddress : nil
+            apply { $0.refuse(refusal, leader: leader) }
         }
     }
 

@@ -1,21 +1,41 @@
 public import Logging
 public import ManagerFleet
-import ManagerModel
+public import ManagerModel
 public import ManagerStore
 public import ProtocolMessages
 public import ProtocolModel
 public import ProtocolTrust
 public import ProtocolWire
-public import ServiceLifecycle
 import Synchronization
 
 /// Carries out what `FleetCore` decides: on the store, on the sessions of the listener, and in the log.
-public final class Fleet: FleetBackend, Service {
+///
+/// Only the manager that leads has sessions. Each term begins with nothing remembered and every write names its term, so that
+/// what is left of an old one changes nothing; agents that come here while another leads are sent to it.
+public final class Fleet: FleetBackend {
     public typealias Settings = FleetCore.Settings
 
     private struct State {
         var core: FleetCore
         var connections: [ConnectionID: AgentConnection] = [:]
+        /// `nil`: another manager leads.
+        var term: Term?
+        var wake: AsyncStream<Void>.Continuation?
+    }
+
+    /// What this manager knows of the others.
+    public struct Site: Sendable {
+        /// Where agents find the manager that leads; `nil` while nobody knows.
+        public var leaderAddress: @Sendable () -> String?
+        /// Where agents find any manager.
+        public var agentAddresses: @Sendable () -> [String]
+
+        public init(
+            leaderAddress: @escaping @Sendable () -> String?, agentAddresses: @escaping @Sendable () -> [String]
+        ) {
+            self.leaderAddress = leaderAddress
+            self.agentAddresses = agentAddresses
+        }
     }
 
     let store: Store
@@ -23,34 +43,60 @@ public final class Fleet: FleetBackend, Service {
     let settings: Settings
     let time: any TimeSource
     let logger: Logger
+    private let site: Site
     private let state: Mutex<State>
-    private let wake: AsyncStream<Void>.Continuation
-    private let wakeUps: AsyncStream<Void>
 
     public init(
-        store: Store, authority: SiteAuthority, settings: Settings, time: any TimeSource = SystemTime(), logger: Logger
+        store: Store, authority: SiteAuthority, settings: Settings, site: Site, time: any TimeSource = SystemTime(),
+        logger: Logger
     ) {
         self.store = store
         self.authority = authority
         self.settings = settings
+        self.site = site
         self.time = time
         self.logger = logger
         self.state = Mutex(State(core: FleetCore(settings: settings)))
-        (wakeUps, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         store.observe { [weak self] changes in self?.noticed(changes) }
     }
 
     // MARK: Running
 
-    /// Pushes changes and watches heartbeats until cancelled or shut down.
-    public func run() async throws {
-        try await begin()
-        await cancelWhenGracefulShutdown {
-            await withDiscardingTaskGroup { group in
-                group.addTask { for await _ in self.wakeUps { await self.push() } }
-                group.addTask { await self.watch() }
+    /// Takes sessions, pushes changes and watches heartbeats until cancelled; `stopLeading` is to end the term before that.
+    public func lead(_ term: Term) async {
+        let wakeUps = begin(term)
+        while !Task.isCancelled {
+            do {
+                try await expectNodes()
+                break
+            } catch {
+                logger.error("nodes not read", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(1))
             }
         }
+        await withDiscardingTaskGroup { group in
+            group.addTask { for await _ in wakeUps { await self.push() } }
+            group.addTask { await self.watch() }
+        }
+        stopLeading()
+    }
+
+    /// Ends the term at once: its sessions are sent away, and nothing of it is begun any more.
+    public func stopLeading() {
+        let connections = state.withLock { state in
+            defer {
+                state.wake?.finish()
+                state = State(core: FleetCore(settings: settings))
+            }
+            return state.connections.values
+        }
+        for connection in connections { connection.close(.notLeader) }
+    }
+
+    func begin(_ term: Term) -> AsyncStream<Void> {
+        let (wakeUps, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        state.withLock { $0 = State(core: FleetCore(settings: settings), term: term, wake: wake) }
+        return wakeUps
     }
 
     private func watch() async {
@@ -60,7 +106,7 @@ public final class Fleet: FleetBackend, Service {
         }
     }
 
-    func begin() async throws {
+    func expectNodes() async throws {
         let nodes = try await store.read { sql in try sql.nodes.listWithoutInventories() }
         await carryOut(handle(.began(nodes)))
     }
@@ -70,36 +116,52 @@ public final class Fleet: FleetBackend, Service {
 
     /// Each node's push beside the others', so that one slow read holds up none.
     private func push() async {
-        let effects = handle(.woken)
+        guard let step = handle(.woken) else { return }
         await withDiscardingTaskGroup { group in
-            for effect in effects { group.addTask { await self.carryOut([effect]) } }
+            for effect in step.effects {
+                group.addTask { await self.carryOut(Step(effects: [effect], term: step.term)) }
+            }
         }
     }
 
     /// On the store's own thread, so that nothing is done here but to remember it.
     private func noticed(_ changes: [Change]) {
-        for effect in handle(.committed(changes)) {
-            if case .wake = effect { wake.yield() }
+        for effect in handle(.committed(changes))?.effects ?? [] {
+            if case .wake = effect { wake() }
         }
     }
 
     // MARK: Effects
 
-    private func handle(_ event: FleetCore.Event) -> [FleetCore.Effect] {
-        let now = Moment(of: time)
-        return state.withLock { $0.core.handle(event, at: now) }
+    /// What is to be done, and the term in which it was decided.
+    private struct Step: Sendable {
+        var effects: [FleetCore.Effect]
+        var term: Term
     }
+
+    /// - Parameter term: in which the event belongs; `nil`: in the one that is.
+    /// - Returns: `nil` where that term is over.
+    private func handle(_ event: FleetCore.Event, in term: Term? = nil) -> Step? {
+        let now = Moment(of: time)
+        return state.withLock { state in
+            guard let current = state.term, term ?? current == current else { return nil }
+            return Step(effects: state.core.handle(event, at: now), term: current)
+        }
+    }
+
+    private func wake() { state.withLock { _ = $0.wake?.yield() } }
 
     /// Carries effects out in their order, and those that they lead to. The answer is that to a `hello`.
     @discardableResult
-    private func carryOut(_ effects: [FleetCore.Effect]) async -> Result<Roost_V1_Welcome, SessionRefusal>? {
+    private func carryOut(_ step: Step?) async -> Result<Roost_V1_Welcome, SessionRefusal>? {
+        guard let step else { return nil }
         var answer: Result<Roost_V1_Welcome, SessionRefusal>?
-        for effect in effects {
+        for effect in step.effects {
             switch effect {
-            case .wake: wake.yield()
+            case .wake: wake()
             case .work(let work, let now):
-                let result = await perform(work, at: now)
-                if let later = await carryOut(handle(.finished(work, result))) { answer = later }
+                let result = await perform(work, in: step.term, at: now)
+                if let later = await carryOut(handle(.finished(work, result), in: step.term)) { answer = later }
             case .send(let id, let message):
                 guard let connection = connection(id) else { continue }
                 do throws(SessionRefusal) {
@@ -120,12 +182,14 @@ public final class Fleet: FleetBackend, Service {
         return answer
     }
 
-    private func perform(_ work: FleetWork, at now: Timestamp) async -> Result<FleetWork.Answer, any Error> {
+    private func perform(
+        _ work: FleetWork, in term: Term, at now: Timestamp
+    ) async -> Result<FleetWork.Answer, any Error> {
         let settings = self.settings
         do {
             return .success(
                 work.isWrite
-                    ? try await store.write { sql in try work.perform(in: sql, at: now, settings) }
+                    ? try await store.write(as: term) { sql in try work.perform(in: sql, at: now, settings) }
                     : try await store.read { sql in try work.perform(in: sql, at: now, settings) })
         } catch {
             return .failure(error)
@@ -140,6 +204,10 @@ public final class Fleet: FleetBackend, Service {
     public func load(of node: NodeID) -> (load: NodeLoad, at: Timestamp)? { state.withLock { $0.core.load(of: node) } }
 
     public var openSessions: Int { state.withLock { $0.core.openSessions } }
+
+    var term: Term? { state.withLock { $0.term } }
+
+    public var leaderAddress: String? { site.leaderAddress() }
 
     // MARK: FleetBackend
 
@@ -159,27 +227,44 @@ public final class Fleet: FleetBackend, Service {
     public func open(
         _ hello: Roost_V1_Hello, peer: VerifiedPeer, session: AgentConnection
     ) async -> Result<Roost_V1_Welcome, SessionRefusal> {
-        state.withLock { $0.connections[session.id] = session }
+        let isLeading = state.withLock { state in
+            guard state.term != nil else { return false }
+            state.connections[session.id] = session
+            return true
+        }
+        guard isLeading else { return .failure(.notLeader) }
         let answer = await carryOut(
             handle(.hello(session.id, session.nodeID, hello, remoteAddress: session.remoteAddress)))
-        // Each hello is answered; were it not, nothing of the session would stay.
-        let result = answer ?? .failure(.internalError)
-        if case .failure = result { state.withLock { $0.connections[session.id] = nil } }
-        return result
+        switch answer {
+        case .success(var welcome)?:
+            if hello.features.contains(ProtocolFeature.managers) {
+                welcome.features.append(ProtocolFeature.managers)
+                welcome.managerAddresses = site.agentAddresses()
+            }
+            return .success(welcome)
+        case .failure(let refusal)?:
+            state.withLock { $0.connections[session.id] = nil }
+            return .failure(refusal)
+        case nil:
+            // Each hello is answered, unless its term ended meanwhile.
+            return .failure(.notLeader)
+        }
     }
 
     public func receivedAtOnce(_ message: ProtocolWire.Message, session: AgentConnection) -> Bool {
         switch message {
         case .heartbeat, .assignmentAcknowledgement:
             // Only noted: there are no effects to carry out.
-            _ = handle(.received(session.id, session.nodeID, message))
-            return true
+            return handle(.received(session.id, session.nodeID, message)) != nil
         default: return false
         }
     }
 
     public func received(_ message: ProtocolWire.Message, session: AgentConnection) async {
-        await carryOut(handle(.received(session.id, session.nodeID, message)))
+        guard let step = handle(.received(session.id, session.nodeID, message)) else {
+            return session.close(.notLeader)
+        }
+        await carryOut(step)
     }
 
     public func closed(_ session: AgentConnection, reason: SessionRefusal?) async {

@@ -5,6 +5,9 @@ public import ProtocolWire
 /// What the listener asks of the manager. Each session has at most one call in progress, so that awaiting one is the
 /// back-pressure: until it returns, nothing more is read from that agent, and only from that one.
 public protocol FleetBackend: Sendable {
+    /// Where the manager that leads has its agents, for those whom `notLeader` sends away; `nil` where that is not known.
+    var leaderAddress: String? { get }
+
     /// Whether a peer with a genuine certificate may come in: the place for revoked and removed nodes. `nil` lets it.
     func admit(_ peer: VerifiedPeer) async -> SessionRefusal?
 
@@ -35,6 +38,8 @@ public protocol FleetBackend: Sendable {
 
 extension FleetBackend {
     public func receivedAtOnce(_ message: Message, session: AgentConnection) -> Bool { false }
+
+    public var leaderAddress: String? { nil }
 
     public func livenessChanged(_ session: AgentConnection, suspect: Bool) async {}
 }

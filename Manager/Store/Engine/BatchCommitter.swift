@@ -14,13 +14,16 @@ protocol PendingWrite: Sendable {
 /// the database was lost. Used by the writing thread alone.
 final class BatchCommitter {
     private let connection: any SQLConnection
+    private let writer: String
     private let patience: StorePatience
     private let health: StoreHealth
     private let clock = ContinuousClock()
     private var random = SystemRandomNumberGenerator()
 
-    init(connection: any SQLConnection, patience: StorePatience, health: StoreHealth) {
+    /// - Parameter writer: who tells other managers what changed, where there may be some.
+    init(connection: any SQLConnection, writer: String, patience: StorePatience, health: StoreHealth) {
         self.connection = connection
+        self.writer = writer
         self.patience = patience
         self.health = health
     }
@@ -97,6 +100,7 @@ final class BatchCommitter {
             connection.rollBack()
             return batch
         }
+        if connection.engine == .mariadb { try feed(batch.changes) }
         do throws(StoreError) {
             try connection.commitBatch()
         } catch .unavailable(.outcomeUnknown) {
@@ -104,6 +108,19 @@ final class BatchCommitter {
         }
         connection.nodeChanges.committed()
         return batch
+    }
+
+    /// Tells other managers, in the transaction itself, so that they hear of all that is in the record and of nothing else.
+    private func feed(_ changes: [Change]) throws(StoreError) {
+        guard !changes.isEmpty else { return }
+        do {
+            try Transaction(connection).changeFeed.append(changes, by: writer)
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw .corrupt("the change feed: \(error)")
+        }
+        if let broken = connection.broken { throw broken }
     }
 
     /// Whether the batch is in whose commit was not answered.

@@ -17,6 +17,9 @@ import Testing
 /// A manager's API over a real store in a folder of its own, with users `root` (superuser), `ann` and `bob`.
 final class TestSite: Sendable {
     static let password = "correct horse"
+    static let manager = ManagerRecord(
+        id: .generate(at: SystemTime().timestamp), name: "m1", apiAddress: "m1.test:7400", agentAddress: "m1.test:7401",
+        chunkAddress: "m1.test:7403", version: "0.0-test", startedAt: SystemTime().timestamp)
 
     let folder: String
     let store: Store
@@ -53,8 +56,10 @@ final class TestSite: Sendable {
             store: store, tokens: service, time: SystemTime(), idempotencySecret: Array(repeating: 7, count: 32),
             metrics: MetricsPage(), uploads: uploads,
             site: SiteFacts(
-                version: "0.0-test", agentAddress: "manager.test:7401",
+                version: "0.0-test", manager: Self.manager.id, agentAddress: "manager.test:7401",
                 authorityFingerprint: ContentDigest(bytes: SHA256.hash(data: [1, 2, 3]))!),
+            leads: { notReady.leads },
+            managers: { [ManagerStatus(manager: Self.manager, liveness: .alive, leads: notReady.leads)] },
             readiness: { notReady.reasons })
         readiness = notReady
     }
@@ -85,6 +90,12 @@ final class TestSite: Sendable {
 /// What the manager says of its own readiness, for a test to change.
 final class Readiness: Sendable {
     private let value = Mutex<[String]>([])
+    private let leading = Mutex(true)
+
+    var leads: Bool {
+        get { leading.withLock { $0 } }
+        set { leading.withLock { $0 = newValue } }
+    }
 
     var reasons: [String] {
         get { value.withLock { $0 } }

@@ -128,8 +128,10 @@ struct EnrolmentTests {
     func removal() async throws {
         try await FleetFixture.run { fixture in
             let (id, credential) = try await fixture.joined("cn1")
-            let watching = Task { try await fixture.fleet.run() }
+            let term = try await FleetFixture.term(fixture.store, at: fixture.time.timestamp)
+            let watching = Task { await fixture.fleet.lead(term) }
             defer { watching.cancel() }
+            try await eventually("it leads") { fixture.fleet.term == term }
             async let ended = fixture.greet(id, credential)
             try await eventually("the session is open") { fixture.fleet.openSessions == 1 }
             let now = fixture.time.timestamp

@@ -49,6 +49,7 @@ struct FleetFixture: Sendable {
         let certificate = try authority.signManager(
             key: key, dnsNames: ["localhost"], addresses: ["127.0.0.1"], at: time.timestamp)
         let fleet = Self.fleet(store, authority, time, logger)
+        _ = fleet.begin(try await Self.term(store, at: time.timestamp))
         let (ports, port) = AsyncStream.makeStream(of: Int.self)
         // The sessions' own timers run on the host's clock and never fall due: silence is the fleet's to judge.
         let listener = try AgentListener(
@@ -74,7 +75,17 @@ struct FleetFixture: Sendable {
         Fleet(
             store: store, authority: authority,
             settings: .init(chunkAddress: ":7403", lifecycle: LifecycleSettings(), softwareVersion: "0.0-test"),
+            site: Fleet.Site(
+                leaderAddress: { "leader.test:7401" }, agentAddresses: { ["leader.test:7401", "other.test:7401"] }),
             time: time, logger: logger)
+    }
+
+    /// A new term of leadership on the record; the one before is over.
+    static func term(_ store: Store, at now: Timestamp) async throws -> Term {
+        let term = try await store.write { sql in
+            try sql.leadership.acquire(over: sql.leadership.lease(), for: .generate(at: now))
+        }
+        return try #require(term)
     }
 
     static var silent: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }

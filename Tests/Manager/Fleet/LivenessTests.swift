@@ -19,7 +19,7 @@ struct LivenessTests {
         try await FleetFixture.run { fixture in
             let (id, credential) = try await fixture.joined("cn1")
             #expect(try await fixture.node(id)?.liveness == .never)
-            try await fixture.fleet.begin()
+            try await fixture.fleet.expectNodes()
             await fixture.fleet.tick()
             #expect(try await fixture.node(id)?.liveness == .never, "one that never came is not down")
 
@@ -77,7 +77,8 @@ struct LivenessTests {
             try await fixture.session(of: id, credential) { _ in }
             let next = FleetFixture.fleet(fixture.store, fixture.authority, fixture.time)
             fixture.time.pass(.seconds(3600))
-            try await next.begin()
+            _ = next.begin(try await FleetFixture.term(fixture.store, at: fixture.time.timestamp))
+            try await next.expectNodes()
             await next.tick()
             #expect(
                 try await fixture.node(id)?.liveness == .alive, "that the manager was away says nothing of its nodes")
