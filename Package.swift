@@ -266,7 +266,13 @@ let package = Package(
                 hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
             ]),
         // The built program itself: dependency on the target, so that it is there.
-        tests("Manager/Daemon", ["ManagerDaemon", httpClient, nio, nioHTTP1, nioPosix, nioSSL]),
+        tests(
+            "Manager/Daemon",
+            [
+                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
+                "TestsSupportStore",
+                "ManagerDaemon", httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
+            ]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),

@@ -8,9 +8,24 @@ struct InitCommand: AsyncParsableCommand {
 
     @OptionGroup var options: SettingsOptions
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Makes a further manager of a site instead, with the site's files in this folder.", valueName: "folder"))
+    var from: String?
+
     func run() async throws {
         let settings = try options.read()
         let now = SystemTime().timestamp
+        if let from {
+            try Site.join(in: settings.data, from: from, now: now)
+            print(
+                """
+                A further manager of the site is in \(settings.data). With the same store.url as the others:
+                  roost-manager run --data \(settings.data)
+                """)
+            return
+        }
         let password = try await Site.create(
             in: settings.data, record: settings.storeURL == nil ? nil : settings.storeLocation(), now: now)
         let site = Site(folder: settings.data)

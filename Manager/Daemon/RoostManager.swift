@@ -9,7 +9,10 @@ struct RoostManager: AsyncParsableCommand {
     static let version = "0.1.0"
     static let configuration = CommandConfiguration(
         commandName: "roost-manager", abstract: "Holds a Roost site's record and serves its API and its agents.",
-        subcommands: [InitCommand.self, RunCommand.self, StoreCommand.self, SettingsCommand.self, VersionCommand.self])
+        subcommands: [
+            InitCommand.self, RunCommand.self, StatusCommand.self, StepDownCommand.self,
+            ForgetCommand.self, StoreCommand.self, SettingsCommand.self, VersionCommand.self,
+        ])
 
     /// Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
     static func main() async {

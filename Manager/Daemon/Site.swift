@@ -21,8 +21,8 @@ enum SiteError: Error, CustomStringConvertible {
             "there is a site in \(path) already; 'init' makes a new one only in an empty folder, since it would replace the "
                 + "authority that every node trusts. To start it: roost-manager run"
         case .recordExists(let location):
-            "\(location) holds the record of a site already; for a further manager of that site, copy the data folder of the "
-                + "first one instead (without its lock file), or name an empty database"
+            "\(location) holds the record of a site already; for a further manager of that site give --from and a folder "
+                + "with the site's files, or name an empty database"
         case .absent(let path):
             "there is no site in \(path); run 'roost-manager init' with the same --config and --data first"
         case .inUse(let path): "another roost-manager runs on \(path); stop it first"
@@ -74,6 +74,37 @@ struct Site {
             try? FileManager.default.removeItem(atPath: making.folder)
             throw error is SiteError || error is StoreError
                 ? error : SiteError.files("cannot make a site in \(folder): \(error)")
+        }
+    }
+
+    /// Makes a further manager of a site: with the site's authority and secrets, which are copied from another's folder, and a
+    /// key and a name of its own.
+    static func join(in folder: String, from other: String, now: Timestamp) throws {
+        let (site, source) = (Site(folder: folder), Site(folder: other))
+        let contents = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        guard contents.isEmpty else {
+            throw SiteError.files("\(folder) is not empty; give an empty or new folder with --data")
+        }
+        let making = Site(folder: folder + ".making")
+        try? FileManager.default.removeItem(atPath: making.folder)
+        do {
+            try FileManager.default.createDirectory(
+                atPath: making.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            try making.write(source.text(source.authorityPath), to: making.authorityPath, mode: 0o644)
+            try making.write(source.text(source.authorityKeyPath), to: making.authorityKeyPath)
+            try making.write(source.text(source.secretPath), to: making.secretPath)
+            let token = "/" + TokenKey.fileName
+            try making.write(source.text(other + token), to: making.folder + token)
+            try making.write(NodeKey().pem, to: making.managerKeyPath)
+            _ = try making.identifier(at: now)
+            // All of it can be read, and belongs together.
+            _ = try making.open(names: [], now: now)
+            guard rename(making.folder, site.folder) == 0 else {
+                throw SiteError.files("cannot make \(folder): \(String(cString: strerror(errno)))")
+            }
+        } catch {
+            try? FileManager.default.removeItem(atPath: making.folder)
+            throw error is SiteError ? error : SiteError.files("cannot make a manager in \(folder): \(error)")
         }
     }
 

@@ -49,7 +49,7 @@ final class ManagerProcess: Sendable {
         init(_ description: String) { self.description = description }
     }
 
-    private static let program: String = {
+    static let program: String = {
         let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         // swift-testing may run in a helper: then the bundle is named among its arguments.
         let candidates = [tests] + CommandLine.arguments
@@ -102,7 +102,7 @@ final class ManagerProcess: Sendable {
         return nil
     }
 
-    private static func freePorts(_ count: Int) throws -> [Int] {
+    static func freePorts(_ count: Int) throws -> [Int] {
         var sockets: [Int32] = []
         defer { for socket in sockets { close(socket) } }
         return try (0..<count).map { _ in
