@@ -44,8 +44,7 @@ struct Site {
     var imagesPath: String { folder + "/images" }
     private var identifierPath: String { folder + "/manager-id" }
 
-    /// Makes a site in an empty or absent folder. Everything is made in a folder beside it, which then takes its name: a
-    /// crash in the middle leaves no half site.
+    /// Makes a site in an empty or absent folder: all of it or nothing.
     ///
     /// - Returns: the password of the superuser `admin`, which is kept in a 0600 file, too.
     /// - Parameter location: the database for the record; `nil` for an SQLite file in the folder.
@@ -56,22 +55,13 @@ struct Site {
         {
             throw SiteError.exists(folder)
         }
-        let contents = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        guard contents.isEmpty else {
-            throw SiteError.files("\(folder) is not empty; give an empty or new folder with --data")
-        }
-        let making = Site(folder: folder + ".making")
+        let making = try SiteInMaking(folder)
         do {
-            try? FileManager.default.removeItem(atPath: making.folder)
-            try FileManager.default.createDirectory(
-                atPath: making.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-            let password = try await making.fill(record: location, now: now)
-            guard rename(making.folder, folder) == 0 else {
-                throw SiteError.files("cannot make \(folder): \(String(cString: strerror(errno)))")
-            }
+            let password = try await making.site.fill(record: location, now: now)
+            try making.publish()
             return password
         } catch {
-            try? FileManager.default.removeItem(atPath: making.folder)
+            making.abandon()
             throw error is SiteError || error is StoreError
                 ? error : SiteError.files("cannot make a site in \(folder): \(error)")
         }
@@ -80,30 +70,22 @@ struct Site {
     /// Makes a further manager of a site: with the site's authority and secrets, which are copied from another's folder, and a
     /// key and a name of its own.
     static func join(in folder: String, from other: String, now: Timestamp) throws {
-        let (site, source) = (Site(folder: folder), Site(folder: other))
-        let contents = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        guard contents.isEmpty else {
-            throw SiteError.files("\(folder) is not empty; give an empty or new folder with --data")
-        }
-        let making = Site(folder: folder + ".making")
-        try? FileManager.default.removeItem(atPath: making.folder)
+        let source = Site(folder: other)
+        let making = try SiteInMaking(folder)
         do {
-            try FileManager.default.createDirectory(
-                atPath: making.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-            try making.write(source.text(source.authorityPath), to: making.authorityPath, mode: 0o644)
-            try making.write(source.text(source.authorityKeyPath), to: making.authorityKeyPath)
-            try making.write(source.text(source.secretPath), to: making.secretPath)
+            let site = making.site
+            try site.write(source.text(source.authorityPath), to: site.authorityPath, mode: 0o644)
+            try site.write(source.text(source.authorityKeyPath), to: site.authorityKeyPath)
+            try site.write(source.text(source.secretPath), to: site.secretPath)
             let token = "/" + TokenKey.fileName
-            try making.write(source.text(other + token), to: making.folder + token)
-            try making.write(NodeKey().pem, to: making.managerKeyPath)
-            _ = try making.identifier(at: now)
+            try site.write(source.text(other + token), to: site.folder + token)
+            try site.write(NodeKey().pem, to: site.managerKeyPath)
+            _ = try site.identifier(at: now)
             // All of it can be read, and belongs together.
-            _ = try making.open(names: [], now: now)
-            guard rename(making.folder, site.folder) == 0 else {
-                throw SiteError.files("cannot make \(folder): \(String(cString: strerror(errno)))")
-            }
+            _ = try site.open(names: [], now: now)
+            try making.publish()
         } catch {
-            try? FileManager.default.removeItem(atPath: making.folder)
+            making.abandon()
             throw error is SiteError ? error : SiteError.files("cannot make a manager in \(folder): \(error)")
         }
     }
