@@ -22,7 +22,8 @@ struct Populate: AsyncParsableCommand {
 
     func run() async throws {
         let record = try Store(path: store)
-        let fleet = try await Population(nodes: nodes, instances: instances).insert(into: record, at: SystemTime().timestamp)
+        let fleet = try await Population(nodes: nodes, instances: instances).insert(
+            into: record, at: SystemTime().timestamp)
         record.close()
         if let ids {
             let lines = fleet.map { node, instances in

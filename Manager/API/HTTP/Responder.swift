@@ -174,8 +174,10 @@ extension Responder {
     /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets
     /// (SEC-14).
     private func log(_ record: RequestRecord, status: Int, seconds: Double, _ logger: Logger) {
-        let isRoutine =
-            status < 500 && (record.method == "GET" || record.method == "HEAD" || record.method == "OPTIONS")
+        // A proxy asks for health several times a second, and a manager that does not lead says no each time.
+        let isHealth = record.pattern == "/readyz" || record.pattern == "/healthz"
+        let isReading = ["GET", "HEAD", "OPTIONS"].contains(record.method)
+        let isRoutine = isHealth || status < 500 && isReading
         logger.log(
             level: isRoutine ? .debug : .info, "request",
             metadata: [
