@@ -144,7 +144,7 @@ def hold(folder, name):
     servers = folder / "resolv.conf"
     servers.write_text("# The lab has no name servers: /etc/hosts knows every member.\n")
     mount("--bind", str(servers), "/etc/resolv.conf")
-    if name != "manager":
+    if name.startswith("host"):
         hold_libvirt(folder, mount)
     (folder / "ready").touch()
     # Python would restart wait() after a handled signal; the default action of SIGTERM is right for PID 1: none.

@@ -13,6 +13,8 @@ BRIDGE = "roost0"
 OUTSIDE = "roostlab"
 OUTSIDE_ADDRESS = "10.99.0.254"
 MANAGER_ADDRESS = "10.99.0.1"
+# In front of several managers.
+PROXY_ADDRESS = "10.99.0.9"
 
 
 def run(*command, check=True):

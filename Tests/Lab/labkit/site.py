@@ -1,6 +1,7 @@
 """Roost in the lab: configuration files, the manager, the agents, and enough of the API to bring a site up."""
 
 import json
+import shutil
 import ssl
 import time
 import urllib.error
@@ -8,11 +9,13 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from . import network
+from . import galera, network
 from .member import Member
 from .record import LabError, progress
 
-ENDPOINT = f"https://{network.MANAGER_ADDRESS}:7400"
+REPOSITORY = Path(__file__).resolve().parents[3]
+# What all managers of a site share (docs/SEVERAL-MANAGERS.md).
+SHARED_FILES = ("ca.pem", "ca-key.pem", "request-secret", "token-key.pem")
 
 
 def yaml(value, depth=0):
@@ -63,7 +66,20 @@ class Site:
 
     def __init__(self, record):
         self.record = record
-        self.manager = Member(record, "manager")
+        members = record.load()["members"]
+        self.managers = [Member(record, name) for name in members if name.startswith("manager")]
+        self.manager = self.managers[0]
+        # Users and agents see one address, whichever manager answers.
+        self.address = network.PROXY_ADDRESS if "proxy" in members else network.MANAGER_ADDRESS
+        self.endpoint = f"https://{self.address}:7400"
+
+    def databases(self):
+        """The nodes of the Galera cluster, one with each manager; none where the one manager keeps its own store."""
+        peers = [one.content["address"] for one in self.managers]
+        return [galera.GaleraNode(one, peers) for one in self.managers] if len(peers) > 1 else []
+
+    def database(self, member):
+        return next(node for node in self.databases() if node.member.name == member.name)
 
     @property
     def binaries(self):
@@ -75,46 +91,91 @@ class Site:
             raise LabError(f"{path} is missing; run: swift build, or name the folder with --bin")
         return str(path)
 
-    # Manager
+    # Managers
 
     @property
     def data(self):
+        """The first manager's data folder: what a client or a further manager needs is taken from there."""
         return self.manager.folder / "data"
 
-    def configure_manager(self):
-        address = network.MANAGER_ADDRESS
+    def configuration(self, member):
+        return member.folder / "manager.yaml"
+
+    def configure_manager(self, member):
+        address = member.content["address"]
         content = {
-            "data": str(self.data),
-            "api": {"host": address, "port": 7400, "names": [address, "manager", "localhost"]},
+            "data": str(member.folder / "data"),
+            "api": {"host": address, "port": 7400, "names": [self.address, address, member.name, "localhost"]},
             "agents": {"host": address, "port": 7401},
             "chunks": {"host": address, "port": 7402},
             "log": {"level": "info"},
         }
+        if len(self.managers) > 1:
+            secret = member.folder / "store-password"
+            secret.write_text(galera.PASSWORD + "\n")
+            secret.chmod(0o600)
+            hosts = ",".join(node.address for node in self.databases())
+            content["manager"] = {"name": member.name}
+            content["store"] = {"url": f"mariadb://roost@{hosts}/{galera.DATABASE}?tls=off", "password_file": str(secret)}
+            for part, port in (("api", 7400), ("agents", 7401), ("chunks", 7402)):
+                content[part]["advertise"] = f"{address}:{port}"
         content = merged(content, self.record.load()["manager_settings"])
-        (self.manager.folder / "manager.yaml").write_text(yaml(content) + "\n")
+        self.configuration(member).write_text(yaml(content) + "\n")
 
-    def init_manager(self):
-        self.configure_manager()
-        self.manager.run(self.program("roost-manager"), "init", "--data", str(self.data),
-                         "--config", str(self.manager.folder / "manager.yaml"))
+    def init_managers(self):
+        """The first makes the site; each further one begins with copies of the files that say which site it is."""
+        for member in self.managers:
+            self.configure_manager(member)
+            source = []
+            if member is not self.manager:
+                copies = member.folder / "from"
+                copies.mkdir(exist_ok=True)
+                for name in SHARED_FILES:
+                    shutil.copy(self.data / name, copies / name)
+                source = ["--from", str(copies)]
+            member.run(self.program("roost-manager"), "init", "--data", str(member.folder / "data"),
+                       "--config", str(self.configuration(member)), *source)
 
-    def start_manager(self, wait=True):
-        self.manager.start("manager", [self.program("roost-manager"), "run",
-                                       "--config", str(self.manager.folder / "manager.yaml")])
+    def start_manager(self, member=None, wait=True):
+        member = member or self.manager
+        member.start("manager", [self.program("roost-manager"), "run", "--config", str(self.configuration(member))])
         if wait:
-            self.wait_for_manager()
+            self.wait_for_manager(member)
 
-    def wait_for_manager(self, seconds=30):
+    def wait_for_manager(self, member=None, seconds=30):
+        member = member or self.manager
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if self.call("GET", "/readyz", token=None)[0] == 200:
+                if self.call("GET", "/readyz", token=None, endpoint=f"https://{member.content['address']}:7400")[0] == 200:
                     return
             except OSError:
                 pass
-            if not self.manager.is_running("manager") or time.monotonic() > deadline:
-                raise LabError(f"the manager does not answer; see {self.manager.log('manager')}")
+            if not member.is_running("manager") or time.monotonic() > deadline:
+                raise LabError(f"the manager does not answer; see {member.log('manager')}")
             time.sleep(0.05)
+
+    def start_proxy(self):
+        """HAProxy with the configuration that sites are given; only the addresses and the authority's place are the lab's."""
+        proxy = Member(self.record, "proxy")
+        text = (REPOSITORY / "packaging/haproxy/haproxy.cfg").read_text()
+        for number, member in enumerate(self.managers, start=1):
+            text = text.replace(f"192.0.2.1{number}:", f"{member.content['address']}:")
+        text = text.replace("/etc/haproxy/roost-ca.pem", str(self.authority()))
+        # As many as a process of this machine may have files open for.
+        text = text.replace("maxconn 60000", "maxconn 2000")
+        (proxy.folder / "haproxy.cfg").write_text(text)
+        proxy.start("proxy", ["haproxy", "-W", "-db", "-f", str(proxy.folder / "haproxy.cfg")])
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                if self.call("GET", "/readyz?role=leader", token=None)[0] in (200, 503):
+                    return
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                raise LabError(f"nobody answers behind the proxy; see {proxy.log('proxy')}")
+            time.sleep(0.1)
 
     def authority(self):
         """The site's CA certificate, which clients must trust."""
@@ -133,7 +194,7 @@ class Site:
         content = host.content
         values = {
             "data": str(host.folder / "agent-data"),
-            "manager": {"address": f"{network.MANAGER_ADDRESS}:7401"},
+            "manager": {"address": f"{self.address}:7401"},
             "node": {"name": host.name},
             "hypervisor": {"uri": "qemu:///system", "accelerator": "tcg"},
             "chunks": {"host": content["address"], "port": 7402, "advertise": f"{content['address']}:7402"},
@@ -146,25 +207,32 @@ class Site:
     def join_agent(self, host, token):
         self.configure_agent(host)
         host.run(self.program("roost-agent"), "join", "--config", str(host.folder / "agent.yaml"),
-                 "--manager", f"{network.MANAGER_ADDRESS}:7401", "--token", token["token"],
+                 "--manager", f"{self.address}:7401", "--token", token["token"],
                  "--ca-fingerprint", token["ca_fingerprint"])
 
     def start_agent(self, host):
         host.start("agent", [self.program("roost-agent"), "run", "--config", str(host.folder / "agent.yaml")])
 
     def hosts(self):
-        return [Member(self.record, name) for name in self.record.load()["members"] if name != "manager"]
+        return [Member(self.record, name) for name in self.record.load()["members"] if name.startswith("host")]
 
     def wait_for_nodes(self, names, seconds=60):
         deadline = time.monotonic() + seconds
         while True:
-            status, body, _ = self.call("GET", "/v1/nodes")
-            alive = {node["name"] for node in body["items"] if node["alive"] == "alive"} if status == 200 else set()
+            alive = self.alive_nodes()
             if alive >= set(names):
                 return
             if time.monotonic() > deadline:
                 raise LabError(f"nodes not alive after {seconds} s: {', '.join(sorted(set(names) - alive))}")
             time.sleep(0.2)
+
+    def alive_nodes(self):
+        """Their names; none while nobody answers."""
+        try:
+            status, body, _ = self.call("GET", "/v1/nodes")
+        except (OSError, LabError):
+            return set()
+        return {node["name"] for node in body["items"] if node["alive"] == "alive"} if status == 200 else set()
 
     # API
 
@@ -184,13 +252,14 @@ class Site:
             raise LabError(f"no token for {user}: {status} {body}")
         return body["access_token"]
 
-    def call(self, method, path, body=None, token="", content_type="application/json", headers=None, timeout=60):
+    def call(self, method, path, body=None, token="", content_type="application/json", headers=None, timeout=60,
+             endpoint=None):
         """One request: status, decoded body, headers. An empty token means a fresh one of the administrator."""
         if token == "":
             token = self.token()
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        request = urllib.request.Request(ENDPOINT + path, data=body, method=method, headers=headers or {})
+        request = urllib.request.Request((endpoint or self.endpoint) + path, data=body, method=method, headers=headers or {})
         if body is not None:
             request.add_header("Content-Type", content_type)
         if token:
@@ -205,13 +274,16 @@ class Site:
             return problem.code, decoded(problem), problem.headers
 
     def environment(self):
-        return {"ROOST_ENDPOINT": ENDPOINT, "ROOST_CACERT": str(self.authority()), "ROOST_TOKEN": self.token()}
+        return {"ROOST_ENDPOINT": self.endpoint, "ROOST_CACERT": str(self.authority()), "ROOST_TOKEN": self.token()}
 
     def bring_up(self, hosts):
         """From empty data folders to a site whose nodes are all alive."""
-        self.init_manager()
-        self.start_manager()
-        progress("manager answers")
+        self.init_managers()
+        for member in self.managers:
+            self.start_manager(member)
+        if len(self.managers) > 1:
+            self.start_proxy()
+        progress("manager answers" if len(self.managers) == 1 else f"{len(self.managers)} managers answer")
         token = self.token()
         for host in hosts:
             status, body, _ = self.call("POST", "/v1/nodes/tokens", {"node_name": host.name}, token=token)

@@ -1,0 +1,1 @@
+"""Faults on real processes for a bounded time, and the judgement afterwards."""
