@@ -5,7 +5,7 @@ import threading
 import time
 
 from labkit import disks, network
-from labkit.record import end, is_running
+from labkit.record import end, resume
 
 
 class Supervisor(threading.Thread):
@@ -69,7 +69,7 @@ class Pause(Fault):
         end(self.process, signal.SIGSTOP)
 
     def finish(self, chaos):
-        end(self.process, signal.SIGCONT)
+        resume(self.process)
 
 
 class Cut(Fault):
@@ -155,12 +155,6 @@ def next_fault(chaos, dice):
 
 
 def end_all(chaos):
-    """Ends every fault that is still on, and switches on what is off."""
+    """Ends every fault that is still on."""
     for fault in list(chaos.active):
         chaos.finish(fault)
-    for member in [*chaos.lab.controllers(), *chaos.lab.hosts()]:
-        network.set_link(member.name, up=True)
-        for role in ("manager", "mariadb", "agent", "libvirtd"):
-            process = member.content["processes"].get(role)
-            if is_running(process):
-                end(process, signal.SIGCONT)

@@ -47,6 +47,15 @@ def end(process, number=signal.SIGKILL, wait_seconds=10):
     return True
 
 
+def resume(process):
+    """Lets a stopped process go on, and with it the nsenter that started it: that stops when its child does, and would never
+    bury it."""
+    if is_running(process):
+        fields = Path(f"/proc/{process['pid']}/stat").read_text().rsplit(")", 1)[1].split()
+        for pid in (int(fields[1]), process["pid"]):
+            os.kill(pid, signal.SIGCONT)
+
+
 def children(pid):
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
