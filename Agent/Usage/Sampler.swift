@@ -13,6 +13,9 @@ public struct Sampler: Sendable {
         var baselines: [Baseline] = []
         /// When samples were last taken, by the wall clock.
         var sampledAtMilliseconds: Int64?
+        /// The same moment by the clock that never jumps, in this boot of the host.
+        var sampledAtUptimeNanoseconds: Int64?
+        var boot: BootID?
         public init() {}
     }
 
@@ -42,6 +45,8 @@ public struct Sampler: Sendable {
     /// Runs that began before this have been counted up to here by somebody, or never will be.
     private var floor: Timestamp
     private var sampledAt: Timestamp?
+    /// In this boot of the host.
+    private var sampledAtUptime: Uptime?
 
     /// - Parameter state: of the process before this one; `nil` where there was none, or where it was lost.
     public init(state: State?, boot: BootID, limit: Int = Limits.samplesPerBatch, at now: Timestamp) {
@@ -49,6 +54,9 @@ public struct Sampler: Sendable {
         self.limit = limit
         self.floor = state?.sampledAtMilliseconds.map(Timestamp.init(milliseconds:)) ?? now
         self.sampledAt = state?.sampledAtMilliseconds.map(Timestamp.init(milliseconds:))
+        if state?.boot == boot, let nanoseconds = state?.sampledAtUptimeNanoseconds {
+            sampledAtUptime = Uptime(sinceStart: .nanoseconds(nanoseconds))
+        }
         for baseline in state?.baselines ?? [] where baseline.boot == boot { baselines[baseline.instance] = baseline }
     }
 
@@ -56,6 +64,8 @@ public struct Sampler: Sendable {
         var state = State()
         state.baselines = baselines.values.sorted { $0.instance < $1.instance }
         state.sampledAtMilliseconds = sampledAt?.milliseconds
+        state.sampledAtUptimeNanoseconds = sampledAtUptime?.nanoseconds
+        state.boot = boot
         return state
     }
 
@@ -70,6 +80,7 @@ public struct Sampler: Sendable {
         let due = readings.count <= limit ? readings : Array(readings.sorted { waits($0) < waits($1) }.prefix(limit))
         let samples = due.compactMap { sample($0, at: now, uptime) }
         sampledAt = now
+        sampledAtUptime = uptime
         return samples
     }
 
@@ -108,7 +119,11 @@ public struct Sampler: Sendable {
             return nil
         }
         baselines[reading.instance] = Baseline(reading, boot: boot, countedTo: now, uptime)
-        return reading.sample(from: startedAt.milliseconds, to: now.milliseconds, reading.counters)
+        // A run that is new here began since the last look, however far the wall clock was set forward meanwhile.
+        let longest = uptime - (sampledAtUptime ?? Uptime(sinceStart: .zero))
+        let from = max(startedAt, now - longest)
+        guard from < now else { return nil }
+        return reading.sample(from: from.milliseconds, to: now.milliseconds, reading.counters)
     }
 
     private mutating func next(

@@ -10,10 +10,13 @@ public struct UsageRecorder: Sendable {
     /// Ends of runs that could not be kept yet.
     private var unsaved: [Roost_V1_UsageSample] = []
     private static let unsavedLimit = 10_000
+    /// Whether the spool says since when guests are counted here.
+    private var isBegun: Bool
 
     public init(sampler: Sampler, spool: UsageSpool) {
         self.sampler = sampler
         self.spool = spool
+        isBegun = sampler.state.sampledAtMilliseconds != nil
     }
 
     public var spoolID: SpoolID { spool.id }
@@ -43,10 +46,12 @@ public struct UsageRecorder: Sendable {
     private mutating func keep(
         _ samples: [Roost_V1_UsageSample], _ sampler: Sampler
     ) throws(SpoolError) -> [SpoolNotice] {
-        guard !samples.isEmpty || !unsaved.isEmpty else { return [] }
+        // The first look is kept even where it shows nothing: a process that comes later counts from there.
+        guard !samples.isEmpty || !unsaved.isEmpty || !isBegun else { return [] }
         var notices: [SpoolNotice] = []
         try spool.append(unsaved + samples, state: sampler.state, &notices)
         unsaved = []
+        isBegun = true
         return notices
     }
 

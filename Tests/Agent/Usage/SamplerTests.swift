@@ -47,6 +47,21 @@ struct SamplerTests {
         #expect(samples.reduce(0) { $0 + ($1.toMs - $1.fromMs) } == 720 * 10_003)
     }
 
+    @Test("a clock that is set forward before a new guest is looked at first does not lengthen its first part")
+    func stepBeforeFirstLook() {
+        for isRestarted in [false, true] {
+            var clock = Clock()
+            var sampler = Sampler(state: nil, boot: Self.boot, at: clock.wall)
+            _ = sampler.sample([], at: clock.wall, clock.uptime)
+            if isRestarted { sampler = Sampler(state: sampler.state, boot: Self.boot, at: clock.wall) }
+            clock.pass(.seconds(3))
+            let start = clock.wall
+            clock.pass(.seconds(7), step: .seconds(900))
+            let samples = sampler.sample([Self.reading(clock, startedAt: start, cpu: 1)], at: clock.wall, clock.uptime)
+            #expect(samples.map { $0.toMs - $0.fromMs } == [10_000], "no longer than since the last look")
+        }
+    }
+
     @Test("a step of the wall clock changes no duration", arguments: [Duration.seconds(7200), .seconds(-7200)])
     func clockStep(step: Duration) {
         var clock = Clock()

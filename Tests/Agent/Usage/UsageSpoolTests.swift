@@ -163,6 +163,28 @@ struct UsageSpoolTests {
         }
     }
 
+    @Test(
+        "a guest that starts before the first process ends is counted from its start by the next, however short both live"
+    )
+    func shortLives() throws {
+        let folder = ScratchFolder()
+        var clock = SamplerTests.Clock()
+        let start = clock.wall + .seconds(3)
+        var counted: Int64 = 0
+        for life in 0..<3 {
+            let opened = try UsageSpool.open(folder: folder.path, newID: SpoolID.generate(at: clock.wall))
+            var recorder = UsageRecorder(
+                sampler: Sampler(state: opened.state, boot: SamplerTests.boot, at: clock.wall), spool: opened.spool)
+            let readings =
+                life == 0 ? [] : [SamplerTests.reading(clock, startedAt: start, cpu: UInt64(life))]
+            _ = try recorder.sample(readings, at: clock.wall, clock.uptime)
+            counted = try recorder.batches(after: nil, limit: 100).flatMap(\.batch.samples)
+                .reduce(0) { $0 + $1.toMs - $1.fromMs }
+            clock.pass(.seconds(8))
+        }
+        #expect(counted == 13_000)
+    }
+
     @Test("a full disk for a while costs nothing: the next sample covers the time")
     func fullDisk() throws {
         let folder = ScratchFolder()
