@@ -186,7 +186,11 @@ public struct LinkCore: Sendable {
             effects.append(
                 .send(.assignmentAcknowledgement(.with { $0.revision = set.revision }), session: session))
         }
-        return effects + follow(pending.change)
+        // What is held already is no news for the cache, but it is for the manager.
+        for message in set.images {
+            if let image = ImageID(bytes: message.imageID) { outbox.repeatStatus(of: image) }
+        }
+        return effects + follow(pending.change) + [.due(.statuses)]
     }
 
     private func follow(_ change: AssignmentBook.Change) -> [Effect] {

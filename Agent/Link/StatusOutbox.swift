@@ -40,6 +40,11 @@ struct StatusOutbox: Sendable {
         if isLive { images[status.image] = status }
     }
 
+    /// Tells again how far an image is, for a manager that has only now begun to want it here.
+    mutating func repeatStatus(of image: ImageID) {
+        if isLive, let seen = imagesSeen[image] { images[image] = seen }
+    }
+
     /// What there is to tell, as one message.
     mutating func take() -> Roost_V1_StatusReport? {
         guard isLive, !isEmpty else { return nil }
