@@ -72,6 +72,7 @@ let package = Package(
         .executable(name: "roost-manager", targets: ["ManagerDaemon"]),
         .executable(name: "roost-agent", targets: ["AgentDaemon"]),
         .executable(name: "roost", targets: ["ManagerCommand"]),
+        .executable(name: "roost-simulator", targets: ["SimulatorProgram"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -219,6 +220,34 @@ let package = Package(
                 protobuf,
             ]),
 
+        // Simulator: whole sites in simulated time. None of it is part of a daemon.
+        room(
+            "Simulator/World",
+            [
+                "ProtocolModel", "ProtocolTransfer", "ProtocolWire", "ManagerModel", "AgentDurability",
+                "AgentReconcile", "AgentUsage",
+            ]),
+        room(
+            "Simulator/Site",
+            [
+                "SimulatorWorld", "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProtocolWire",
+                "ManagerModel", "ManagerStore", "ManagerLifecycle", "ManagerFleet", "AgentDurability",
+                "AgentReconcile", "AgentUsage", "AgentLink", crypto, protobuf,
+            ]),
+        room(
+            "Simulator/Checker",
+            [
+                "SimulatorWorld", "ProtocolModel", "ProtocolMessages", "ManagerModel", "ManagerStore",
+                "AgentReconcile", protobuf,
+            ]),
+        room("Simulator/Run", ["SimulatorWorld", "SimulatorSite", "SimulatorChecker", "ProtocolModel"]),
+        program("Simulator/Program", ["SimulatorWorld", "SimulatorSite", "SimulatorRun", arguments]),
+
+        // The built program itself: dependency on the target, so that it is there.
+        tests(
+            "Simulation",
+            ["SimulatorProgram", "SimulatorRun", "SimulatorSite", "SimulatorWorld", "AgentDurability"],
+            exclude: ["failing-seeds.txt"]),
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),

@@ -87,8 +87,12 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         Self(high: UInt64(clamping: moment.milliseconds) << 16 | 0x7000, low: 0x8000_0000_0000_0000)
     }
 
-    /// A fresh identifier from the system's random source.
+    /// A fresh identifier from the system's random source, or from that of the simulation that this runs in.
     public static func generate(at now: Timestamp) -> Self {
+        if let simulated = SimulatedRandomness.source {
+            var random = simulated
+            return generate(at: now, using: &random)
+        }
         var random = SystemRandomNumberGenerator()
         return generate(at: now, using: &random)
     }
@@ -137,6 +141,21 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }
+}
+
+/// Where a simulation puts its random source, so that what makes identifiers inside it replays from a seed. Nothing else
+/// sets it.
+package enum SimulatedRandomness {
+    /// Random numbers shared by all that run in one simulation.
+    package final class Source: RandomNumberGenerator, Sendable {
+        private let step: @Sendable () -> UInt64
+
+        package init(_ step: @escaping @Sendable () -> UInt64) { self.step = step }
+
+        package func next() -> UInt64 { step() }
+    }
+
+    @TaskLocal package static var source: Source?
 }
 
 public enum InstanceKind: IdentifierKind { public static let noun = "instance" }

@@ -1,0 +1,161 @@
+import AgentReconcile
+public import ManagerModel
+package import ManagerStore
+import ProtocolMessages
+public import ProtocolModel
+public import SimulatorWorld
+import SwiftProtobuf
+
+/// Looks at machines, record and what was said, and knows nothing of how the programs decide: whether the promises hold
+/// (DESIGN §4).
+public final class Checker: SiteWatch {
+    let world: World
+    let store: SynchronousStore
+    let evidence: Evidence
+    let machines: [Machine]
+    /// Nodes with a session at the manager.
+    private let openSessions: () -> [NodeID]
+    private var strangers: [NodeID: SimulatedTime] = [:]
+
+    package init(
+        world: World, store: SynchronousStore, evidence: Evidence, machines: [Machine],
+        openSessions: @escaping () -> [NodeID]
+    ) {
+        self.world = world
+        self.store = store
+        self.evidence = evidence
+        self.machines = machines
+        self.openSessions = openSessions
+        evidence.runs.started = { [unowned self] in started($0, $1) }
+        evidence.runs.cut = { [unowned self] in cut($0, $1) }
+    }
+
+    func broken(_ promise: String, _ sentence: @autoclosure () -> String) {
+        evidence.broken(promise, sentence())
+    }
+
+    /// Reads the record; what cannot be read is a broken promise too.
+    func read<Answer>(_ body: (Transaction) throws -> Answer) -> Answer? {
+        do {
+            return try store.read(body)
+        } catch {
+            broken("P10", "the record cannot be read: \(error)")
+            return nil
+        }
+    }
+
+    // MARK: As it happens
+
+    /// A domain starts on a host.
+    private func started(_ host: Int, _ domain: SimulatedHypervisor.Domain) {
+        let id = domain.assignment.instance
+        let machine = machines[host]
+        for other in machines where other.index != host {
+            if other.hypervisor.domains[id]?.observation.isRunning == true {
+                broken("P1", "instance \(id.short) runs on \(other.name) and \(machine.name)")
+            }
+        }
+        for other in machines {
+            for running in other.hypervisor.running where running.assignment.instance != id {
+                let (ours, theirs) = (domain.assignment.guest, running.assignment.guest)
+                if ours.macAddress == theirs.macAddress || (other.index == host && ours.ipAddress == theirs.ipAddress) {
+                    broken(
+                        "P3",
+                        "\(ours.ipAddress) belongs to \(id.short) and to \(running.assignment.instance.short), which both run"
+                    )
+                }
+            }
+        }
+        checkImage(of: domain, on: machine)
+        checkKept(id, on: machine)
+    }
+
+    private func checkImage(of domain: SimulatedHypervisor.Domain, on machine: Machine) {
+        let image = domain.assignment.image
+        guard let held = machine.images[image], let truth = evidence.imageBytes[image] else { return }
+        if held.bytes != truth { broken("P7", "\(machine.name) boots a guest from an image with a changed byte") }
+    }
+
+    /// What a host runs because the manager wants it is on its disk, so that it comes back without the manager.
+    private func checkKept(_ id: InstanceID, on machine: Machine) {
+        guard let instance = read({ try $0.instances.find(id) }) ?? nil, instance.desired == .running,
+            instance.node == machine.identity?.node
+        else { return }
+        let kept = machine.disk.durableContent("/data/assignments").flatMap { bytes in
+            try? Roost_V1_AssignmentSet(serializedBytes: Array(bytes.dropFirst(20)))
+        }
+        if kept?.instances.contains(where: { InstanceID(bytes: $0.instanceID) == id }) != true {
+            broken("P2", "\(machine.name) starts instance \(id.short), which its kept assignments do not name")
+        }
+    }
+
+    /// An agent ends a run, or asks the guest to end it.
+    private func cut(_ host: Int, _ domain: SimulatedHypervisor.Domain) {
+        let id = domain.assignment.instance
+        guard let instance = read({ try $0.instances.find(id) }) ?? nil else { return }
+        if instance.desired == .running, instance.node == machines[host].identity?.node,
+            instance.epoch == domain.observation.epoch, instance.powerCycle == domain.observation.powerCycle
+        {
+            broken("P5", "\(machines[host].name) ends the guest of instance \(id.short), which is to run on")
+        }
+    }
+
+    public func listed(_ owners: [UserID], to actor: Actor) {
+        guard actor.role != .superuser else { return }
+        if owners.contains(where: { $0 != actor.user }) {
+            broken("P9", "\(actor.name) was shown instances of somebody else")
+        }
+    }
+
+    public func changed(_ instance: Instance, by actor: Actor) {
+        guard actor.role != .superuser else { return }
+        if instance.owner != actor.user { broken("P9", "\(actor.name) changed an instance of somebody else") }
+    }
+
+    // MARK: From time to time
+
+    public func inspect() {
+        guard let nodes = read({ try $0.nodes.list() }),
+            let instances = read({ try $0.instances.list(InstanceRepository.Filter()) })
+        else { return }
+        for node in nodes { checkClaims(of: node, instances.filter { $0.node == node.id }) }
+        checkPlacements(nodes, instances)
+        let known = Set(nodes.map(\.id))
+        for node in openSessions() where !known.contains(node) {
+            let since = strangers[node] ?? world.now
+            strangers[node] = since
+            if world.now - since > .seconds(10) { broken("P9", "node \(node.short) was removed and keeps its session") }
+        }
+    }
+
+    private func checkClaims(of node: Node, _ instances: [Instance]) {
+        let sums = (
+            instances.map(\.vcpus).reduce(0, +), instances.map(\.ramMiB).reduce(0, +),
+            instances.map(\.diskGiB).reduce(0, +), instances.count
+        )
+        let claimed = (node.claimedVCPUs, node.claimedRAMMiB, node.claimedDiskGiB, node.instanceCount)
+        if sums != claimed { broken("P3", "\(node.name) claims \(claimed), its instances \(sums)") }
+        let vcpus = Int(Double(node.inventory.cpuCount) * node.cpuAllocationRatio)
+        if node.claimedVCPUs > vcpus { broken("P3", "\(node.name) has \(vcpus) vCPUs and claims \(node.claimedVCPUs)") }
+        if Set(instances.compactMap(\.ipAddress)).count < instances.compactMap(\.ipAddress).count {
+            broken("P3", "two instances on \(node.name) have one address")
+        }
+    }
+
+    private func checkPlacements(_ nodes: [Node], _ instances: [Instance]) {
+        for node in nodes where !node.enabled {
+            guard let machine = machines.first(where: { $0.identity?.node == node.id }) else { continue }
+            if node.drainState == .drained, let domain = machine.hypervisor.running.first {
+                broken(
+                    "P6", "\(node.name) is drained and runs instance \(domain.assignment.instance.short)")
+            }
+        }
+    }
+
+    /// A request placed instances; told in the transaction, with what the node was before it.
+    public func created(_ instances: [Instance], disabled: [NodeID]) {
+        for instance in instances where disabled.contains(instance.node) {
+            broken("P6", "instance \(instance.id.short) was placed on a disabled node")
+        }
+    }
+}

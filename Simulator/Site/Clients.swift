@@ -1,0 +1,336 @@
+import Foundation
+import ManagerLifecycle
+import ManagerModel
+import ManagerStore
+import ProtocolModel
+import SimulatorWorld
+
+/// Users and operators, who want this and that, sensible or not, and ask again where no answer comes.
+public final class Clients {
+    /// What a request led to, as its answer says it.
+    private struct Answer: Codable {
+        var instances: [String] = []
+        var operation: String?
+    }
+
+    private struct Request {
+        let name: String
+        let kind: String
+        let actor: Actor
+        /// Of its identifiers, so that a repetition makes the same ones.
+        let seed: UInt64
+        let body: (Commands, Transaction) throws -> Answer
+    }
+
+    /// The share of answers that do not arrive.
+    var lostAnswers = 0.0
+    private let site: Site
+    private let world: World
+    private var requests = 0
+    private var isOver = false
+    /// Instances that clients know of, by their owner's name.
+    private var known: [(owner: String, instance: InstanceID)] = []
+    private var images = ["base"]
+    private var watch: (any SiteWatch)?
+
+    static let instanceLimit = 9
+
+    init(site: Site, watch: (any SiteWatch)?) {
+        self.site = site
+        self.world = site.world
+        self.watch = watch
+    }
+
+    func start() {
+        for _ in 0..<3 { create() }
+        act()
+    }
+
+    /// Nobody wants anything new from now on.
+    func stop() { isOver = true }
+
+    private func act() {
+        world.after(world.random.time(.milliseconds(500)...(.seconds(9)))) {
+            guard !self.isOver else { return }
+            self.wantSomething()
+            self.act()
+        }
+    }
+
+    private func wantSomething() {
+        switch world.random.below(100) {
+        case 0..<22: create()
+        case 22..<60: changeInstance()
+        case 60..<68: disableOrEnable()
+        case 68..<74: prefill()
+        case 74..<79: changeImages()
+        case 79..<84: replace()
+        case 84..<88: rejoin()
+        default: look()
+        }
+    }
+
+    private var anybody: Actor { world.random.pick(site.users + [site.administrator]) ?? site.administrator }
+
+    // MARK: Instances
+
+    private func create() {
+        let random = world.random
+        let actor = anybody
+        let flavor = random.chance(0.05) ? "none" : random.chance(0.8) ? "small" : "large"
+        let image = random.chance(0.05) ? "none" : random.pick(images) ?? "base"
+        let count = random.chance(0.2) ? 2 : 1
+        let node = random.chance(0.15) ? random.pick(site.machines)?.name : nil
+        let limit = Self.instanceLimit
+        request("create", by: actor) { [site, watch] commands, sql, name in
+            var filter = InstanceRepository.Filter()
+            filter.includesDeleted = false
+            guard try sql.instances.list(filter).count < limit else { throw Refusal(.noCapacity, "enough") }
+            let disabled = try sql.nodes.list().filter { !$0.enabled }
+            if site.planted == .disabledNodePlacedOn {
+                try sql.spoil("UPDATE nodes SET enabled = 1")
+                for node in disabled { sql.nodeChanges.changed(node.id) }
+            }
+            let created = try commands.createInstances(
+                InstanceCreation(name: name, flavor: flavor, image: image, count: count, node: node))
+            if site.planted == .disabledNodePlacedOn {
+                for node in disabled {
+                    try sql.spoil("UPDATE nodes SET enabled = 0 WHERE id = '\(node.id)'")
+                    sql.nodeChanges.changed(node.id)
+                }
+            }
+            watch?.created(created, disabled: disabled.map(\.id))
+            return Answer(
+                instances: created.map { "\($0.id)" }, operation: created.first?.operation.map { "\($0)" })
+        }
+    }
+
+    private func changeInstance() {
+        let random = world.random
+        guard let (owner, instance) = random.pick(known) else { return create() }
+        // Sometimes it is not theirs.
+        let actor = random.chance(0.85) ? site.users.first { $0.name == owner } ?? site.administrator : anybody
+        let force = random.chance(0.25)
+        let reference = "\(instance)"
+        switch random.below(10) {
+        case 0..<3: change("stop", actor, owner) { try $0.stopInstance(reference, force: force) }
+        case 3..<6: change("start", actor, owner) { try $0.startInstance(reference) }
+        case 6..<8: change("reboot", actor, owner) { try $0.rebootInstance(reference, force: force) }
+        default:
+            change("delete", actor, owner) { [site] commands in
+                let deleted = try commands.deleteInstance(reference)
+                if site.planted == .addressGivenTwice { self.freeEarly.insert(deleted.id) }
+                return deleted
+            }
+        }
+    }
+
+    private var freeEarly: Set<InstanceID> = []
+
+    private func change(
+        _ kind: String, _ actor: Actor, _ owner: String, _ body: @escaping (Commands) throws -> Instance
+    ) {
+        request(kind, by: actor) { [watch] commands, sql, _ in
+            let instance = try body(commands)
+            for id in self.freeEarly.sorted() {
+                try sql.spoil("UPDATE instances SET ip_address = NULL, mac_address = NULL WHERE id = '\(id)'")
+            }
+            self.freeEarly = []
+            watch?.changed(instance, by: actor)
+            return Answer(instances: ["\(instance.id)"], operation: instance.operation.map { "\($0)" })
+        }
+    }
+
+    /// What rebuilding an instance in place will do: another placement, so another epoch.
+    private func replace() {
+        guard let (_, id) = world.random.pick(known) else { return }
+        request("replace", by: site.administrator) { [world] _, sql, _ in
+            guard var instance = try sql.instances.find(id), instance.desired == .running, instance.status == .active,
+                try sql.nodes.find(instance.node)?.enabled == true
+            else { throw Refusal(.conflict, "not now") }
+            instance.epoch = instance.epoch.next
+            instance.generation = instance.generation.next
+            instance.powerCycle = instance.powerCycle.next
+            instance.status = .building
+            instance.statusReason = "placed again"
+            instance.updatedAt = world.timestamp
+            try sql.instances.update(instance, assigned: true)
+            return Answer(instances: ["\(id)"], operation: nil)
+        }
+    }
+
+    private func look() {
+        let actor = anybody
+        world.after(.milliseconds(2)) { [self] in
+            guard let manager = site.manager, manager.isAlive else { return }
+            let effective = rights(of: actor)
+            manager.read({ sql in
+                let commands = self.site.commands(effective, sql)
+                var filter = InstanceRepository.Filter()
+                filter.owner = commands.visibleOwner
+                return try sql.instances.list(filter).map(\.owner)
+            }) { result in
+                if let owners = try? result.get() { self.watch?.listed(owners, to: actor) }
+            }
+        }
+    }
+
+    // MARK: Nodes and images
+
+    private func disableOrEnable() {
+        guard let name = world.random.pick(site.machines)?.name else { return }
+        if world.random.chance(0.55) {
+            request("enable", by: site.administrator) { commands, _, _ in
+                _ = try commands.enableNodes([name, "nosuch"])
+                return Answer()
+            }
+        } else {
+            let order = DrainOrder(
+                vmTimeoutSeconds: world.random.number(5...40), forceShutoff: world.random.chance(0.7), reason: "work")
+            request("disable", by: site.administrator) { commands, _, _ in
+                Answer(operation: "\(try commands.disableNodes([name], order).id)")
+            }
+        }
+    }
+
+    private func prefill() {
+        guard let image = world.random.pick(images) else { return }
+        let nodes = site.machines.filter { _ in world.random.chance(0.6) }.map(\.name)
+        request("prefill", by: site.administrator) { commands, _, _ in
+            Answer(operation: "\(try commands.prefill(image, on: nodes.isEmpty ? ["nosuch"] : nodes).id)")
+        }
+    }
+
+    private func changeImages() {
+        if images.count < 3, world.random.chance(0.6) {
+            let name = "image\(requests)"
+            request("image", by: site.administrator) { [site] _, sql, _ in
+                try site.addImage(name, by: site.administrator, in: sql)
+                return Answer()
+            }
+            images.append(name)
+        } else if let name = world.random.pick(images) {
+            request("image delete", by: site.administrator) { commands, _, _ in
+                _ = try commands.deleteImage(name)
+                return Answer()
+            }
+        }
+    }
+
+    /// Removes a node, and lets its host join again under a new identity.
+    private func rejoin() {
+        guard let machine = world.random.pick(site.machines) else { return }
+        let old = machine.identity
+        request("remove", by: site.administrator) { [site] commands, _, _ in
+            let node = try commands.removeNode(machine.name)
+            site.evidence.removedNodes.insert(node.id)
+            return Answer()
+        }
+        let secret = "again\(requests)"
+        world.after(world.random.time(.seconds(2)...(.seconds(20)))) { [self] in
+            guard let manager = site.manager, manager.isAlive, machine.isUp, machine.identity == old else { return }
+            manager.write({ sql -> Machine.Identity? in
+                // Only where it was removed.
+                guard try sql.nodes.find(name: machine.name) == nil else { return nil }
+                _ = try self.site.commands(self.site.administrator, sql).token(secret)
+                return try self.site.join(machine, secret, in: sql)
+            }) { result in
+                guard let identity = try? result.get() else { return }
+                self.world.trace.note(self.world, "joined", identity.node.mark, 0, machine.name)
+                machine.identity = identity
+                self.site.restartAgent(machine, after: .milliseconds(500))
+            }
+        }
+    }
+
+    // MARK: Asking
+
+    private func rights(of actor: Actor) -> Actor {
+        guard site.planted == .userTakenForSuperuser, let user = actor.user else { return actor }
+        return Actor(user: user, name: actor.name, role: .superuser)
+    }
+
+    private func request(
+        _ kind: String, by actor: Actor, _ body: @escaping (Commands, Transaction, String) throws -> Answer
+    ) {
+        requests += 1
+        let name = "r\(requests)"
+        ask(
+            Request(name: name, kind: kind, actor: actor, seed: world.random.next()) { try body($0, $1, name) },
+            attempt: 0)
+    }
+
+    private func ask(_ request: Request, attempt: Int) {
+        world.after(world.random.time(.milliseconds(1)...(.milliseconds(20)))) { [self] in
+            guard let manager = site.manager, manager.isAlive else { return askAgain(request, attempt) }
+            var isAnswered = false
+            func answer(_ result: Result<Answer, any Error>) {
+                guard !isAnswered else { return }
+                isAnswered = true
+                // Otherwise the client waits in vain, and asks again below.
+                if !self.world.random.chance(self.lostAnswers) { self.answered(request, result, attempt) }
+            }
+            if site.planted == .acknowledgementBeforeCommit {
+                var early: Result<Answer, any Error> = .failure(Refusal(.busy, ""))
+                try? site.store.abandon { sql in early = Result { try self.perform(request, in: sql) } }
+                answer(early)
+            }
+            manager.write({ try self.perform(request, in: $0) }) { answer($0) }
+            world.after(.seconds(12)) { if !isAnswered { isAnswered = true; self.askAgain(request, attempt) } }
+        }
+    }
+
+    /// As the API's door does it: a repetition gets the answer of the first time.
+    private func perform(_ request: Request, in sql: Transaction) throws -> Answer {
+        let identifiers = Randomness(seed: request.seed)
+        return try SimulatedRandomness.$source.withValue(SimulatedRandomness.Source { identifiers.next() }) {
+            guard let user = request.actor.user else { throw Refusal(.forbidden, "nobody") }
+            let digest = try ContentDigest(bytes: [UInt8](repeating: 1, count: 32)).orThrow()
+            if site.planted != .retryNotIdempotent, let kept = try sql.idempotency.find(user: user, key: request.name) {
+                return try JSONDecoder().decode(Answer.self, from: Data(kept.body))
+            }
+            let answer = try request.body(site.commands(rights(of: request.actor), sql), sql)
+            if site.planted != .retryNotIdempotent {
+                try sql.idempotency.insert(
+                    .init(
+                        requestDigest: digest, status: 202, headers: [:],
+                        body: Array(try JSONEncoder().encode(answer))),
+                    user: user, key: request.name, at: world.timestamp)
+            }
+            return answer
+        }
+    }
+
+    private func askAgain(_ request: Request, _ attempt: Int) {
+        guard attempt < 3 else { return }
+        world.after(world.random.time(.seconds(1)...(.seconds(5)))) { self.ask(request, attempt: attempt + 1) }
+    }
+
+    private func answered(_ request: Request, _ result: Result<Answer, any Error>, _ attempt: Int) {
+        switch result {
+        case .success(let answer):
+            let instances = answer.instances.compactMap { InstanceID($0) }
+            world.trace.note(
+                world, "accepted", UInt64(instances.count), instances.first?.mark ?? 0,
+                "\(request.kind) \(request.name) of \(request.actor.name): \(instances.map(\.short))")
+            site.evidence.acknowledgements.append(
+                Evidence.Acknowledgement(
+                    at: world.now, request: request.name, kind: request.kind, instances: instances,
+                    operation: answer.operation.flatMap { OperationID($0) }))
+            if request.kind == "create" { known += instances.map { (request.actor.name, $0) } }
+            if known.count > 40 { known.removeFirst(known.count - 40) }
+        case .failure(let refusal as Refusal):
+            world.trace.note(
+                world, "refused", UInt64(request.kind.utf8.count), 0,
+                "\(request.kind) \(request.name) of \(request.actor.name): \(refusal)")
+        case .failure: askAgain(request, attempt)
+        }
+    }
+}
+
+extension Optional {
+    fileprivate func orThrow() throws -> Wrapped {
+        guard let self else { throw Refusal(.invalidRequest, "nothing") }
+        return self
+    }
+}

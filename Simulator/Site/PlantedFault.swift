@@ -1,0 +1,46 @@
+/// A mistake made on purpose, to see that the simulator finds it. It is made where the simulator carries messages, work
+/// and files, so that no program has a switch for it.
+public enum PlantedFault: String, Sendable, CaseIterable {
+    /// An agent takes the domain of an overtaken placement for the current one.
+    case epochCheckLeftOut = "epoch-check-left-out"
+    /// The manager answers a request before it is committed.
+    case acknowledgementBeforeCommit = "acknowledgement-before-commit"
+    /// A deleted instance keeps its claim on its node.
+    case claimNotReleased = "claim-not-released"
+    /// An agent acts on assignments that it has not kept.
+    case assignmentNotPersisted = "assignment-not-persisted"
+    /// A request that is repeated for want of an answer is done again.
+    case retryNotIdempotent = "retry-not-idempotent"
+    /// A status about an older wish counts for the newest.
+    case staleGenerationAccepted = "stale-generation-accepted"
+    /// Usage is acknowledged before it is committed.
+    case usageAcknowledgedBeforeCommit = "usage-acknowledged-before-commit"
+    /// A batch of a number that was counted is counted again.
+    case duplicateUsageCounted = "duplicate-usage-counted"
+    /// A whole assignment set is merged into the old one.
+    case fullSetTreatedAsDelta = "full-set-treated-as-delta"
+    /// A node that was removed keeps its session.
+    case removedNodeKept = "removed-node-kept"
+    /// What a superseded session says is recorded.
+    case supersededSessionHeard = "superseded-session-heard"
+    /// A drain counts guests that still shut down as gone.
+    case drainReportedEarly = "drain-reported-early"
+    /// Placement does not ask whether a node is enabled.
+    case disabledNodePlacedOn = "disabled-node-placed-on"
+    /// An address is given away again while its guest still runs.
+    case addressGivenTwice = "address-given-twice"
+    /// A chunk is kept and served without being verified.
+    case chunkNotVerified = "chunk-not-verified"
+    /// Drains that run are forgotten when the manager restarts.
+    case drainLostOnRestart = "drain-lost-on-restart"
+    /// The assignments are written without a sync.
+    case journalNotSynced = "journal-not-synced"
+    /// An agent forgets at its start how far guests were counted.
+    case countedToForgotten = "counted-to-forgotten"
+    /// An agent that starts takes every domain for a stray until it hears from the manager.
+    case strayBeforeSetIsKnown = "stray-before-set-is-known"
+    /// A user's request is carried out with the rights of a superuser.
+    case userTakenForSuperuser = "user-taken-for-superuser"
+    /// A delta is followed although it does not build on the set that is held.
+    case baseRevisionIgnored = "base-revision-ignored"
+}

@@ -1,0 +1,261 @@
+import AgentLink
+import Crypto
+import Foundation
+import ManagerFleet
+import ManagerLifecycle
+public import ManagerModel
+package import ManagerStore
+import ProtocolMessages
+public import ProtocolModel
+import ProtocolTransfer
+import ProtocolWire
+public import SimulatorWorld
+import SwiftProtobuf
+
+/// A whole site in one thread: hosts, the manager, and what lies between them.
+public final class Site {
+    public let world: World
+    public let network: Network
+    package let store: SynchronousStore
+    public let evidence: Evidence
+    public let id: SiteID
+    public let planted: PlantedFault?
+    public private(set) var machines: [Machine] = []
+    var agents: [SimulatedAgent?] = []
+    /// How often each host has booted.
+    var boots: [Int] = []
+    var manager: SimulatedManager?
+    var manifests: [ImageID: Manifest] = [:]
+    /// The share of pulled chunks that arrive changed.
+    var badChunks = 0.0
+    var guests = SimulatedHypervisor.Guests()
+    var calls = SimulatedAgent.CallQuality()
+    var storeQuality = SimulatedManager.StoreQuality()
+    private var serials = 0
+    public private(set) var administrator = Actor.console
+    public private(set) var users: [Actor] = []
+    let lifecycle: LifecycleSettings
+
+    public static let flavors = ["small", "large"]
+
+    /// Builds a site of so many hosts that have just joined. Throws where the record refuses that, which is a fault too.
+    public init(world: World, hosts: Int, planted: PlantedFault?) throws {
+        self.world = world
+        self.planted = planted
+        network = Network(world: world)
+        evidence = Evidence(world: world)
+        store = try SynchronousStore(at: World.epoch)
+        id = .generate(at: World.epoch)
+        var lifecycle = LifecycleSettings()
+        lifecycle.bootTimeoutSeconds = 40
+        lifecycle.stopTimeoutSeconds = 20
+        self.lifecycle = lifecycle
+        try found()
+        for index in 0..<hosts {
+            let machine = Machine(index: index, world: world, ledger: evidence.runs)
+            machine.disk.put(HostBoot.source, Array("\(machine.bootID)\n".utf8))
+            if planted == .journalNotSynced { machine.disk.leaveUnsynced("/assignments") }
+            machines.append(machine)
+            agents.append(nil)
+            boots.append(0)
+            let secret = "token-\(index)"
+            _ = try store.write { try self.commands(self.administrator, $0).token(secret) }
+            machine.identity = try store.write { try self.join(machine, secret, in: $0) }.result
+        }
+        startManager()
+        for machine in machines { startAgent(machine) }
+    }
+
+    private func found() throws {
+        for (name, role) in [("root", Role.superuser), ("alice", .user), ("bob", .user)] {
+            let user = User(
+                id: .generate(at: World.epoch), name: name, role: role, account: name, email: nil, passwordHash: "",
+                tokensValidAfter: World.epoch, createdAt: World.epoch)
+            _ = try store.write { try $0.users.insert(user) }
+            let actor = Actor(user: user.id, name: name, role: role)
+            if role == .superuser { administrator = actor } else { users.append(actor) }
+        }
+        _ = try store.write { sql in
+            let commands = self.commands(self.administrator, sql)
+            _ = try commands.createFlavor(name: "small", vcpus: 1, ramMiB: 512, diskGiB: 2, properties: [:])
+            _ = try commands.createFlavor(name: "large", vcpus: 4, ramMiB: 4096, diskGiB: 20, properties: [:])
+        }
+        _ = try store.write { try self.addImage("base", by: self.administrator, in: $0) }
+    }
+
+    func commands(_ actor: Actor, _ sql: Transaction) -> Commands {
+        Commands(in: sql, actor: actor, at: world.timestamp, settings: lifecycle)
+    }
+
+    /// An image that was uploaded and converted.
+    @discardableResult
+    func addImage(_ name: String, by actor: Actor, in sql: Transaction) throws -> Image {
+        let commands = commands(actor, sql)
+        let image = try commands.createImage(
+            name: name, format: nil, minDiskGiB: 0, minRAMMiB: 0, properties: [:], visibility: .public)
+        _ = try commands.beginUpload("\(image.id)")
+        let bytes = Array(repeating: Array(image.id.bytes), count: 16).flatMap { $0 }
+        let digest = Manifest.digest(of: bytes)
+        _ = try commands.beginConversion(image.id, uploadBytes: Int64(bytes.count), checksum: digest)
+        // Two chunks of zeros and a short one.
+        let size = Int64(2 * Limits.chunkBytes + bytes.count)
+        let zeros = [UInt8](repeating: 0, count: 2 * ContentDigest.byteCount)
+        let manifest = try Manifest(image: image.id, sizeBytes: size, chunkDigests: zeros + digest.bytes)
+        manifests[image.id] = manifest
+        evidence.imageBytes[image.id] = bytes
+        try commands.finishImport(
+            image.id, .init(format: "raw", sizeBytes: size, manifestDigest: manifest.digest))
+        return image
+    }
+
+    // MARK: Manager
+
+    func startManager() {
+        store.processBegins()
+        var settings = FleetCore.Settings(
+            chunkAddress: ":7403", lifecycle: lifecycle, softwareVersion: "0.0")
+        settings.heartbeatInterval = .seconds(5)
+        let manager = SimulatedManager(
+            world: world, store: store, evidence: evidence, settings: settings, planted: planted)
+        manager.quality = storeQuality
+        self.manager = manager
+        manager.start()
+    }
+
+    /// Sessions that stand, by node: for those who check.
+    public var openSessions: [NodeID] {
+        (manager?.conversations.values.filter { $0.isEstablished } ?? []).compactMap(\.node).sorted()
+    }
+
+    /// Ends the manager's process and starts another after a while.
+    func restartManager(gracefully: Bool, after delay: SimulatedTime) {
+        guard let old = manager, old.isAlive else { return }
+        if gracefully { old.stop() } else { old.kill() }
+        for machine in machines { machine.noteFault() }
+        world.after(delay + .milliseconds(300)) { if self.manager?.isAlive != true { self.startManager() } }
+    }
+
+    // MARK: Agents
+
+    func startAgent(_ machine: Machine) {
+        guard machine.isUp, agents[machine.index] == nil else { return }
+        do {
+            let agent = try SimulatedAgent(machine: machine, site: self)
+            agent.calls = calls
+            agents[machine.index] = agent
+            world.trace.note(world, "agent starts", UInt64(machine.index), 0, machine.name)
+        } catch {
+            // As systemd does it.
+            world.trace.note(world, "agent does not start", UInt64(machine.index), 0, "\(machine.name): \(error)")
+            world.after(.seconds(2)) { self.startAgent(machine) }
+        }
+    }
+
+    /// Ends an agent's process and starts another after a while; guests run on.
+    func restartAgent(_ machine: Machine, after delay: SimulatedTime) {
+        guard let agent = agents[machine.index] else { return }
+        machine.noteFault()
+        agent.kill()
+        agents[machine.index] = nil
+        world.after(delay) { self.startAgent(machine) }
+    }
+
+    /// The agent died in a call of its disk.
+    func agentDied(_ machine: Machine) {
+        restartAgent(machine, after: world.random.time(.milliseconds(200)...(.seconds(8))))
+    }
+
+    /// The power of a host goes and comes again.
+    func reboot(_ machine: Machine, after delay: SimulatedTime) {
+        guard machine.isUp else { return }
+        machine.noteFault()
+        machine.isUp = false
+        boots[machine.index] += 1
+        world.trace.note(world, "power lost", UInt64(machine.index), 0, machine.name)
+        agents[machine.index]?.kill()
+        agents[machine.index] = nil
+        machine.hypervisor.losePower()
+        machine.disk.losePower()
+        for (image, held) in machine.images where !held.chunks.isComplete { machine.images[image] = nil }
+        var random = world.random
+        machine.bootID = .generate(at: World.epoch, using: &random)
+        machine.disk.put(HostBoot.source, Array("\(machine.bootID)\n".utf8))
+        world.after(delay) {
+            machine.isUp = true
+            machine.bootedAt = self.world.now
+            self.startAgent(machine)
+        }
+    }
+
+    // MARK: Joining
+
+    /// Gives a host a place in the site for a token.
+    func join(_ machine: Machine, _ secret: String, in sql: Transaction) throws -> Machine.Identity {
+        serials += 1
+        let serial = "serial\(serials)"
+        let request = Roost_V1_EnrolmentRequest.with {
+            $0.joinToken = secret
+            $0.nodeName = machine.name
+            $0.softwareVersion = "0.0"
+        }
+        let node = try Enrolment.join(request, at: world.timestamp, in: sql) { _ in serial }
+        return Machine.Identity(node: node, serial: serial)
+    }
+
+    func inventory(of machine: Machine) -> Roost_V1_Inventory {
+        .with {
+            $0.hostName = machine.name
+            $0.architecture = "x86_64"
+            $0.cpuCount = 8
+            $0.memoryBytes = 16 << 30
+            $0.diskBytes = 100 << 30
+            $0.guestSubnet = "10.77.\(machine.index).0/28"
+            $0.chunkAddress = "\(machine.name):7402"
+        }
+    }
+
+    /// Remembers what a batch held when it was sent: the same number always holds the same.
+    func note(_ batch: Roost_V1_UsageBatch) {
+        guard let spool = SpoolID(bytes: batch.spoolID) else { return }
+        let key = Evidence.BatchKey(spool: spool, number: batch.number)
+        let samples = batch.samples.compactMap { sample in
+            InstanceID(bytes: sample.instanceID).map {
+                Evidence.Sample(instance: $0, from: sample.fromMs, to: sample.toMs)
+            }
+        }
+        if let known = evidence.batches[key], known != samples {
+            evidence.broken("P4", "batch \(batch.number) of a spool was sent with two contents")
+        }
+        evidence.batches[key] = samples
+    }
+
+    // MARK: At the end
+
+    /// Batches that agents still hold.
+    public func unacknowledgedBatches(of machine: Machine) -> Int {
+        agents[machine.index]?.unacknowledgedBatches() ?? 0
+    }
+
+    public func hasSession(_ machine: Machine) -> Bool { agents[machine.index]?.uplink.isEstablished ?? false }
+}
+
+extension Commands {
+    /// Records a join token.
+    func token(_ secret: String) throws -> JoinToken {
+        guard let hash = ContentDigest(bytes: SHA256.hash(data: Data(secret.utf8))) else {
+            throw Refusal(.invalidRequest, "no token")
+        }
+        return try createJoinToken(secretHash: hash, nodeName: nil, lifetimeSeconds: 3600)
+    }
+}
+
+extension Site {
+    /// Lets everything go, since what runs and what it runs in know each other.
+    public func close() {
+        manager = nil
+        agents = []
+        evidence.runs.started = nil
+        evidence.runs.cut = nil
+        for machine in machines { machine.hypervisor.listener = nil }
+    }
+}
