@@ -25,7 +25,7 @@ extension InstanceRecord {
     }
 
     private func tellDeletion(in status: inout Status) {
-        if domain == .absent, diskRemoved, addressReleased, inFlight == nil {
+        if domain == .absent, diskRemoved, addressReleased, inFlight == nil, !mustInspect {
             status.tell(.deleted, "", "")
         } else {
             status.tell(.stopping, "deleting", "domain, address and disk are being removed")
@@ -33,8 +33,17 @@ extension InstanceRecord {
         }
     }
 
+    /// No domain was seen, and none may have come since: a start may be under way, or have failed with its effect (P6).
+    private var surelyHasNoDomain: Bool {
+        guard domain == .absent, !mustInspect else { return false }
+        switch inFlight?.action {
+        case .start, .inspect: return false
+        default: return true
+        }
+    }
+
     private func tellStop(in status: inout Status) {
-        if domain == .absent {
+        if surelyHasNoDomain {
             status.tell(.stopped, "", "")
         } else {
             status.tell(.stopping, "shutting_down", "the guest is shutting down")

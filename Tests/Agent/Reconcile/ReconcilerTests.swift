@@ -39,6 +39,29 @@ struct ReconcilerTests {
         #expect(host.probing.isEmpty)
     }
 
+    @Test("a guest whose start is under way when it is to stop does not count as stopped yet (P6)")
+    func stopDuringStart() {
+        var host = Host()
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        func isStart(_ effect: Effect) -> Bool {
+            if case .perform(_, .start) = effect { true } else { false }
+        }
+        while let next = host.pending.first, !isStart(next) { host.carryOutFirst() }
+        let start = host.pending.removeFirst()
+        host.send(.assigned(.full([wanted(.stopped, generation: 2)])))
+        host.run()
+        #expect(host.statuses[first]?.state == .stopping)
+        host.pending = [start]
+        host.run()
+        host.pass(.seconds(120))
+        host.run()
+        #expect(host.statuses[first]?.state == .stopped)
+        #expect(host.domains.isEmpty)
+    }
+
     @Test("nothing is made before the image is there, and the report says what is waited for")
     func waitsForImage() {
         var host = Host()
