@@ -43,9 +43,9 @@ extension Checker {
             above += 100
             if let ended = run.ended {
                 // What nobody could see to its end lacks at most the time since it was looked at last, and however long
-                // the looking was impossible.
+                // the looking was impossible. A run that began and ended between two looks is not seen at all.
                 let isDisturbed = machine.faults.contains { $0 > ended - .seconds(100) && $0 < ended + .seconds(15) }
-                below += isDisturbed ? 100_000 : 1_500
+                below += isDisturbed ? 100_000 : 11_500
             } else {
                 below += 11_500
             }
