@@ -150,17 +150,19 @@ public struct FleetCore: Sendable {
     ) -> [Effect] {
         guard let message else {
             state.pushed(connection, to: node, revision: nil)
-            return []
+            return lookAgain(at: node)
         }
         do {
             let parts = try message.parts()
             state.pushed(connection, to: node, revision: Revision(message.revision))
-            // What became dirty during the push was left alone; look once more.
-            return parts.map { .send(connection, .assignmentSet($0)) } + [.wake]
+            return parts.map { .send(connection, .assignmentSet($0)) } + lookAgain(at: node)
         } catch {
             return failed(.assignments(connection, node, since: nil), error)
         }
     }
+
+    /// What was committed for a node during a push of its own was left alone, whether or not the push found anything.
+    private func lookAgain(at node: NodeID) -> [Effect] { state.isDirty(node) ? [.wake] : [] }
 
     /// Ends sessions of nodes that were removed.
     private mutating func checked(_ known: Set<NodeID>) -> [Effect] {

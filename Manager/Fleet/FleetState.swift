@@ -81,6 +81,8 @@ struct FleetState: Sendable {
 
     mutating func markDirty(_ node: NodeID) { dirty.insert(node) }
 
+    func isDirty(_ node: NodeID) -> Bool { dirty.contains(node) }
+
     mutating func markAllDirty() { dirty.formUnion(sessions.keys) }
 
     /// Nodes to push to now, each at most once until `pushed`.
