@@ -92,7 +92,9 @@ extension Commands {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
         }
-        return try request(.instanceStart, of: instance) { machine throws(Refusal) in try machine.start(at: now) }
+        return try request(.instanceStart, of: instance) { machine throws(Refusal) in
+            try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+        }
     }
 
     public func stopInstance(_ reference: String, force: Bool) throws -> Instance {

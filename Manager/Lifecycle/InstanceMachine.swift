@@ -34,8 +34,12 @@ public struct InstanceMachine: Sendable {
 
     // MARK: Requests
 
+    /// A guest that has not obeyed its stop yet is rebooted.
+    ///
+    /// - Parameter timeoutSeconds: how long such a guest may still take before it is forced off. A drain's stop has no
+    ///   limit, and a start that kept that would wait for a deaf guest for ever.
     /// - Throws: `Refusal.conflict` where the state does not allow it.
-    public mutating func start(at now: Timestamp) throws(Refusal) -> [Effect] {
+    public mutating func start(timeoutSeconds: Int, at now: Timestamp) throws(Refusal) -> [Effect] {
         guard instance.desired == .stopped else {
             throw Refusal(
                 .conflict,
@@ -44,6 +48,7 @@ public struct InstanceMachine: Sendable {
         instance.desired = .running
         instance.powerCycle = instance.powerCycle.next
         instance.stoppedByDrain = false
+        instance.stopTimeoutSeconds = timeoutSeconds
         change(.building, "starting", "waiting for the node to start it", at: now)
         instance.readyAt = nil
         return [.assign, .event(kind: "instance.start_requested", detail: "")]

@@ -67,7 +67,7 @@ extension Commands {
             let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
             for instance in stopped {
                 _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in
-                    try machine.start(at: now)
+                    try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
                 }
             }
             if !before.enabled {

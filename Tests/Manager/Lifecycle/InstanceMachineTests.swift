@@ -46,10 +46,22 @@ struct InstanceMachineTests {
         _ = try machine.stop(force: false, timeoutSeconds: 90, at: Self.now)
         #expect(machine.observe(Self.seen(.stopped, by: machine), at: Self.now).contains(.succeed))
         #expect(machine.instance.status == .stopped)
-        _ = try machine.start(at: Self.now)
+        _ = try machine.start(timeoutSeconds: 90, at: Self.now)
         #expect(machine.instance.id == before.id)
         #expect(machine.instance.ipAddress == before.ipAddress)
         #expect(machine.instance.powerCycle > before.powerCycle)
+    }
+
+    @Test(
+        "started before it obeyed a drain's stop, which has no limit, a guest gets one: else a deaf one is asked for ever"
+    )
+    func startBeforeStopped() throws {
+        var machine = InstanceMachine(Self.instance())
+        _ = machine.observe(Self.seen(.running, by: machine), at: Self.now)
+        _ = try machine.stop(force: false, timeoutSeconds: nil, byDrain: true, at: Self.now)
+        _ = try machine.start(timeoutSeconds: 90, at: Self.now)
+        #expect(machine.instance.stopTimeoutSeconds == 90)
+        #expect(!machine.instance.force)
     }
 
     @Test("a guest that was ready stays so while a restarted agent asks it anew, but not one that was started again")

@@ -147,7 +147,9 @@ struct NodeCommandsTests {
         try await record.advanceDrains()
         let ended = try await record.operation(drain.id)
         #expect(ended.status == .failed && ended.hosts[0].detail == "the node was enabled again meanwhile")
-        #expect(try await record.instance(web.id).desired == .running)
+        let kept = try await record.instance(web.id)
+        #expect(kept.desired == .running)
+        #expect(kept.stopTimeoutSeconds == 90, "a guest that has not obeyed the drain yet is not asked for ever")
     }
 
     @Test("a node goes only when it holds no instance, and its certificate with it")
