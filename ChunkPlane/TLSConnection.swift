@@ -4,10 +4,10 @@ import Glibc
 import Synchronization
 
 /// Owns one `SSL` and its socket. One thread reads and writes; any thread may interrupt.
-final class TLSConnection: @unchecked Sendable {
-    // SAFETY: `ssl` is used only by the thread that made the connection; `interrupt` touches the descriptor alone,
-    // under a lock that also guards closing, so that it never hits a descriptor that was closed and given out again.
-    private let ssl: OpaquePointer
+final class TLSConnection: Sendable {
+    // SAFETY: a C pointer is never Sendable. It is used only by the thread that made the connection; `interrupt` touches
+    // the descriptor alone, under a lock that also guards closing, so that it never hits one that was given out again.
+    private nonisolated(unsafe) let ssl: OpaquePointer
     private let descriptor: Int32
     private let life = Mutex(Life())
 

@@ -34,7 +34,7 @@ public final class TLSContext: Sendable {
     private static let ignoreUnexpectedEnd: UInt64 = 1 << 7
     static let protocolName = Array("roost-chunks/1".utf8)
 
-    // SAFETY: an SSL_CTX is reference-counted and safe to share between threads once it is set up; it is never changed
+    // SAFETY: a C pointer is never Sendable. An SSL_CTX is reference-counted and safe to share between threads once it is set up; it is never changed
     // after init.
     nonisolated(unsafe) let raw: OpaquePointer
 

@@ -60,20 +60,17 @@ public final class Store: Sendable {
             try Self.again(for: patience.writing) { try migrator.run(on: maintaining, now: time.timestamp) }
             connection = try MariaDBConnection(address, role: .writing, times: patience.times)
         }
-        // SAFETY: the connection moves to the writing thread, which alone uses it from here on.
-        nonisolated(unsafe) let committer = BatchCommitter(
-            connection: connection, writer: writer, patience: patience, health: health)
-        threads.start(name: "roost-store-w") { [weak self, writes] in
+        let committer = BatchCommitter(connection: connection, writer: writer, patience: patience, health: health)
+        threads.start(name: "roost-store-w", owning: committer) { [weak self, writes] committer in
             while let batch = writes.take(upTo: 512) {
                 committer.commit(batch) { self?.tell($0) }
                 self?.noteBatch()
             }
         }
         for index in 0..<Self.readers {
-            // SAFETY: as above, for this one reading thread.
-            nonisolated(unsafe) let reader = StoreReader(
+            let reader = StoreReader(
                 connection: try Self.reading(location, patience), index: index, patience: patience, health: health)
-            threads.start(name: "roost-store-r\(index)") { [reads] in
+            threads.start(name: "roost-store-r\(index)", owning: reader) { [reads] reader in
                 while let jobs = reads.take(upTo: 1) {
                     for job in jobs { job(reader) }
                 }

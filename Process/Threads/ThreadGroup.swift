@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// Threads of our own for calls that block, never more than `maximum` at a time.
 public final class ThreadGroup: Sendable {
@@ -26,6 +27,21 @@ public final class ThreadGroup: Sendable {
         thread.stackSize = 1 << 20
         thread.start()
         return true
+    }
+
+    /// Runs `body` on a new thread with something that no other thread uses from here on.
+    @discardableResult
+    public func start<Owned>(
+        name: String, owning owned: sending Owned, _ body: @escaping @Sendable (inout Owned) -> Void
+    ) -> Bool {
+        let owned = Owner(owned)
+        // Held for the thread's whole life: that is what owning means, and nobody else asks.
+        return start(name: name) { owned.value.withLock { body(&$0) } }
+    }
+
+    private final class Owner<Owned>: Sendable {
+        let value: Mutex<Owned>
+        init(_ value: sending Owned) { self.value = Mutex(value) }
     }
 
     /// Returns when no thread of the group runs. Blocks: not for Swift's cooperative threads.

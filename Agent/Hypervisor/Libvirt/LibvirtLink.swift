@@ -1,11 +1,9 @@
 import CLibvirt
 
 /// Owns one connection of libvirt from its opening to its end; whoever makes a call holds it meanwhile.
-///
-/// SAFETY: `@unchecked` for the pointer and the number, which are set once. libvirt lets several threads use one
-/// connection at a time.
-final class LibvirtLink: @unchecked Sendable {
-    let pointer: OpaquePointer
+final class LibvirtLink: Sendable {
+    // SAFETY: a C pointer is never Sendable. It is set once, and libvirt lets several threads use one connection at a time.
+    nonisolated(unsafe) let pointer: OpaquePointer
     private let lifecycle: Int32
 
     /// A peer that leaves so many probes unanswered, one every so many seconds, is gone.
