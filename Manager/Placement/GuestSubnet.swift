@@ -4,12 +4,10 @@ public struct GuestSubnet: Sendable, Equatable {
     private let prefix: Int
 
     /// Reads CIDR such as `10.77.1.0/24`, with a prefix of 8 to 29 bits; anything else is `nil`.
-    public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let prefix = Int(parts[1]), (8...29).contains(prefix) else { return nil }
-        let numbers = parts[0].split(separator: ".", omittingEmptySubsequences: false).map { UInt8($0) }
-        guard numbers.count == 4, !numbers.contains(nil) else { return nil }
-        let address = numbers.compactMap { $0 }.reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    public init?(_ text: String) {
+        guard let slash = text.utf8.firstIndex(of: UInt8(ascii: "/")), let address = Self.number(text[..<slash].utf8),
+            let prefix = Int(text[text.utf8.index(after: slash)...]), (8...29).contains(prefix)
+        else { return nil }
         self.prefix = prefix
         base = address & (UInt32.max << (32 - UInt32(prefix)))
     }
@@ -25,7 +23,8 @@ public struct GuestSubnet: Sendable, Equatable {
 
     /// Where an address stands among those that instances may have; `nil` for any other text.
     func position(of text: String) -> Int? {
-        guard let number = Self.number(text), number >= base, number - base >= 2, number - base <= capacity + 1 else {
+        guard let number = Self.number(text.utf8), number >= base, number - base >= 2, number - base <= capacity + 1
+        else {
             return nil
         }
         return Int(number - base) - 2
@@ -37,24 +36,27 @@ public struct GuestSubnet: Sendable, Equatable {
     }
 
     /// `10.77.1.2` as a number; anything else is `nil`.
-    private static func number(_ text: String) -> UInt32? {
+    private static func number(_ text: some Collection<UInt8>) -> UInt32? {
         var address: UInt32 = 0
         var part: UInt32 = 0
         var dots = 0
-        for character in text.utf8 {
+        var hasDigit = false
+        for character in text {
             switch character {
             case UInt8(ascii: "0")...UInt8(ascii: "9"):
                 part = part * 10 + UInt32(character - UInt8(ascii: "0"))
                 guard part < 256 else { return nil }
+                hasDigit = true
             case UInt8(ascii: "."):
-                guard dots < 3 else { return nil }
+                guard dots < 3, hasDigit else { return nil }
                 address = address << 8 | part
                 part = 0
+                hasDigit = false
                 dots += 1
             default: return nil
             }
         }
-        return dots == 3 ? address << 8 | part : nil
+        return dots == 3 && hasDigit ? address << 8 | part : nil
     }
 }
 

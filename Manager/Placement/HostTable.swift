@@ -1,7 +1,9 @@
 import ManagerModel
 public import ProtocolModel
 
-/// All hosts, kept between decisions: a decision is one straight pass over a dense array.
+/// All hosts, kept between decisions in a dense array, with a summary of every 64 of them. A decision passes over the summaries
+/// and looks into those blocks alone whose best possible host would win; so its time grows no faster than the number of hosts,
+/// also where the array is larger than the processor's caches.
 ///
 /// A table is a copy of what the store holds; whoever keeps one says what has changed (`set`, `remove`, `setHeld`). The
 /// claim itself is made in the store, in the transaction that asked.
@@ -25,7 +27,42 @@ public struct HostTable: Sendable {
             claimedRAMMiB: 0, freeDiskGiB: 0)
     }
 
+    /// The best that a request may find among the usable hosts of 64 slots, or among those of them that hold an image.
+    private struct Block {
+        static let slots = 64
+        static let everything = UInt64.max
+
+        var leastClaimedVCPUs = Double.infinity
+        var mostVCPUs = -1.0
+        var leastClaimedRAMMiB = Double.infinity
+        var mostRAMMiB = -1.0
+        var mostFreeDiskGiB = -Double.infinity
+        var leastRank = Int32.max
+
+        init() {}
+
+        /// - Parameter members: a bit for each slot that counts.
+        init(_ index: Int, of rows: UnsafeBufferPointer<Row>, members: UInt64) {
+            for slot in Block.slots(index, of: rows.count) {
+                guard rows[slot].usable, rows[slot].hasAddress, members >> UInt64(slot % Block.slots) & 1 == 1 else {
+                    continue
+                }
+                leastClaimedVCPUs = min(leastClaimedVCPUs, rows[slot].claimedVCPUs)
+                mostVCPUs = max(mostVCPUs, rows[slot].vcpus)
+                leastClaimedRAMMiB = min(leastClaimedRAMMiB, rows[slot].claimedRAMMiB)
+                mostRAMMiB = max(mostRAMMiB, rows[slot].ramMiB)
+                mostFreeDiskGiB = max(mostFreeDiskGiB, rows[slot].freeDiskGiB)
+                leastRank = min(leastRank, rows[slot].rank)
+            }
+        }
+
+        static func slots(_ index: Int, of count: Int) -> Range<Int> {
+            index * slots..<min((index + 1) * slots, count)
+        }
+    }
+
     private var rows: ContiguousArray<Row> = []
+    private var blocks: ContiguousArray<Block> = []
     /// What the rows were made of; `nil` where a host has gone.
     private var hosts: ContiguousArray<HostSnapshot?> = []
     private var slots: [NodeID: Int] = [:]
@@ -39,7 +76,10 @@ public struct HostTable: Sendable {
 
     public init(_ hosts: some Collection<HostSnapshot>) {
         rows.reserveCapacity(hosts.count)
-        for host in hosts { insert(host) }
+        // Equal hosts side by side, in order of their names: the summary of a block of equals is exact.
+        for host in hosts.sorted(by: { ($0.vcpus, $0.ramMiB, $0.name) < ($1.vcpus, $1.ramMiB, $1.name) }) {
+            insert(host)
+        }
         byName = ContiguousArray(byName.map { (slot: $0, name: name($0)) }.sorted { $0.name < $1.name }.map(\.slot))
         rerank(from: 0)
     }
@@ -59,6 +99,7 @@ public struct HostTable: Sendable {
     public mutating func set(_ host: HostSnapshot) {
         if let slot = slots[host.node], let known = hosts[slot], known.name == host.name {
             put(host, into: slot, rank: rows[slot].rank)
+            summarize(slot / Block.slots)
             return
         }
         remove(host.node)
@@ -78,6 +119,7 @@ public struct HostTable: Sendable {
         rerank(from: place)
         rows[slot] = .none
         hosts[slot] = nil
+        summarize(slot / Block.slots)
         for image in held.keys { held[image]?.set(slot, false) }
         freeSlots.append(slot)
     }
@@ -90,6 +132,7 @@ public struct HostTable: Sendable {
             slot = rows.count
             rows.append(.none)
             hosts.append(nil)
+            if slot % Block.slots == 0 { blocks.append(Block()) }
         }
         slots[host.node] = slot
         byName.append(slot)
@@ -125,6 +168,12 @@ public struct HostTable: Sendable {
 
     private mutating func rerank(from place: Int) {
         for index in place..<byName.count { rows[byName[index]].rank = Int32(index) }
+        for block in blocks.indices { summarize(block) }
+    }
+
+    private mutating func summarize(_ index: Int) {
+        blocks[index] = rows.withUnsafeBufferPointer { Block(index, of: $0, members: Block.everything) }
+        for image in held.values.indices { held.values[image].outOfDate(index) }
     }
 
     // MARK: Images
@@ -151,8 +200,12 @@ public struct HostTable: Sendable {
 
     public mutating func forget(_ image: ImageID) { held[image] = nil }
 
+    /// Who holds an image: a bit for each slot, and a summary of the holders among each 64, brought up to date when it is asked
+    /// for.
     private struct HeldImage {
         private(set) var words: ContiguousArray<UInt64> = []
+        private(set) var blocks: ContiguousArray<Block> = []
+        private var stale: Set<Int> = []
 
         subscript(_ slot: Int) -> Bool {
             let word = slot / 64
@@ -167,6 +220,20 @@ public struct HostTable: Sendable {
             }
             let bit = UInt64(1) << UInt64(slot % 64)
             if isHeld { words[word] |= bit } else { words[word] &= ~bit }
+            outOfDate(word)
+        }
+
+        mutating func outOfDate(_ block: Int) {
+            if block < words.count, words[block] != 0 || block < blocks.count { stale.insert(block) }
+        }
+
+        mutating func bringUpToDate(_ rows: UnsafeBufferPointer<Row>) {
+            guard !stale.isEmpty else { return }
+            if blocks.count < words.count {
+                blocks.append(contentsOf: repeatElement(Block(), count: words.count - blocks.count))
+            }
+            for index in stale { blocks[index] = Block(index, of: rows, members: words[index]) }
+            stale.removeAll(keepingCapacity: true)
         }
     }
 
@@ -177,6 +244,7 @@ public struct HostTable: Sendable {
         guard let slot = best(for: request), var host = hosts[slot] else { return .refused(removals(by: request)) }
         host.claim(request)
         put(host, into: slot, rank: rows[slot].rank)
+        summarize(slot / Block.slots)
         return .placed(host.node)
     }
 
@@ -184,12 +252,7 @@ public struct HostTable: Sendable {
     ///
     /// The weight is spread first: the share of the scarcer of vCPUs and RAM that would stay free, and more where the image
     /// is held.
-    private func best(for request: PlacementRequest) -> Int? {
-        var range = 0..<rows.count
-        if let node = request.node {
-            guard let slot = slots[node] else { return nil }
-            range = slot..<slot + 1
-        }
+    private mutating func best(for request: PlacementRequest) -> Int? {
         let architecture: Int32?
         if let name = request.architecture {
             guard let number = architectures[name] else { return nil }
@@ -197,49 +260,119 @@ public struct HostTable: Sendable {
         } else {
             architecture = nil
         }
-        let holders = request.image.flatMap { held[$0]?.words } ?? []
+        if let image = request.image { rows.withUnsafeBufferPointer { held[image]?.bringUpToDate($0) } }
+        let image = request.image.flatMap { held[$0] } ?? HeldImage()
         return rows.withUnsafeBufferPointer { rows in
-            holders.withUnsafeBufferPointer { holders in
-                Self.scan(rows, range, request, architecture, holders)
+            image.words.withUnsafeBufferPointer { holders in
+                var search = Search(rows: rows, holders: holders, request: request, architecture: architecture)
+                if let node = request.node {
+                    guard let slot = slots[node] else { return nil }
+                    search.look(in: slot..<slot + 1)
+                } else {
+                    blocks.withUnsafeBufferPointer { blocks in
+                        image.blocks.withUnsafeBufferPointer { search.look(in: blocks, holding: $0) }
+                    }
+                }
+                return search.best < 0 ? nil : search.best
             }
         }
     }
 
-    private static func scan(
-        _ rows: UnsafeBufferPointer<Row>, _ range: Range<Int>, _ request: PlacementRequest, _ architecture: Int32?,
-        _ holders: UnsafeBufferPointer<UInt64>
-    ) -> Int? {
-        let (vcpus, ram, disk) = (Double(request.vcpus), Double(request.ramMiB), Double(request.diskGiB))
-        var best = -1
-        var bestWeight = -Double.infinity
-        var bestRank = Int32.max
-        // A host of which more than this share is claimed cannot win. Most fall to this, by a product and without a division.
-        var largestShare = Double.infinity
-        for slot in range {
-            let claimedVCPUs = rows[slot].claimedVCPUs + vcpus
-            let claimedRAM = rows[slot].claimedRAMMiB + ram
-            guard rows[slot].usable, claimedVCPUs <= rows[slot].vcpus, claimedRAM <= rows[slot].ramMiB,
-                disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress
-            else { continue }
-            if let architecture, rows[slot].architecture != architecture { continue }
-            let word = slot / 64
-            let isHeld = word < holders.count && holders[word] >> UInt64(slot % 64) & 1 == 1
-            let limit = isHeld ? largestShare + Placement.heldImageWeight : largestShare
-            if claimedVCPUs > limit * rows[slot].vcpus || claimedRAM > limit * rows[slot].ramMiB { continue }
-            var weight =
-                1 - max(share(claimedVCPUs, of: rows[slot].vcpus), share(claimedRAM, of: rows[slot].ramMiB))
-            if isHeld { weight += Placement.heldImageWeight }
-            guard weight > bestWeight || (weight == bestWeight && rows[slot].rank < bestRank) else { continue }
-            (best, bestWeight, bestRank) = (slot, weight, rows[slot].rank)
-            // With room for what rounding does to equal weights.
-            largestShare = 1 - bestWeight + 1e-9
-        }
-        return best < 0 ? nil : best
-    }
+    /// One decision under way: the best host so far.
+    private struct Search {
+        private let rows: UnsafeBufferPointer<Row>
+        private let holders: UnsafeBufferPointer<UInt64>
+        private let vcpus: Double
+        private let ram: Double
+        private let disk: Double
+        private let architecture: Int32?
+        private(set) var best = -1
+        private var bestWeight = -Double.infinity
+        private var bestRank = Int32.max
+        /// A host of which more than this share is claimed cannot win. Most fall to this, by a product and without a division.
+        private var largestShare = Double.infinity
 
-    /// What is claimed, as a share; all of it where there is nothing.
-    @inline(__always)
-    private static func share(_ claimed: Double, of total: Double) -> Double { total > 0 ? claimed / total : 1 }
+        init(
+            rows: UnsafeBufferPointer<Row>, holders: UnsafeBufferPointer<UInt64>, request: PlacementRequest,
+            architecture: Int32?
+        ) {
+            self.rows = rows
+            self.holders = holders
+            self.architecture = architecture
+            (vcpus, ram, disk) = (Double(request.vcpus), Double(request.ramMiB), Double(request.diskGiB))
+        }
+
+        mutating func look(in blocks: UnsafeBufferPointer<Block>, holding: UnsafeBufferPointer<Block>) {
+            // The most promising block first, so that few others are looked into.
+            var first = -1
+            var firstBound = -Double.infinity
+            for index in blocks.indices {
+                let bound = bound(index, blocks, holding)
+                if bound > firstBound { (first, firstBound) = (index, bound) }
+            }
+            guard first >= 0 else { return }
+            look(inBlock: first)
+            for index in blocks.indices where index != first {
+                let bound = bound(index, blocks, holding)
+                guard bound > bestWeight || (bound == bestWeight && blocks[index].leastRank < bestRank) else {
+                    continue
+                }
+                look(inBlock: index)
+            }
+        }
+
+        /// No host of the block has a greater weight, whether it holds the image or not.
+        @inline(__always)
+        private func bound(
+            _ index: Int, _ blocks: UnsafeBufferPointer<Block>, _ holding: UnsafeBufferPointer<Block>
+        ) -> Double {
+            let bound = bound(of: blocks[index])
+            return index < holding.count
+                ? max(bound, self.bound(of: holding[index]) + Placement.heldImageWeight) : bound
+        }
+
+        /// No host of those has a greater weight; where nobody fits, none at all. Dividing and adding keep the order of
+        /// their operands when they round, so that this holds to the last bit.
+        @inline(__always)
+        private func bound(of block: Block) -> Double {
+            let claimedVCPUs = block.leastClaimedVCPUs + vcpus
+            let claimedRAM = block.leastClaimedRAMMiB + ram
+            guard claimedVCPUs <= block.mostVCPUs, claimedRAM <= block.mostRAMMiB, disk <= block.mostFreeDiskGiB else {
+                return -Double.infinity
+            }
+            return 1 - max(share(claimedVCPUs, of: block.mostVCPUs), share(claimedRAM, of: block.mostRAMMiB))
+        }
+
+        private mutating func look(inBlock index: Int) {
+            look(in: Block.slots(index, of: rows.count))
+        }
+
+        mutating func look(in range: Range<Int>) {
+            for slot in range {
+                let claimedVCPUs = rows[slot].claimedVCPUs + vcpus
+                let claimedRAM = rows[slot].claimedRAMMiB + ram
+                guard rows[slot].usable, claimedVCPUs <= rows[slot].vcpus, claimedRAM <= rows[slot].ramMiB,
+                    disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress
+                else { continue }
+                if let architecture, rows[slot].architecture != architecture { continue }
+                let word = slot / 64
+                let isHeld = word < holders.count && holders[word] >> UInt64(slot % 64) & 1 == 1
+                let limit = isHeld ? largestShare + Placement.heldImageWeight : largestShare
+                if claimedVCPUs > limit * rows[slot].vcpus || claimedRAM > limit * rows[slot].ramMiB { continue }
+                var weight =
+                    1 - max(share(claimedVCPUs, of: rows[slot].vcpus), share(claimedRAM, of: rows[slot].ramMiB))
+                if isHeld { weight += Placement.heldImageWeight }
+                guard weight > bestWeight || (weight == bestWeight && rows[slot].rank < bestRank) else { continue }
+                (best, bestWeight, bestRank) = (slot, weight, rows[slot].rank)
+                // With room for what rounding does to equal weights.
+                largestShare = 1 - bestWeight + 1e-9
+            }
+        }
+
+        /// What is claimed, as a share; all of it where there is nothing.
+        @inline(__always)
+        private func share(_ claimed: Double, of total: Double) -> Double { total > 0 ? claimed / total : 1 }
+    }
 
     /// How many hosts each filter removed: counted only where nobody fits.
     private func removals(by request: PlacementRequest) -> [Refusal.FilterCount] {
