@@ -43,15 +43,14 @@ struct Population {
     func insert(into record: Store, at now: Timestamp) async throws -> [(node: NodeID, instances: [InstanceID])] {
         let (flavor, image, owner) = try await record.write { sql in try Self.insertCommon(sql, at: now) }
         var fleet: [(node: NodeID, instances: [InstanceID])] = []
-        let perNode = (instances + nodes - 1) / max(1, nodes)
         for first in stride(from: 0, to: nodes, by: 500) {
-            let (range, left) = (first..<min(nodes, first + 500), instances)
+            let range = first..<min(nodes, first + 500)
             fleet += try await record.write { sql in
                 try range.map { number in
                     let node = Self.node(number, at: now)
                     try sql.nodes.insert(node)
-                    let mine = (number * perNode)..<min(left, (number + 1) * perNode)
-                    let ids = try (mine.isEmpty ? 0..<0 : mine).map { index in
+                    // As evenly as they go.
+                    let ids = try (number * instances / nodes..<(number + 1) * instances / nodes).map { index in
                         try Self.insertInstance(index, on: node, flavor, image, owner, at: now, in: sql)
                     }
                     return (node.id, ids)
