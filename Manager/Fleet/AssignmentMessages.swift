@@ -16,16 +16,18 @@ struct AssignmentMessages {
 
     /// The whole set, or what changed since `revision`; `nil` where nothing did, or the node is gone.
     func set(since revision: Revision?) throws -> Roost_V1_AssignmentSet? {
-        guard let record = try sql.nodes.find(node) else { return nil }
-        if let revision, revision >= record.assignmentRevision { return nil }
+        guard let newest = try sql.nodes.assignmentRevision(of: node) else { return nil }
+        if let revision, revision >= newest { return nil }
         let since = revision ?? Revision(0)
         var message = Roost_V1_AssignmentSet()
-        message.revision = record.assignmentRevision.value
+        message.revision = newest.value
         message.full = revision == nil
         message.baseRevision = since.value
+        let known = Known(sql)
         for instance in try sql.instances.changed(on: node, since: since) {
             if instance.status != .deleted {
-                message.instances.append(try assignment(of: instance))
+                message.instances.append(
+                    assignment(of: instance, try known.image(instance.image), owner: try known.owner(instance.owner)))
             } else if revision != nil {
                 message.removedInstances.append(instance.id.octets)
             }
@@ -41,10 +43,33 @@ struct AssignmentMessages {
         return message
     }
 
-    private func assignment(of instance: Instance) throws -> Roost_V1_InstanceAssignment {
-        let image = try sql.images.find(instance.image)
-        let owner = try sql.users.find(instance.owner)
-        return .with {
+    /// What instances have in common, looked up once for a set.
+    private final class Known {
+        private let sql: Transaction
+        private var images: [ImageID: Image?] = [:]
+        private var owners: [UserID: String?] = [:]
+
+        init(_ sql: Transaction) { self.sql = sql }
+
+        func image(_ id: ImageID) throws -> Image? {
+            if let image = images[id] { return image }
+            let image = try sql.images.find(id)
+            images[id] = .some(image)
+            return image
+        }
+
+        func owner(_ id: UserID) throws -> String? {
+            if let name = owners[id] { return name }
+            let name = try sql.users.name(of: id)
+            owners[id] = .some(name)
+            return name
+        }
+    }
+
+    private func assignment(
+        of instance: Instance, _ image: Image?, owner: String?
+    ) -> Roost_V1_InstanceAssignment {
+        .with {
             $0.instanceID = instance.id.octets
             $0.epoch = instance.epoch.value
             $0.generation = instance.generation.value
@@ -71,7 +96,7 @@ struct AssignmentMessages {
             $0.readinessProbe = image?.properties["readiness"] != "none"
             $0.bootTimeoutSeconds = UInt32(clamping: settings.bootTimeoutSeconds)
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
-            $0.owner = owner?.name ?? ""
+            $0.owner = owner ?? ""
         }
     }
 

@@ -58,7 +58,7 @@ public enum Enrolment {
     ///
     /// - Throws: a `StoreError`.
     public static func admits(_ node: NodeID, serial: String, in sql: Transaction) throws -> Bool {
-        try sql.nodes.find(node) != nil && !sql.nodes.isRevoked(serial: serial)
+        try sql.nodes.contains(node) && !sql.nodes.isRevoked(serial: serial)
     }
 
     /// A host name (RFC 1123 §2.1), which is also safe in a table, a path and a log line (SEC-03).

@@ -51,7 +51,7 @@ final class HostDirectory {
     func place(_ request: PlacementRequest, in sql: Transaction, at now: Timestamp) throws -> Choice {
         try bringUpToDate(sql, at: now)
         if let image = request.image { try look(for: image, in: sql) }
-        var isFresh = sql.nodeChanges.seesAll || readAt == now
+        var isFresh = !sql.nodeChanges.hasMissed || readAt == now
         while true {
             switch table.place(request) {
             case .refused(let counts):
@@ -75,6 +75,14 @@ final class HostDirectory {
                 return .placed(node)
             }
         }
+    }
+
+    /// The claim that was decided is in the record, and nothing else has changed the node since `place` returned it.
+    func recorded(_ request: PlacementRequest, on node: Node, in sql: Transaction) {
+        var host = HostSnapshot(node)
+        host.claim(request)
+        table.set(host)
+        sql.nodeChanges.taken(node.id)
     }
 
     enum Choice {
@@ -110,7 +118,7 @@ final class HostDirectory {
     // MARK: Keeping up
 
     private func bringUpToDate(_ sql: Transaction, at now: Timestamp) throws {
-        let isOld = !sql.nodeChanges.seesAll && now - readAt >= Self.patience
+        let isOld = sql.nodeChanges.hasMissed && now - readAt >= Self.patience
         guard isLoaded, !isOld else { return try readAll(sql, at: now) }
         let marks = sql.nodeChanges.take()
         guard !marks.isEmpty else { return }
@@ -139,5 +147,6 @@ final class HostDirectory {
         table = HostTable(try sql.nodes.list().map { HostSnapshot($0) })
         isLoaded = true
         readAt = now
+        sql.nodeChanges.caughtUp()
     }
 }

@@ -72,7 +72,8 @@ extension Commands {
                     macAddress: try freeMACAddress(on: node, with: ipAddress), ipAddress: ipAddress, createdAt: now)
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
-                try sql.instances.insert(instance)
+                try sql.instances.insert(instance, on: host)
+                directory.recorded(request, on: host, in: sql)
                 try wantImage(image.id, on: node, operation: nil)
                 try event(
                     "instance.created", ResourceReference(instance), owner: owner.id,
@@ -161,8 +162,10 @@ extension Commands {
     func perform(_ effects: [InstanceMachine.Effect], on instance: Instance, from old: Instance) throws {
         if effects.contains(.release) {
             try sql.instances.finishDeletion(instance)
-        } else {
+        } else if effects.contains(.assign) || !instance.isStateOnly(of: old) {
             try sql.instances.update(instance, assigned: effects.contains(.assign))
+        } else {
+            try sql.instances.updateState(instance)
         }
         var operation = try instance.operation.flatMap { try sql.operations.find($0) }
         let before = operation
@@ -242,10 +245,23 @@ extension Commands {
     /// A host name from an instance's name (RFC 1123 §2.1), cut so that its number among several stays; where nothing is
     /// left of it, `vm-` and seven characters of the ID's random end (CTL-44, CTL-45).
     static func hostName(from name: String, number: String = "", id: InstanceID) -> String {
-        let allowed = name.lowercased().map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
-        let longest = 63 - number.utf8.count
-        let trimmed = String(
-            String(allowed).drop { $0 == "-" }.prefix(longest).reversed().drop { $0 == "-" }.reversed())
+        let allowed = name.lowercased().utf8.map { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): byte
+            default: UInt8(ascii: "-")
+            }
+        }
+        let hyphen = UInt8(ascii: "-")
+        let cut = allowed.drop { $0 == hyphen }.prefix(63 - number.utf8.count)
+        let end = cut.lastIndex { $0 != hyphen }.map { $0 + 1 } ?? cut.startIndex
+        let trimmed = String(decoding: cut[..<end], as: UTF8.self)
         return (trimmed.isEmpty ? "vm-\(id.description.suffix(7))" : trimmed) + number
+    }
+}
+
+extension Instance {
+    /// Whether it differs from `old` in nothing but its state.
+    fileprivate func isStateOnly(of old: Instance) -> Bool {
+        name == old.name && metadata == old.metadata && macAddress == old.macAddress && ipAddress == old.ipAddress
     }
 }

@@ -30,17 +30,24 @@ public final class NodeChanges {
         var undone: Self { Self(nodes: nodes, copies: copies, addresses: addresses.union(nodes)) }
     }
 
-    /// Whether every change to nodes comes through this connection. Where not, a copy grows old by itself.
-    public let seesAll: Bool
+    /// Whether others may have changed rows of nodes since `caughtUp`, without a mark here.
+    public private(set) var hasMissed: Bool
     /// What is kept of the rows by those who asked for the marks; as long-lived as the connection.
     public var keeper: AnyObject?
     private var pending = Marks()
     private var current = Marks()
     private var uncommitted = Marks()
 
-    init(seesAll: Bool) {
-        self.seesAll = seesAll
+    /// - Parameter isShared: whether others write, too; then the connection says when they did (`missed`).
+    init(isShared: Bool) {
+        hasMissed = isShared
     }
+
+    /// Others have written.
+    func missed() { hasMissed = true }
+
+    /// The keeper has read all rows in the transaction that is open.
+    public func caughtUp() { hasMissed = false }
 
     /// What must be read again. Whoever takes the marks reads the rows now.
     public func take() -> Marks {
@@ -53,6 +60,9 @@ public final class NodeChanges {
         current.nodes.insert(node)
         if keeper != nil { pending.nodes.insert(node) }
     }
+
+    /// The keeper has the node's row as this transaction made it; it reads the row again only if the transaction is undone.
+    public func taken(_ node: NodeID) { pending.nodes.remove(node) }
 
     func changed(_ image: ImageID, on node: NodeID) {
         let copy = Copy(image: image, node: node)

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import ManagerModel
 import ProcessThreads
 public import ProtocolModel
 import Synchronization
@@ -48,17 +49,19 @@ public final class Store: Sendable {
         self.location = location
         self.time = time
         let migrator = Migrator(migrations: Migration.all)
+        let inventories = DecodedColumn<NodeInventory>.ofNodes()
         let connection: any SQLConnection
         switch location {
         case .file(let path):
             lock = Mutex(try FileLock(of: path))
-            connection = try SQLiteConnection(path: path, role: .writing)
+            connection = try SQLiteConnection(path: path, role: .writing, inventories: inventories)
             try migrator.run(on: connection, now: time.timestamp)
         case .mariaDB(let address):
             lock = Mutex(nil)
             let maintaining = try MariaDBConnection(address, role: .maintaining, times: patience.times)
             try Self.again(for: patience.writing) { try migrator.run(on: maintaining, now: time.timestamp) }
-            connection = try MariaDBConnection(address, role: .writing, times: patience.times)
+            connection = try MariaDBConnection(
+                address, role: .writing, times: patience.times, inventories: inventories)
         }
         let committer = BatchCommitter(connection: connection, writer: writer, patience: patience, health: health)
         threads.start(name: "roost-store-w", owning: committer) { [weak self, writes] committer in
@@ -69,7 +72,8 @@ public final class Store: Sendable {
         }
         for index in 0..<Self.readers {
             let reader = StoreReader(
-                connection: try Self.reading(location, patience), index: index, patience: patience, health: health)
+                connection: try Self.reading(location, patience, inventories), index: index, patience: patience,
+                health: health)
             threads.start(name: "roost-store-r\(index)", owning: reader) { [reads] reader in
                 while let jobs = reads.take(upTo: 1) {
                     for job in jobs { job(reader) }
@@ -99,11 +103,12 @@ public final class Store: Sendable {
     }
 
     private static func reading(
-        _ location: StoreLocation, _ patience: StorePatience
+        _ location: StoreLocation, _ patience: StorePatience, _ inventories: DecodedColumn<NodeInventory>
     ) throws(StoreError) -> any SQLConnection {
         switch location {
-        case .file(let path): try SQLiteConnection(path: path, role: .reading)
-        case .mariaDB(let address): try MariaDBConnection(address, role: .reading, times: patience.times)
+        case .file(let path): try SQLiteConnection(path: path, role: .reading, inventories: inventories)
+        case .mariaDB(let address):
+            try MariaDBConnection(address, role: .reading, times: patience.times, inventories: inventories)
         }
     }
 

@@ -29,6 +29,8 @@ package final class SynchronousStore {
     ) throws -> (result: Result, changes: [Change]) {
         let transaction = Transaction(connection)
         try connection.beginBatch()
+        connection.memory.begin()
+        defer { connection.memory.end() }
         connection.nodeChanges.begin()
         do {
             let result = try body(transaction)

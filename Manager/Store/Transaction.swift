@@ -5,6 +5,10 @@ import ProtocolModel
 public final class Transaction {
     private let connection: any SQLConnection
     private(set) var changes: [Change] = []
+    /// Whether a statement was run that may have changed something.
+    private(set) var hasChanged = false
+    /// Names of nodes that were read here.
+    var nodeNames: [NodeID: String] = [:]
 
     init(_ connection: any SQLConnection) {
         self.connection = connection
@@ -19,6 +23,8 @@ public final class Transaction {
     /// - Returns: the number of rows that the statement matched.
     @discardableResult
     func execute(_ sql: String, _ arguments: (any SQLBindable)?...) throws -> Int {
+        hasChanged = true
+        connection.memory.changes(sql)
         try connection.run(sql, arguments.map { $0?.sqlValue ?? .null })
         return connection.changes
     }
@@ -27,13 +33,29 @@ public final class Transaction {
         try connection.query(sql, arguments.map { $0?.sqlValue ?? .null })
     }
 
+    /// A query of users, flavors or images, which one write of a batch need not ask again after another.
+    func remembered(_ sql: String, _ arguments: any SQLBindable...) throws -> [SQLRow] {
+        try remembered(sql, arguments: arguments)
+    }
+
+    func remembered(_ sql: String, arguments: [any SQLBindable]) throws -> [SQLRow] {
+        let values = arguments.map(\.sqlValue)
+        return try connection.memory.rows(sql, values) { () throws(StoreError) in try connection.query(sql, values) }
+    }
+
+    /// The number of the newest event, where this batch has asked for it or given it.
+    var lastEvent: Int64? {
+        get { connection.memory.lastEvent }
+        set { connection.memory.lastEvent = newValue }
+    }
+
     func query(_ sql: String, arguments: [any SQLBindable]) throws -> [SQLRow] {
         try connection.query(sql, arguments.map(\.sqlValue))
     }
 
     /// What the row of an ID is called: all that most answers need of it.
     func name<Kind>(_ table: String, _ id: ID<Kind>) throws -> String? {
-        try query("SELECT name FROM \(table) WHERE id = ?", id).first.map { try $0.text("name") }
+        try remembered("SELECT name FROM \(table) WHERE id = ?", id).first.map { try $0.text("name") }
     }
 
     /// Tells observers after the commit.

@@ -20,10 +20,11 @@ public final class ThreadGroup: Sendable {
         guard isFree else { return false }
         let thread = Thread { [running] in
             Self.ignoreBrokenPipes()
+            // What `top` and profilers show of it; before the thread runs, Foundation has none to name.
+            Thread.current.name = name
             body()
             running.update { $0 -= 1 }
         }
-        thread.name = name
         thread.stackSize = 1 << 20
         thread.start()
         return true

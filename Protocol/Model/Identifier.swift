@@ -18,46 +18,14 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
     }
 
     /// Reads the canonical 36-character form, in either case; anything else is `nil`.
-    ///
-    /// By hand, as `description` is written: every row of the store holds several, and Foundation goes through `scanf`.
+    public init?(_ text: String) {
+        guard let uuid = IdentifierText.parse(text) else { return nil }
+        self.uuid = uuid
+    }
+
+    /// Reads the canonical 36-character form, in either case; anything else is `nil`.
     public init?(_ text: some StringProtocol) {
-        var digits = 0
-        var position = 0
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        for character in text.utf8 {
-            if position == 8 || position == 13 || position == 18 || position == 23 {
-                guard character == UInt8(ascii: "-") else { return nil }
-            } else {
-                guard digits < 32, let value = Self.value(ofDigit: character) else { return nil }
-                if digits < 16 { high = high << 4 | value } else { low = low << 4 | value }
-                digits += 1
-            }
-            position += 1
-        }
-        guard position == 36, digits == 32 else { return nil }
-        self.init(high: high, low: low)
-    }
-
-    private static func value(ofDigit character: UInt8) -> UInt64? {
-        switch character {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt64(character - UInt8(ascii: "0"))
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt64(character - UInt8(ascii: "a") + 10)
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt64(character - UInt8(ascii: "A") + 10)
-        default: nil
-        }
-    }
-
-    /// The 16 bytes as two numbers, the most significant first.
-    private init(high: UInt64, low: UInt64) {
-        func byte(_ word: UInt64, _ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: word >> (56 - 8 * index)) }
-        self.init(
-            UUID(
-                uuid: (
-                    byte(high, 0), byte(high, 1), byte(high, 2), byte(high, 3), byte(high, 4), byte(high, 5),
-                    byte(high, 6), byte(high, 7), byte(low, 0), byte(low, 1), byte(low, 2), byte(low, 3),
-                    byte(low, 4), byte(low, 5), byte(low, 6), byte(low, 7)
-                )))
+        self.init(String(text))
     }
 
     /// Reads the 16 bytes that stand in messages; any other count is `nil`.
@@ -79,12 +47,14 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
         let milliseconds = UInt64(clamping: now.milliseconds)
         let high = (milliseconds << 16) | 0x7000 | (random.next() & 0x0FFF)
         let low = 0x8000_0000_0000_0000 | (random.next() >> 2)
-        return Self(high: high, low: low)
+        return Self(IdentifierText.uuid(high: high, low: low))
     }
 
     /// The first identifier that can have been generated at `moment`: all that were generated earlier sort before it.
     public static func first(at moment: Timestamp) -> Self {
-        Self(high: UInt64(clamping: moment.milliseconds) << 16 | 0x7000, low: 0x8000_0000_0000_0000)
+        Self(
+            IdentifierText.uuid(
+                high: UInt64(clamping: moment.milliseconds) << 16 | 0x7000, low: 0x8000_0000_0000_0000))
     }
 
     /// A fresh identifier from the system's random source, or from that of the simulation that this runs in.
@@ -98,34 +68,10 @@ public struct ID<Kind: IdentifierKind>: Hashable, Sendable, Comparable, CustomSt
     }
 
     /// Lower case, 36 characters.
-    public var description: String {
-        String(unsafeUninitializedCapacity: 36) { text in
-            var position = 0
-            withUnsafeBytes(of: uuid.uuid) { bytes in
-                for (index, byte) in bytes.enumerated() {
-                    if index == 4 || index == 6 || index == 8 || index == 10 {
-                        text[position] = UInt8(ascii: "-")
-                        position += 1
-                    }
-                    text[position] = Self.digit(byte >> 4)
-                    text[position + 1] = Self.digit(byte & 15)
-                    position += 2
-                }
-            }
-            return position
-        }
-    }
-
-    private static func digit(_ value: UInt8) -> UInt8 {
-        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
-    }
+    public var description: String { IdentifierText.write(uuid) }
 
     /// The order of the bytes, which is that of the descriptions.
-    public static func < (left: Self, right: Self) -> Bool {
-        withUnsafeBytes(of: left.uuid.uuid) { left in
-            withUnsafeBytes(of: right.uuid.uuid) { right in left.lexicographicallyPrecedes(right) }
-        }
-    }
+    public static func < (left: Self, right: Self) -> Bool { IdentifierText.precedes(left.uuid, right.uuid) }
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()

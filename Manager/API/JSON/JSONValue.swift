@@ -129,8 +129,16 @@ extension JSONValue {
     }
 
     private static func write(_ text: String, to output: inout [UInt8]) {
+        var text = text
+        text.withUTF8 { write($0, to: &output) }
+    }
+
+    private static func write(_ text: UnsafeBufferPointer<UInt8>, to output: inout [UInt8]) {
         output.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
+        // Nearly every text is copied as it is.
+        let end = text.firstIndex { $0 < 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
+        output.append(contentsOf: UnsafeBufferPointer(rebasing: text[..<(end ?? text.endIndex)]))
+        for byte in text[(end ?? text.endIndex)...] {
             switch byte {
             case UInt8(ascii: "\""): output += #"\""#.utf8
             case UInt8(ascii: "\\"): output += #"\\"#.utf8

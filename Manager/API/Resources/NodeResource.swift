@@ -1,5 +1,6 @@
 import ManagerModel
 import ManagerStore
+import ProtocolModel
 
 /// Nodes as a superuser sees them.
 enum NodeResource {
@@ -41,8 +42,9 @@ enum NodeResource {
             ("images", .array(.object(image), maximum: 100_000)),
         ])
 
-    static func item(_ node: Node, in transaction: Transaction) throws -> JSONValue {
-        .object(try members(node, in: transaction))
+    /// - Parameter addresses: those of each node's instances.
+    static func item(_ node: Node, addresses: [NodeID: [String]]) -> JSONValue {
+        .object(members(node, addresses: addresses[node.id] ?? []))
     }
 
     static func encode(_ node: Node, _ names: Names, in transaction: Transaction) throws -> JSONValue {
@@ -53,12 +55,12 @@ enum NodeResource {
             ]
         }
         return .object(
-            try members(node, in: transaction) + [
+            members(node, addresses: Array(try transaction.instances.addresses(on: node.id))) + [
                 .init("pci_devices", .array(node.inventory.pciDevices.map(encode))), .init("images", .array(images)),
             ])
     }
 
-    private static func members(_ node: Node, in transaction: Transaction) throws -> [JSONValue.Member] {
+    private static func members(_ node: Node, addresses: [String]) -> [JSONValue.Member] {
         let inventory = node.inventory
         let gibibyte: Int64 = 1 << 30
         let value: JSONValue = [
@@ -66,7 +68,7 @@ enum NodeResource {
             "alive": .string(node.liveness.rawValue), "last_seen_at": .text(node.lastSeenAt),
             "reason": .string(node.disabledReason), "address": .string(node.remoteAddress),
             "software_version": .string(node.softwareVersion), "instances": .count(node.instanceCount),
-            "addresses": .texts(try transaction.instances.addresses(on: node.id).sorted()),
+            "addresses": .texts(addresses.sorted()),
             "cpu_model": .string(inventory.cpuModel), "architecture": .string(inventory.architecture),
             "vcpus": .count(inventory.cpuCount), "vcpus_used": .count(node.claimedVCPUs),
             "ram_mib": .count(inventory.memoryBytes >> 20), "ram_used_mib": .count(node.claimedRAMMiB),

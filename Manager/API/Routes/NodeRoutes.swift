@@ -51,8 +51,9 @@ enum NodeRoutes {
             let request = try PageRequest(call.query, list: "nodes")
             return try await call.read { transaction in
                 let nodes = try transaction.nodes.list(name: call.query.string("name"), request.page)
-                return try request.document(nodes, place: { $0.id.description }) {
-                    try NodeResource.item($0, in: transaction)
+                let addresses = try transaction.instances.addresses(from: nodes.first?.id, through: nodes.last?.id)
+                return request.document(nodes, place: { $0.id.description }) {
+                    NodeResource.item($0, addresses: addresses)
                 }
             }
         },

@@ -58,9 +58,15 @@ final class BatchCommitter {
         // Once the database is known to be away, a write asks for it once and is refused at once.
         let isAway = if case .unavailable? = health.writing { true } else { false }
         let end = clock.now + (isAway ? .zero : patience.writing)
+        // Nearly every write succeeds, or fails before it has changed anything: a savepoint for each would cost more than
+        // to begin anew where one does not.
+        var hasSavepoints = false
         while true {
             do throws(StoreError) {
-                return try attempt(writes, until: end)
+                if let batch = try attempt(writes, hasSavepoints: hasSavepoints, until: end) { return batch }
+                hasSavepoints = true
+                connection.rollBack()
+                connection.nodeChanges.allUndone()
             } catch {
                 connection.rollBack()
                 connection.nodeChanges.allUndone()
@@ -70,17 +76,19 @@ final class BatchCommitter {
         }
     }
 
+    /// - Returns: `nil` where one of several failed after it had changed something, and nothing can undo it alone.
     private func attempt(
-        _ writes: ArraySlice<any PendingWrite>, until end: ContinuousClock.Instant
-    ) throws(StoreError) -> Batch {
+        _ writes: ArraySlice<any PendingWrite>, hasSavepoints: Bool, until end: ContinuousClock.Instant
+    ) throws(StoreError) -> Batch? {
         let start = clock.now
-        let isAlone = writes.count == 1
         var batch = Batch()
         var isEmpty = true
         try connection.beginBatch()
+        connection.memory.begin()
+        defer { connection.memory.end() }
         for write in writes {
             if batch.count > 0, clock.now - start > patience.batch { break }
-            if !isAlone { try connection.beginWrite() }
+            if hasSavepoints { try connection.beginWrite() }
             connection.nodeChanges.begin()
             let transaction = Transaction(connection)
             let hasSucceeded = write.run(in: transaction)
@@ -89,10 +97,15 @@ final class BatchCommitter {
             if hasSucceeded {
                 isEmpty = false
                 batch.changes += transaction.changes
-                if !isAlone { try connection.keepWrite() }
+                if hasSavepoints { try connection.keepWrite() }
             } else {
                 connection.nodeChanges.undone()
-                if !isAlone { try connection.undoWrite() }
+                if hasSavepoints {
+                    try connection.undoWrite()
+                    connection.memory.forget()
+                } else if transaction.hasChanged, writes.count > 1 {
+                    return nil
+                }
             }
             batch.count += 1
         }

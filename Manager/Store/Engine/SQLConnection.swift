@@ -11,6 +11,8 @@ protocol SQLConnection: AnyObject {
     var inventories: DecodedColumn<NodeInventory> { get }
     /// Kept up by those who write through this connection.
     var nodeChanges: NodeChanges { get }
+    /// What a batch has read already.
+    var memory: BatchMemory { get }
     /// Why the transaction that was begun is gone; `nil` while it stands.
     var broken: StoreError? { get }
     /// Rows that the last statement matched.

@@ -1,8 +1,9 @@
-public import ProtocolModel
 import Foundation
+public import ManagerModel
+public import ProtocolModel
 
 /// A value as both engines know it.
-public enum SQLValue: Sendable, Equatable {
+public enum SQLValue: Sendable, Hashable {
     case null
     case integer(Int64)
     case real(Double)
@@ -117,6 +118,41 @@ public struct SQLRow: Sendable {
         return value
     }
 
+    // Most such columns hold little or nothing; Foundation's decoder takes longer for them than SQLite for the row.
+
+    public func json(_ column: String, _ type: [String: String].Type = [String: String].self) throws -> [String: String]
+    {
+        try known(column) { $0.texts() }
+    }
+
+    public func json(_ column: String, _ type: [String].Type = [String].self) throws -> [String] {
+        try known(column) { $0.list { $0.text() } }
+    }
+
+    public func json(
+        _ column: String, _ type: [ManagerModel.Operation.Step].Type = [ManagerModel.Operation.Step].self
+    ) throws -> [ManagerModel.Operation.Step] {
+        try known(column) { $0.list { $0.step() } }
+    }
+
+    public func json(
+        _ column: String, _ type: [ManagerModel.Operation.HostResult].Type = [ManagerModel.Operation.HostResult].self
+    ) throws -> [ManagerModel.Operation.HostResult] {
+        // Only an empty list is read by hand.
+        try known(column) { $0.list { _ in nil } }
+    }
+
+    /// By hand where the text is as `jsonText` writes it; by the general decoder where it is not.
+    private func known<Value: Decodable>(_ column: String, _ read: (inout JSONScanner) -> Value?) throws -> Value {
+        let text = try text(column)
+        if let value = JSONScanner.whole(text, read) { return value }
+        do {
+            return try decoded(text)
+        } catch {
+            throw unreadable(column)
+        }
+    }
+
     /// Reads a column that holds JSON.
     public func json<Value: Decodable>(_ column: String, _ type: Value.Type = Value.self) throws -> Value {
         do {
@@ -127,39 +163,6 @@ public struct SQLRow: Sendable {
     }
 }
 
-private func decoded<Value: Decodable>(_ text: String) throws -> Value {
+func decoded<Value: Decodable>(_ text: String) throws -> Value {
     try JSONDecoder().decode(Value.self, from: Data(text.utf8))
-}
-
-/// Values of a JSON column by their row's key, for a column that is read far more often than it changes. Used by the thread
-/// of its connection alone.
-final class DecodedColumn<Value: Decodable & Equatable> {
-    private var values: [String: (text: String, value: Value)] = [:]
-    private let limit: Int
-
-    /// Keeps the values of at most `limit` rows.
-    init(limit: Int) {
-        self.limit = limit
-    }
-
-    /// The text that the row was read with, where it stands for this value; writing it anew would cost more than all else.
-    func text(of value: Value, in row: String) -> String? {
-        guard let known = values[row], known.value == value else { return nil }
-        return known.text
-    }
-
-    /// The value that `text` stands for: decoded once for as long as the row holds this text.
-    func value(of text: String, in row: String) throws -> Value {
-        if let known = values[row], known.text == text { return known.value }
-        let value: Value
-        do {
-            value = try decoded(text)
-        } catch {
-            throw StoreError.corrupt("the row '\(row)' holds JSON of the wrong form")
-        }
-        // Rows that are gone leave this way, too.
-        if values.count >= limit { values.removeAll() }
-        values[row] = (text, value)
-        return value
-    }
 }

@@ -38,7 +38,7 @@ public struct EventRepository {
         at now: Timestamp
     ) throws -> Int64 {
         // The newest event is never pruned, so a number is never given twice.
-        let number = try lastSequence() + 1
+        let number = try (sql.lastEvent ?? lastSequence()) + 1
         try sql.execute(
             """
             INSERT INTO event_log (sequence, at, kind, actor, actor_id, owner_id, resource_kind, resource_id, resource_name,
@@ -48,6 +48,7 @@ public struct EventRepository {
             number, now, kind, actor.name, actor.user, owner, resource.kind, resource.id, resource.name, detail,
             try jsonText(data), actor.request, operation,
             try jsonText(changes))
+        sql.lastEvent = number
         sql.note(.events(last: number))
         return number
     }

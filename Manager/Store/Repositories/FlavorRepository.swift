@@ -9,11 +9,11 @@ public struct FlavorRepository {
     let sql: Transaction
 
     public func find(_ id: FlavorID) throws -> Flavor? {
-        try sql.query("SELECT * FROM flavors WHERE id = ?", id).first.map(Flavor.init(row:))
+        try sql.remembered("SELECT * FROM flavors WHERE id = ?", id).first.map(Flavor.init(row:))
     }
 
     public func find(name: String) throws -> Flavor? {
-        try sql.query("SELECT * FROM flavors WHERE name = ?", name).first.map(Flavor.init(row:))
+        try sql.remembered("SELECT * FROM flavors WHERE name = ?", name).first.map(Flavor.init(row:))
     }
 
     public func name(of id: FlavorID) throws -> String? { try sql.name("flavors", id) }

@@ -10,7 +10,7 @@ public struct ImageRepository {
     let sql: Transaction
 
     public func find(_ id: ImageID) throws -> Image? {
-        try sql.query("SELECT * FROM images WHERE id = ?", id).first.map(Image.init(row:))
+        try sql.remembered("SELECT * FROM images WHERE id = ?", id).first.map(Image.init(row:))
     }
 
     /// Images that `owner` may see: public ones and their own; `nil`: all. Deleted ones are gone.
@@ -20,7 +20,7 @@ public struct ImageRepository {
         if let owner { conditions.add("(visibility = 'public' OR owner_id = ?)", owner) }
         if let name { conditions.add("name = ?", name) }
         if let after = page.after { conditions.add("id > ?", after) }
-        return try sql.query(
+        return try sql.remembered(
             "SELECT * FROM images\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
         ).map(Image.init(row:))
     }

@@ -73,6 +73,19 @@ public struct InstanceRepository {
                 .map { try $0.text("ip_address") })
     }
 
+    /// Addresses taken on each of the nodes from one ID through another; `nil`: on none.
+    public func addresses(from first: NodeID?, through last: NodeID?) throws -> [NodeID: [String]] {
+        guard let first, let last else { return [:] }
+        var addresses: [NodeID: [String]] = [:]
+        for row in try sql.query(
+            "SELECT node_id, ip_address FROM instances WHERE node_id BETWEEN ? AND ? AND ip_address IS NOT NULL", first,
+            last)
+        {
+            addresses[try row.id("node_id"), default: []].append(try row.text("ip_address"))
+        }
+        return addresses
+    }
+
     public func hasAddress(_ address: String, on node: NodeID) throws -> Bool {
         try !sql.query("SELECT 1 FROM instances WHERE node_id = ? AND ip_address = ?", node, address).isEmpty
     }
@@ -82,8 +95,10 @@ public struct InstanceRepository {
     }
 
     /// Adds the instance, makes its claim and puts it into its node's assignment set.
-    public func insert(_ instance: Instance) throws {
-        let revision = try sql.nodes.adjustClaim(of: instance, by: 1)
+    ///
+    /// - Parameter node: its node, where the caller has read it in this transaction and not changed it since.
+    public func insert(_ instance: Instance, on node: Node? = nil) throws {
+        let revision = try sql.nodes.adjustClaim(of: instance, by: 1, after: node?.assignmentRevision)
         try sql.execute(
             """
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
@@ -104,6 +119,22 @@ public struct InstanceRepository {
     /// Writes what changed. `assigned`: the node must be told.
     public func update(_ instance: Instance, assigned: Bool) throws {
         try update(instance, revision: assigned ? try sql.nodes.nextAssignmentRevision(instance.node) : nil)
+    }
+
+    /// Writes what agents' reports change. The columns that stand in an index are left alone, for writing one costs as much
+    /// as all others, even where it stays as it is.
+    public func updateState(_ instance: Instance) throws {
+        try sql.execute(
+            """
+            UPDATE instances SET epoch = ?, desired = ?, generation = ?, power_cycle = ?, forced = ?,
+                stop_timeout_seconds = ?, stopped_by_drain = ?, status = ?, status_code = ?, status_reason = ?,
+                started_at = ?, ready_at = ?, operation_id = ?, updated_at = ?, deleted_at = ?
+            WHERE id = ?
+            """,
+            instance.epoch, instance.desired.rawValue, instance.generation, instance.powerCycle, instance.force,
+            instance.stopTimeoutSeconds, instance.stoppedByDrain, instance.status.rawValue, instance.statusCode,
+            instance.statusReason, instance.startedAt, instance.readyAt, instance.operation, instance.updatedAt,
+            instance.deletedAt, instance.id)
     }
 
     private func update(_ instance: Instance, revision: Revision?) throws {

@@ -16,7 +16,20 @@ public struct NodeRepository {
         try sql.query("SELECT * FROM nodes WHERE name = ?", name).first.map(node)
     }
 
-    public func name(of id: NodeID) throws -> String? { try sql.name("nodes", id) }
+    public func name(of id: NodeID) throws -> String? {
+        if let known = sql.nodeNames[id] { return known }
+        return try sql.query("SELECT name FROM nodes WHERE id = ?", id).first.map { try $0.text("name") }
+    }
+
+    /// Whether the node is on record.
+    public func contains(_ id: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM nodes WHERE id = ?", id).isEmpty
+    }
+
+    /// The number of the last change of the node's desired set; `nil` where the node is not on record.
+    public func assignmentRevision(of id: NodeID) throws -> Revision? {
+        try sql.query("SELECT assignment_revision FROM nodes WHERE id = ?", id).first?.counter("assignment_revision")
+    }
 
     public func list(name: String? = nil, _ page: Page = .everything) throws -> [Node] {
         var conditions = Conditions()
@@ -41,7 +54,9 @@ public struct NodeRepository {
         """
 
     private func node(_ row: SQLRow) throws -> Node {
-        try Node(row: row, inventory: sql.inventories.value(of: row.text("inventory"), in: row.text("id")))
+        let node = try Node(row: row, inventory: sql.inventories.value(of: row.text("inventory"), in: row.text("id")))
+        sql.nodeNames[node.id] = node.name
+        return node
     }
 
     /// All nodes by ID alone, which costs little.
@@ -80,6 +95,7 @@ public struct NodeRepository {
             node.drainState.rawValue, node.drainReason,
             try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
             node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio, node.id)
+        sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
     }
 
@@ -90,6 +106,7 @@ public struct NodeRepository {
         try sql.execute("DELETE FROM image_placements WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM nodes WHERE id = ?", node.id)
+        sql.nodeNames[node.id] = nil
         sql.nodeChanges.changed(node.id)
         sql.note(.identity)
     }
@@ -113,13 +130,14 @@ public struct NodeRepository {
 
     private func noted(_ node: NodeID) throws -> Revision {
         sql.note(.assignments(node))
-        return try sql.query("SELECT assignment_revision FROM nodes WHERE id = ?", node).first?
-            .counter("assignment_revision") ?? Revision(0)
+        return try assignmentRevision(of: node) ?? Revision(0)
     }
 
     /// Makes an instance's claim, which is a change of the desired set, or releases it, which is another; gives the change its
     /// number.
-    func adjustClaim(of instance: Instance, by sign: Int) throws -> Revision {
+    ///
+    /// - Parameter known: the revision before, where the caller has read it in this transaction.
+    func adjustClaim(of instance: Instance, by sign: Int, after known: Revision? = nil) throws -> Revision {
         try sql.execute(
             """
             UPDATE nodes SET assignment_revision = assignment_revision + 1, claimed_vcpus = claimed_vcpus + ?,
@@ -128,7 +146,9 @@ public struct NodeRepository {
             """,
             sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, instance.node)
         sql.nodeChanges.changed(instance.node)
-        return try noted(instance.node)
+        guard let known else { return try noted(instance.node) }
+        sql.note(.assignments(instance.node))
+        return Revision(known.value + 1)
     }
 
     // MARK: Join tokens

@@ -11,11 +11,11 @@ public struct UserRepository {
     let sql: Transaction
 
     public func find(_ id: UserID) throws -> User? {
-        try sql.query("SELECT * FROM users WHERE id = ?", id).first.map(User.init(row:))
+        try sql.remembered("SELECT * FROM users WHERE id = ?", id).first.map(User.init(row:))
     }
 
     public func find(name: String) throws -> User? {
-        try sql.query("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
+        try sql.remembered("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
     }
 
     public func name(of id: UserID) throws -> String? { try sql.name("users", id) }

@@ -26,6 +26,39 @@ struct JSONTextTests {
         #expect(try decoded(try jsonText(steps), [ManagerModel.Operation.Step].self) == steps)
     }
 
+    @Test("a column is read as the general decoder reads it, whoever wrote it", arguments: words)
+    func columns(word: String) throws {
+        func read<Value: Decodable & Equatable>(
+            _ text: String, _ type: Value.Type, _ value: (SQLRow) throws -> Value
+        ) throws {
+            let row = SQLRow(columns: ["c": 0], values: [.text(text)])
+            let expected = try? JSONDecoder().decode(Value.self, from: Data(text.utf8))
+            let found = try? value(row)
+            #expect(found == expected, "\(text)")
+        }
+        let quoted = try jsonText([word]).dropFirst().dropLast()
+        for map in [
+            "{}", "{ }", #"{"a":\#(quoted),\#(quoted):"b"}"#, #"{"a": \#(quoted)}"#, "{\(quoted)}", "[]", "{} ", "",
+        ] {
+            try read(map, [String: String].self) { try $0.json("c") as [String: String] }
+        }
+        for list in [
+            "[]", "[\(quoted)]", "[\(quoted),\"x\"]", "[ \(quoted) ]", "[\(quoted),]", "[\(quoted)", "[1]", "{}",
+        ] {
+            try read(list, [String].self) { try $0.json("c") as [String] }
+        }
+        typealias Step = ManagerModel.Operation.Step
+        let steps = [word, "prepare"].map {
+            Step(name: $0, detail: word, at: Timestamp(milliseconds: -1_790_000_000_000))
+        }
+        let text = try jsonText(steps)
+        for list in [
+            "[]", text, text.replacing(",", with: ", "), text.replacing("-", with: ""), String(text.dropLast()),
+        ] {
+            try read(list, [Step].self) { try $0.json("c") as [Step] }
+        }
+    }
+
     @Test("writes what Foundation writes, so that rows of older versions compare equal")
     func likeFoundation() throws {
         let encoder = JSONEncoder()

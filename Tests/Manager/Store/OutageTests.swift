@@ -51,6 +51,36 @@ struct OutageTests {
         for store in stores { store.close() }
     }
 
+    @Test("a writer knows whether another has written since its own last batch")
+    func turns() async throws {
+        let (first, second) = (try store(), try store())
+        defer {
+            first.close()
+            second.close()
+        }
+        func hasMissed(_ store: Store) async throws -> Bool {
+            try await store.write { sql in
+                try Self.count(sql)
+                defer { sql.nodeChanges.caughtUp() }
+                return sql.nodeChanges.hasMissed
+            }
+        }
+        // What was before is not known.
+        #expect(try await hasMissed(first))
+        #expect(try await !hasMissed(first))
+        #expect(try await !hasMissed(first))
+        #expect(try await hasMissed(second))
+        #expect(try await hasMissed(first))
+        #expect(try await !hasMissed(first))
+        // What another began and undid is nothing that was missed.
+        try? await second.write { sql in
+            try Self.count(sql)
+            throw CancellationError()
+        }
+        #expect(try await !hasMissed(first))
+        #expect(try await counted(first) == 7)
+    }
+
     @Test("a batch whose connection is killed is run again as a whole, even where a body hides the error")
     func killedInTheMiddle() async throws {
         let store = try store()

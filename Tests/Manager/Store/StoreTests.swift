@@ -40,6 +40,46 @@ struct StoreTests {
     }
 
     @Test(
+        "a write sees what an earlier one of its batch changed, and not what one did that failed",
+        arguments: StoreEngine.allCases)
+    func withinABatch(_ engine: StoreEngine) async throws {
+        try await withStore(engine) { store, _ in
+            let flavors = (0..<60).map { number in
+                Flavor(
+                    id: .generate(at: Self.now), name: "f\(number)", vcpus: 1, ramMiB: 1, diskGiB: 1,
+                    createdAt: Self.now)
+            }
+            let actor = Actor.manager
+            await withTaskGroup(of: Void.self) { group in
+                for (number, flavor) in flavors.enumerated() {
+                    group.addTask {
+                        try? await store.write { sql in
+                            // Asked before it is there, so that a batch that remembered the answer would be wrong.
+                            let before = try sql.flavors.find(name: flavor.name)
+                            try sql.flavors.insert(flavor)
+                            let after = try sql.flavors.find(name: flavor.name)
+                            #expect(before == nil && after == flavor)
+                            try sql.events.append(
+                                "flavor.created", actor: actor, owner: nil,
+                                resource: ResourceReference(kind: "flavor", id: "\(flavor.id)", name: flavor.name),
+                                at: Self.now)
+                            if number % 3 == 0 { throw Stop() }
+                        }
+                    }
+                }
+            }
+            let (names, events) = try await store.read { sql in
+                (try sql.flavors.list().map(\.name), try sql.events.list(after: 0, owner: nil, limit: 100))
+            }
+            let kept = (0..<60).filter { $0 % 3 != 0 }.map { "f\($0)" }
+            #expect(Set(names) == Set(kept))
+            // Numbers without gaps, one for each that is kept.
+            #expect(events.map(\.sequence) == Array(1...Int64(kept.count)))
+            #expect(Set(events.map(\.resource.name)) == Set(kept))
+        }
+    }
+
+    @Test(
         "the answer to a keyed request is kept with what was done, or not at all; for each user, and for a while",
         arguments: StoreEngine.allCases)
     func idempotency(_ engine: StoreEngine) async throws {
@@ -132,7 +172,7 @@ struct StoreTests {
 
     @Test("a column keeps what it decoded for as many rows as it may")
     func decodedColumn() throws {
-        let column = DecodedColumn<[String: Int]>(limit: 2)
+        let column = DecodedColumn<[String: Int]>(limit: 20)
         for number in 0..<5 {
             #expect(try column.value(of: "{\"n\": \(number)}", in: "row\(number % 3)") == ["n": number])
         }

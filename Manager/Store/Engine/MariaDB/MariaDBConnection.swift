@@ -7,7 +7,8 @@ import ProtocolModel
 /// **The turn.** Each batch begins with an update of one row of `write_turn`. On one server the row's lock, across Galera
 /// nodes a certification conflict, lets one batch at a time commit, so that what a write reads is the last commit, as on
 /// SQLite. **The mark.** The same statement counts up a row of this writer's own. When a connection ends during a commit,
-/// the writer takes the turn anew, which waits for whatever became of the old transaction, and reads its mark.
+/// the writer takes the turn anew, which waits for whatever became of the old transaction, and reads its mark. **The count.**
+/// The turn's row counts batches, so that a writer knows whether others had the turn since its own last batch.
 final class MariaDBConnection: SQLConnection {
     enum Role {
         case writing
@@ -17,9 +18,10 @@ final class MariaDBConnection: SQLConnection {
     }
 
     let engine = StoreEngine.mariadb
-    let inventories = DecodedColumn<NodeInventory>(limit: 32_768)
-    /// Other managers write, too.
-    let nodeChanges = NodeChanges(seesAll: false)
+    let inventories: DecodedColumn<NodeInventory>
+    /// Other managers write, too; the turn tells when.
+    let nodeChanges = NodeChanges(isShared: true)
+    let memory = BatchMemory()
     private(set) var broken: StoreError?
     /// Whether reads are answered by a node without quorum, and so may be old.
     private(set) var readsOld = false
@@ -39,14 +41,21 @@ final class MariaDBConnection: SQLConnection {
     private let writer: String
     /// The mark of this writer's last batch that is in; `nil` while it is not known.
     private var mark: Int64?
+    /// The turn's count in the batch that is open, and in this writer's last batch that is in.
+    private var turn: Int64?
+    private var lastTurn: Int64?
 
-    init(_ address: MariaDBAddress, role: Role, times: MariaDBSession.Times = .init()) throws(StoreError) {
+    init(
+        _ address: MariaDBAddress, role: Role, times: MariaDBSession.Times = .init(),
+        inventories: DecodedColumn<NodeInventory> = .ofNodes()
+    ) throws(StoreError) {
         var times = times
         if role == .maintaining {
             times.answerSeconds = 600
             times.idleTransactionSeconds = 600
         }
         self.address = address
+        self.inventories = inventories
         self.role = role
         self.times = times
         var random = SystemRandomNumberGenerator()
@@ -116,13 +125,17 @@ final class MariaDBConnection: SQLConnection {
         lookForBetter()
         // Twice where this writer has no row yet.
         for _ in 0..<2 {
-            let changes = try guarded { session throws(StoreError) in
+            let (rows, changes) = try guarded { session throws(StoreError) in
                 try session.command(
-                    "START TRANSACTION; UPDATE write_turn SET batch = batch + 1 WHERE writer IN ('', '\(writer)')"
-                ).changes
+                    """
+                    START TRANSACTION; UPDATE write_turn SET batch = batch + 1 WHERE writer IN ('', '\(writer)'); \
+                    SELECT batch FROM write_turn WHERE writer = ''
+                    """)
             }
-            if changes == [0, 2] {
+            if changes == [0, 2, 1] {
                 isBegun = true
+                turn = rows.first?["batch"].flatMap { Int64($0) }
+                if turn == nil || turn != lastTurn.map({ $0 + 1 }) { nodeChanges.missed() }
                 if mark == nil { mark = try ownMark().map { $0 - 1 } }
                 return
             }
@@ -167,7 +180,9 @@ final class MariaDBConnection: SQLConnection {
             isBegun = false
             try run("COMMIT")
             mark = mark.map { $0 + 1 }
+            lastTurn = turn
         } catch {
+            lastTurn = nil
             // The server says of these that nothing was done; after anything else, only the mark can tell.
             if case .conflict = error { throw error }
             throw .unavailable(.outcomeUnknown)

@@ -19,14 +19,17 @@ final class SQLiteConnection: SQLConnection {
 
     private let handle: OpaquePointer
     private var statements: [String: Statement] = [:]
-    let inventories = DecodedColumn<NodeInventory>(limit: 32_768)
+    let inventories: DecodedColumn<NodeInventory>
     let nodeChanges: NodeChanges
+    let memory = BatchMemory()
     private(set) var broken: StoreError?
     private var isOpen = false
     let engine = StoreEngine.sqlite
 
     /// - Throws: `StoreError.cannotOpen`.
-    init(path: String, role: Role) throws(StoreError) {
+    init(
+        path: String, role: Role, inventories: DecodedColumn<NodeInventory> = .ofNodes()
+    ) throws(StoreError) {
         var handle: OpaquePointer?
         // A reader opens for writing, too: it may have to recover the log that a killed process left.
         let access =
@@ -41,8 +44,9 @@ final class SQLiteConnection: SQLConnection {
             throw .cannotOpen(path: path, message: message)
         }
         self.handle = handle
+        self.inventories = inventories
         // Nobody else writes to the file: one connection of one process does.
-        nodeChanges = NodeChanges(seesAll: role == .writing)
+        nodeChanges = NodeChanges(isShared: role != .writing)
         sqlite3_extended_result_codes(handle, 1)
         sqlite3_busy_timeout(handle, 10_000)
         guard role != .archive else { return }
@@ -50,7 +54,16 @@ final class SQLiteConnection: SQLConnection {
         try run("PRAGMA journal_mode = WAL")
         try run("PRAGMA synchronous = FULL")
         try run("PRAGMA foreign_keys = ON")
-        if role == .reading { try run("PRAGMA query_only = ON") }
+        // What a savepoint needs to be undone with is kept in memory: every write of a batch makes some.
+        try run("PRAGMA temp_store = MEMORY")
+        if role == .reading {
+            try run("PRAGMA query_only = ON")
+        } else {
+            // A large batch is not written before its commit, and pages that change again and again are copied from the log
+            // to the file seldom. KiB where negative; pages of 4 KiB.
+            try run("PRAGMA cache_size = -32768")
+            try run("PRAGMA wal_autocheckpoint = 4096")
+        }
     }
 
     deinit {
