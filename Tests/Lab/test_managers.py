@@ -2,14 +2,19 @@
 
 Needs `run --managers 3`."""
 
+import shutil
+import subprocess
 import threading
 import time
 import uuid
+from pathlib import Path
 
+from chaoskit.faults import Supervisor
 from chaoskit.lab import ChaosLab
 from fleet import LabTest, wait_until
 from labkit import disks
 
+LAB = Path(__file__).resolve().parent
 TAKEOVER_SECONDS = 10
 
 
@@ -165,6 +170,88 @@ class SeveralManagers(LabTest):
         self.assertEqual(fleet.domain_process(witness["node"], witness["id"]), process, "a guest was touched")
         [after] = fleet.create("space", node=host.name)
         self.assertEqual(after["status"], "ACTIVE")
+
+    def test_a_database_disk_is_full(self):
+        fleet = self.fleet
+        # The node that everybody uses. It cannot apply what the others commit, and gives itself up.
+        node = self.chaos.databases()[0]
+        supervisor = Supervisor(self.chaos)
+        supervisor.start()
+        try:
+            disks.fill(self.chaos.database_disk(node.member))
+            began, names, refusals = time.monotonic(), [], []
+            while time.monotonic() - began < 20:
+                answer = fleet.insist("POST", "/v1/flavors", flavor(f"tight-{len(names)}"), expect=(201, 503))
+                if "id" in answer:
+                    names.append(answer["name"])
+                else:
+                    refusals.append(answer["detail"])
+                time.sleep(0.1)
+            print(f"    meanwhile {len(names)} requests acknowledged, {len(refusals)} refused: {set(refusals)}")
+            disks.free(self.chaos.database_disk(node.member))
+            for one in self.chaos.databases():
+                one.wait_until_synced(size=3, is_supervised=True)
+        finally:
+            supervisor.stopping.set()
+            supervisor.join()
+        kept = {one["name"] for one in fleet.pages("/v1/flavors")}
+        self.assertEqual([name for name in names if name not in kept], [], "acknowledged, and lost")
+        sums = {one.sql("CHECKSUM TABLE roost.flavors, roost.event_log, roost.instances") for one in self.chaos.databases()}
+        self.assertEqual(len(sums), 1, f"the databases differ: {sums}")
+        for name in names:
+            fleet.call("DELETE", f"/v1/flavors/{name}", expect=(200, 204))
+
+    def test_a_cluster_that_does_not_come_back_is_recovered(self):
+        fleet, nodes = self.fleet, self.chaos.databases()
+        fleet.insist("POST", "/v1/flavors", flavor("before"), expect=201)
+        # None may begin alone, and none remembers the others' view: what remains when pc.recovery has nothing to go by.
+        for node in nodes[1:]:
+            node.member.kill("mariadb")
+        fleet.insist("GET", "/v1/flavors", expect=(200, 503))
+        nodes[0].member.kill("mariadb")
+        for node in nodes:
+            (node.folder / "data" / "gvwstate.dat").unlink(missing_ok=True)
+            self.node_of(node, "start")
+        shown = self.recover("show")
+        self.assertEqual(shown.stdout.count("runs, but does not answer"), 3, shown.stdout)
+        refused = self.recover("bootstrap")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--yes", refused.stderr)
+        done = self.recover("bootstrap", "--yes")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("last transaction", done.stdout)
+        for node in nodes:
+            node.wait_until_synced(size=3)
+        again = self.recover("bootstrap", "--yes")
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("has quorum", again.stderr)
+        wait_until("the site reads what it wrote", lambda: "before" in {
+            one["name"] for one in fleet.insist("GET", "/v1/flavors?limit=1000", expect=(200, 503)).get("items", [])}, 60)
+
+        # One node whose data is broken.
+        nodes[1].member.kill("mariadb")
+        (nodes[1].folder / "data" / "ibdata1").write_bytes(b"broken")
+        done = self.recover("reseed", "--yes", hosts=["manager2", "--others", "manager1", "manager3"])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        [aside] = nodes[1].folder.glob("data.*")
+        self.assertEqual((aside / "ibdata1").read_bytes(), b"broken")
+        shutil.rmtree(aside)
+        fleet.call("DELETE", "/v1/flavors/before", expect=(200, 204))
+
+    def node_of(self, node, action):
+        subprocess.run([LAB / "galera-node", self.fleet.record.folder, node.member.name, action], check=True, timeout=120)
+
+    def recover(self, action, *options, hosts=("manager1", "manager2", "manager3")):
+        """The shipped script; only how nodes are reached and their service is driven is the lab's."""
+        folder = f"{self.fleet.record.folder}/{{host}}/mariadb"
+        service = f"{LAB / 'galera-node'} {self.fleet.record.folder} {{host}}"
+        ways = {"shell": "sh -c", "datadir": f"{folder}/data", "stop": f"{service} stop", "start": f"{service} start",
+                "bootstrap": f"{service} bootstrap", "recover": f"{service} recover", "running": f"{service} running",
+                "sql": f"mariadb --no-defaults --socket={folder}/mysqld.sock --batch --skip-column-names -e"}
+        return subprocess.run(
+            [LAB.parents[1] / "packaging/mariadb/roost-galera-recover", action, *hosts, *options, "--seconds", "120",
+             *(f"--{name}={value}" for name, value in ways.items())], capture_output=True, text=True, timeout=600,
+            stdin=subprocess.DEVNULL)
 
 
 def flavor(name):

@@ -77,7 +77,7 @@ class Chaos:
         """Peace: everything runs again, and what was asked for comes about without anybody's hand."""
         began = time.monotonic()
         for node in self.lab.databases():
-            node.wait_until_synced(size=len(self.lab.databases()))
+            node.wait_until_synced(size=len(self.lab.databases()), is_supervised=True)
         names = [host.name for host in self.lab.hosts()]
         self.lab.site.wait_for_nodes(names, seconds=120)
         self.say("every node is alive")

@@ -2,10 +2,12 @@
 
 import re
 import time
+from pathlib import Path
 
 from .record import LabError
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
+PACKAGING = Path(__file__).resolve().parents[3] / "packaging" / "mariadb"
 DATABASE = "roost"
 PASSWORD = "lab-database"
 
@@ -36,6 +38,7 @@ wsrep-node-name = {name}
 wsrep-node-address = {address}
 wsrep-sst-method = mariabackup
 wsrep-sst-auth = root:
+wsrep-notify-cmd = {packaging}/roost-mariadb-notify
 # Five seconds without a word, and the others go on without a node.
 wsrep-provider-options = "gcache.size=64M;evs.suspect_timeout=PT3S;evs.inactive_timeout=PT6S;evs.install_timeout=PT6S;pc.recovery=TRUE"
 """
@@ -58,11 +61,13 @@ class GaleraNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings.write_text(SETTINGS.format(
             folder=self.folder, log=self.member.log("mariadb"), address=self.address, peers=",".join(self.peers),
-            name=self.member.name, provider=PROVIDER))
+            name=self.member.name, provider=PROVIDER, packaging=PACKAGING))
         self.member.run("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={self.folder}/data",
                         "--auth-root-authentication-method=normal", "--skip-test-db", timeout=120)
 
     def start(self, new_cluster=False):
+        # As the drop-in for MariaDB's service does that packaging/mariadb holds.
+        self.member.run(str(PACKAGING / "roost-mariadb-prepare"), str(self.folder / "data"))
         arguments = ["--wsrep-new-cluster"] if new_cluster else self.recovered_position()
         self.member.start("mariadb", ["mariadbd", f"--defaults-file={self.settings}", *arguments])
 
@@ -90,7 +95,8 @@ class GaleraNode:
             return {}
         return dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
 
-    def wait_until_synced(self, size=None, seconds=120):
+    def wait_until_synced(self, size=None, seconds=120, is_supervised=False):
+        """`is_supervised`: somebody starts the server again if it ends."""
         deadline = time.monotonic() + seconds
         while True:
             status = self.status()
@@ -98,7 +104,7 @@ class GaleraNode:
                     and status.get("wsrep_cluster_status") == "Primary"
                     and (size is None or status.get("wsrep_cluster_size") == str(size))):
                 return
-            if not self.member.is_running("mariadb"):
+            if not is_supervised and not self.member.is_running("mariadb"):
                 raise LabError(f"MariaDB on {self.member.name} ended; see {self.member.log('mariadb')}")
             if time.monotonic() > deadline:
                 raise LabError(f"MariaDB on {self.member.name} is not synced: {status}")

@@ -301,6 +301,106 @@ struct ServerFaultTests {
         try await second.write { try $0.siteSettings.set("a", "b") }
         second.close()
     }
+
+    /// A file that may not grow is, to the server, a disk that is full.
+    private static let smallFile = [
+        "--innodb-file-per-table=OFF", "--innodb-data-file-path=ibdata1:4M:autoextend:max:72M",
+    ]
+
+    @Test("a full disk refuses writes with that reason, keeps what was acknowledged, and reading goes on")
+    func full() async throws {
+        let server = try MariaDBServer(Self.smallFile)
+        let database = try server.makeDatabase()
+        let store = try Store(server.location(of: database))
+        try await store.write { try $0.siteSettings.set("first", "kept") }
+        try fill(server, database)
+        let text = String(repeating: "x", count: 20_000)
+        let (acknowledged, failure) = await written(to: store, text)
+        #expect(failure == .diskFull)
+        await #expect(throws: StoreError.diskFull) { try await store.write { try $0.siteSettings.set("more", text) } }
+        #expect(await store.shortcomings().contains { $0.contains("full") })
+        let missing = try await store.read { sql in
+            try acknowledged.filter { try sql.siteSettings.value($0) != text }
+        }
+        #expect(missing == [])
+        #expect(try await store.read { try $0.siteSettings.value("first") } == "kept")
+        store.close()
+    }
+
+    @Test("a host whose disk is full is left for the next in the URL, and nobody is refused")
+    func fullHost() async throws {
+        let (server, other) = (try MariaDBServer(Self.smallFile), try MariaDBServer())
+        let database = try server.makeDatabase()
+        try #require(try other.makeDatabase() == database)
+        try Store(other.location(of: database)).close()
+        let hosts = "127.0.0.1:\(server.port),127.0.0.1:\(other.port)"
+        let store = try Store(server.location(of: database, hosts: hosts))
+        try fill(server, database)
+        let (acknowledged, failure) = await written(to: store, String(repeating: "x", count: 20_000))
+        #expect(failure == nil)
+        #expect(acknowledged.count == 40)
+        store.close()
+        // These two do not replicate: what the first took before it was full is there alone.
+        let onEach = try [server, other].map { server in
+            let count = try server.administer("SELECT COUNT(*) FROM \(database).settings WHERE name LIKE 's%'")
+            return Int(count.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
+        }
+        #expect(onEach.reduce(0, +) == 40)
+        #expect(onEach[1] > 0)
+    }
+
+    /// InnoDB may give itself up where its disk is full, even over the rollback of what did not fit.
+    @Test(
+        "a database whose real disk was full goes on once there is room, with all that was acknowledged",
+        .enabled(if: geteuid() == 0, "mounting a small disk needs root"))
+    func fullDisk() async throws {
+        let disk = try SmallDisk(mebibytes: 256)
+        let server = try MariaDBServer(in: disk.folder)
+        var patience = StorePatience()
+        patience.writing = .milliseconds(200)
+        let store = try Store(server.location(of: server.makeDatabase()), patience: patience)
+        try await store.write { try $0.siteSettings.set("first", "kept") }
+        try disk.fill()
+        let text = String(repeating: "x", count: 20_000)
+        let (acknowledged, failure) = await written(to: store, text)
+        #expect(failure != nil)
+        #expect(await !store.shortcomings().isEmpty)
+        try disk.free()
+        try server.kill()
+        try server.start()
+        let end = ContinuousClock.now + .seconds(20)
+        while await !store.shortcomings().isEmpty, ContinuousClock.now < end {}
+        try await store.write { try $0.siteSettings.set("more", text) }
+        let missing = try await store.read { sql in
+            try acknowledged.filter { try sql.siteSettings.value($0) != text }
+        }
+        #expect(missing == [])
+        #expect(try await store.read { try $0.siteSettings.value("first") } == "kept")
+        store.close()
+        withExtendedLifetime(disk) {}
+    }
+
+    private func fill(_ server: MariaDBServer, _ database: String) throws {
+        try server.administer("CREATE TABLE \(database).filler (content LONGTEXT) ENGINE=InnoDB")
+        // Big pieces, then smaller ones, until nothing fits.
+        for size in [8_000_000, 1_000_000, 100_000, 10_000] {
+            while (try? server.administer("INSERT INTO \(database).filler VALUES (REPEAT('x', \(size)))")) != nil {}
+        }
+    }
+
+    /// Writes 40 texts, or up to the first that is refused.
+    private func written(to store: Store, _ text: String) async -> ([String], StoreError?) {
+        var acknowledged: [String] = []
+        for number in 0..<40 {
+            do {
+                try await store.write { try $0.siteSettings.set("s\(number)", text) }
+                acknowledged.append("s\(number)")
+            } catch {
+                return (acknowledged, error as? StoreError)
+            }
+        }
+        return (acknowledged, nil)
+    }
 }
 
 /// Tells those who write when to stop.

@@ -24,12 +24,17 @@ public final class MariaDBServer: Sendable {
     private let databases = Mutex(0)
 
     /// Starts a server; takes some seconds.
-    public init(_ options: [String] = []) throws {
+    ///
+    /// - Parameter base: the folder in which its own is made.
+    public init(_ options: [String] = [], in base: String? = nil) throws {
         let (input, output) = (Pipe(), Pipe())
         process = Process()
         process.executableURL = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("mariadb-server")
         process.arguments = options
+        if let base {
+            process.environment = ProcessInfo.processInfo.environment.merging(["ROOST_TEST_MARIADB_BASE": base]) { $1 }
+        }
         process.standardInput = input
         process.standardOutput = output
         commands = input.fileHandleForWriting

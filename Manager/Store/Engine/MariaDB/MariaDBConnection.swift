@@ -33,6 +33,10 @@ final class MariaDBConnection: SQLConnection {
     /// Whether a transaction was begun that the caller has not ended.
     private var isBegun = false
     private var hostIndex = 0
+    /// Hosts whose disk is full, with the time until which others are preferred to them.
+    private var fullUntil: [Int: ContinuousClock.Instant] = [:]
+    /// Whether the session is to end with its transaction, for one on another host.
+    private var leavesHost = false
     private let clock = ContinuousClock()
     /// No attempt to connect before this, and the reason.
     private var closedUntil: (ContinuousClock.Instant, StoreError)?
@@ -97,6 +101,7 @@ final class MariaDBConnection: SQLConnection {
         do throws(StoreError) {
             return try body(session)
         } catch {
+            let error = leaving(session.host, for: error)
             if MariaDBFault.endsTransaction(error) { broken = error }
             // An error that this program does not know may have ended the transaction, and the next statement would be kept
             // alone.
@@ -105,6 +110,19 @@ final class MariaDBConnection: SQLConnection {
             }
             throw error
         }
+    }
+
+    /// A full disk is one host's trouble as long as there is another: then it is left, as if the connection had been lost.
+    private func leaving(_ host: MariaDBAddress.Host, for error: StoreError) -> StoreError {
+        guard case .diskFull = error else { return error }
+        fullUntil[hostIndex] = clock.now + .seconds(30)
+        guard address.hosts.indices.contains(where: hasSpace) else { return error }
+        leavesHost = true
+        return .unavailable(.lost("\(host): its disk is full"))
+    }
+
+    private func hasSpace(_ index: Int) -> Bool {
+        fullUntil[index].map { $0 <= clock.now } ?? true
     }
 
     // MARK: Transactions
@@ -204,9 +222,10 @@ final class MariaDBConnection: SQLConnection {
     }
 
     func rollBack() {
-        let isLost = session?.isLost ?? true
+        let isLost = leavesHost || (session?.isLost ?? true)
         broken = nil
         isBegun = false
+        leavesHost = false
         guard !isLost else {
             session = nil
             return
@@ -222,7 +241,9 @@ final class MariaDBConnection: SQLConnection {
         if let session { return session }
         if let (end, reason) = closedUntil, clock.now < end { throw reason }
         do throws(StoreError) {
-            let (session, index) = try connect(to: address.hosts.indices, times)
+            let hosts = Array(address.hosts.indices)
+            let roomy = hosts.filter(hasSpace)
+            let (session, index) = try connect(to: roomy.isEmpty ? hosts : roomy, times)
             (self.session, hostIndex) = (session, index)
             closedUntil = nil
             return session
@@ -234,7 +255,7 @@ final class MariaDBConnection: SQLConnection {
 
     /// Tries the hosts in their order. A reader is content with a node without quorum where there is no other.
     private func connect(
-        to indices: Range<Int>, _ times: MariaDBSession.Times
+        to indices: [Int], _ times: MariaDBSession.Times
     ) throws(StoreError) -> (MariaDBSession, Int) {
         var problems: [StoreError] = []
         var old: (MariaDBSession, Int)?
@@ -282,7 +303,8 @@ final class MariaDBConnection: SQLConnection {
         nextLook = clock.now + (readsOld ? .seconds(1) : .seconds(30))
         var quick = times
         quick.connectSeconds = 1
-        let indices = readsOld ? address.hosts.indices : 0..<hostIndex
+        let indices = (readsOld ? address.hosts.indices : 0..<hostIndex).filter(hasSpace)
+        guard !indices.isEmpty else { return }
         let wasOld = readsOld
         do throws(StoreError) {
             let (found, index) = try connect(to: indices, quick)
