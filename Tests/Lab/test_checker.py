@@ -48,7 +48,7 @@ class Site:
             doubles=self.double, lives=self.lives, longest_gap=0.2,
             run_seconds=lambda one: sum(last - first for life, (first, last) in self.lives.items() if life[0] == one),
             starts=lambda one: sum(1 for life in self.lives if life[0] == one))
-        chaos = types.SimpleNamespace(faults_at={"host1": 1}, powered_off=self.powered_off)
+        chaos = types.SimpleNamespace(faults_at={"host1": 1}, standstill_at={}, powered_off=self.powered_off)
         verdict = checker.judge(self, [self.user], observer, chaos, INTERVAL)
         checker.agent_restarts_touched_guests(verdict, observer, chaos, [self.user])
         return set(verdict.broken)

@@ -103,18 +103,20 @@ def claims(verdict, rows, nodes):
 
 
 def usage(verdict, lab, rows, observer, chaos, interval):
-    """P4. A host's power cut, and each fault there, may cost an interval; nothing may be counted twice."""
+    """P4. A host's power cut, and each fault there, may cost an interval; nothing may be counted twice. While the agent or
+    libvirt stands still, the end of a guest is noticed later, and counted up to then."""
     counted = {row["instance_id"]: int(row["server_ms"]) / 1000 for row in lab.query(
         "SELECT instance_id, SUM(server_ms) AS server_ms FROM usage_hourly GROUP BY instance_id", "instance_id", "server_ms")}
     names = {row["id"]: row["name"] for row in lab.table("nodes", "id", "name")}
     worst = 0.0
     for instance, row in rows.items():
         real, had = observer.run_seconds(instance), counted.get(instance, 0.0)
-        faults = chaos.faults_at.get(names.get(row["node_id"], ""), 0)
+        host = names.get(row["node_id"], "")
+        faults, standstill = chaos.faults_at.get(host, 0), chaos.standstill_at.get(host, 0.0)
         # Each start and end of a guest lies somewhere within an interval, too; and sightings are a little apart.
         slack = 2 + observer.longest_gap * 2
         most_lost = interval * (faults + observer.starts(instance) + 1) + slack
-        if had > real + interval + slack:
+        if had > real + interval + standstill + slack:
             verdict.add("P4 double", f"{instance}: counted {had:.1f} s, ran {real:.1f} s")
         elif had < real - most_lost:
             verdict.add("P4 lost", f"{instance}: counted {had:.1f} s, ran {real:.1f} s, {faults} faults on its host")

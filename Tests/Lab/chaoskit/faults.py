@@ -35,6 +35,9 @@ class Supervisor(threading.Thread):
 class Fault:
     """One kind of trouble at one place."""
 
+    # Whether what happens to guests meanwhile is noticed only afterwards.
+    delays_notice = False
+
     def __init__(self, kind, member, seconds):
         self.kind, self.member, self.seconds = kind, member, seconds
 
@@ -48,6 +51,7 @@ class Kill(Fault):
     def __init__(self, role, member, seconds):
         super().__init__(f"kill {role} of", member, seconds)
         self.role = role
+        self.delays_notice = role == "libvirtd"
 
     def begin(self, chaos):
         chaos.supervisor.held.add((self.member.name, self.role))
@@ -63,6 +67,7 @@ class Pause(Fault):
     def __init__(self, role, member, seconds):
         super().__init__(f"pause {role} of", member, seconds)
         self.role = role
+        self.delays_notice = role == "agent"
 
     def begin(self, chaos):
         self.process = self.member.process(self.role)

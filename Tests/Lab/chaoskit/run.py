@@ -17,6 +17,8 @@ class Chaos:
         self.lab, self.fleet, self.seed, self.seconds, self.report = lab, fleet, seed, seconds, report
         self.dice = random.Random(f"{seed}-faults")
         self.active, self.history, self.powered_off, self.faults_at = [], [], [], {}
+        # Seconds for which agent or libvirt stood still, by host.
+        self.standstill_at, self.began_at = {}, {}
         self.supervisor = faults.Supervisor(lab)
         self.observer = Observer(lab.record.folder)
         self.log = open(lab.record.folder / "users.jsonl", "w")
@@ -66,11 +68,15 @@ class Chaos:
         self.faults_at[place] = self.faults_at.get(place, 0) + 1
         # A manager or database that is away holds up everybody's samples for a moment, but loses none.
         self.active.append(fault)
+        self.began_at[fault] = time.monotonic()
         fault.begin(self)
 
     def finish(self, fault):
         self.active.remove(fault)
         fault.finish(self)
+        if fault.delays_notice:
+            place, seconds = fault.member.name, time.monotonic() - self.began_at[fault]
+            self.standstill_at[place] = self.standstill_at.get(place, 0.0) + seconds
         self.say(f"ended:  {fault}")
 
     def settle(self):

@@ -1,5 +1,6 @@
 """Small file systems of their own, so that a disk can be full without filling the machine's."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -20,17 +21,22 @@ def remove(folder):
 
 
 def fill(folder):
-    """Leaves no byte. Written, not only reserved: some programs look at the free space, others at errors."""
-    ballast = Path(folder) / "ballast"
-    with open(ballast, "ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            block = b"\0" * size
+    """Leaves no byte. Most is reserved, so that the writing itself does not hold the machine up; the rest is written, since
+    a file system keeps some back from who reserves."""
+    with open(Path(folder) / "ballast", "ab", buffering=0) as ballast:
+        end, size = ballast.tell(), 64 << 20
+        while size >= 1 << 12:
             try:
-                while True:
-                    if file.write(block) == 0:
-                        break
+                os.posix_fallocate(ballast.fileno(), end, size)
+                end += size
             except OSError:
-                continue
+                size //= 2
+        block = b"\0" * (1 << 12)
+        try:
+            while ballast.write(block) > 0:
+                pass
+        except OSError:
+            pass
 
 
 def free(folder):
