@@ -90,8 +90,9 @@ final class HostDirectory {
         case refused([Refusal.FilterCount])
     }
 
-    /// The lowest address of a node's guest network that no instance has; `nil` where there is none.
-    func takeAddress(on node: Node, in sql: Transaction) throws -> String? {
+    /// The lowest address of a node's guest network that no instance has, and whether the card's address that is derived from
+    /// it is free as well; `nil` where there is none.
+    func takeAddress(on node: Node, in sql: Transaction) throws -> (address: String, isCardFree: Bool)? {
         guard let subnet = GuestSubnet(node.inventory.guestSubnet) else { return nil }
         var isFresh = false
         while true {
@@ -104,10 +105,14 @@ final class HostDirectory {
             }
             let address = known.takeLowest()
             // What is remembered is a hint: another manager may have given the address away, or taken one back.
-            if let address, try !sql.instances.hasAddress(address, on: node.id) {
-                if addresses.count >= Self.rememberedNodes { addresses.removeAll() }
-                addresses[node.id] = known
-                return address
+            if let address {
+                let card = CardAddress.derived(node: node.id, address: address, attempt: 0)
+                let taken = try sql.instances.taken(address, on: node.id, card: card)
+                if !taken.address {
+                    if addresses.count >= Self.rememberedNodes { addresses.removeAll() }
+                    addresses[node.id] = known
+                    return (address, !taken.card)
+                }
             }
             addresses[node.id] = nil
             if isFresh { return nil }

@@ -63,13 +63,13 @@ extension Commands {
                 let number = creation.count > 1 ? "-\(index)" : ""
                 let name = creation.name + number
                 let id = InstanceID.generate(at: now)
-                let ipAddress = try freeAddress(on: host, directory)
+                let (ipAddress, macAddress) = try freeAddresses(on: host, directory)
                 let hostName = Self.hostName(from: creation.hostName ?? creation.name, number: number, id: id)
                 var instance = Instance(
                     id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
                     keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
                     metadata: creation.metadata, hostName: hostName, node: node,
-                    macAddress: try freeMACAddress(on: node, with: ipAddress), ipAddress: ipAddress, createdAt: now)
+                    macAddress: macAddress, ipAddress: ipAddress, createdAt: now)
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)
@@ -225,21 +225,17 @@ extension Commands {
             removedBy: counts)
     }
 
-    /// The index on the column refuses a second owner (P3).
-    private func freeMACAddress(on node: NodeID, with ipAddress: String) throws -> String {
-        var attempt = 0
-        while true {
-            let address = CardAddress.derived(node: node, address: ipAddress, attempt: attempt)
-            if try !sql.instances.hasMACAddress(address) { return address }
-            attempt += 1
-        }
-    }
-
-    private func freeAddress(on node: Node, _ directory: HostDirectory) throws -> String {
-        guard let address = try directory.takeAddress(on: node, in: sql) else {
+    /// Addresses that no other instance has. The indexes on the columns refuse a second owner (P3).
+    private func freeAddresses(on node: Node, _ directory: HostDirectory) throws -> (ip: String, mac: String) {
+        guard let (address, isCardFree) = try directory.takeAddress(on: node, in: sql) else {
             throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address")
         }
-        return address
+        var attempt = isCardFree ? 0 : 1
+        while true {
+            let card = CardAddress.derived(node: node.id, address: address, attempt: attempt)
+            if try attempt == 0 || !sql.instances.hasMACAddress(card) { return (address, card) }
+            attempt += 1
+        }
     }
 
     /// A host name from an instance's name (RFC 1123 §2.1), cut so that its number among several stays; where nothing is

@@ -86,8 +86,15 @@ public struct InstanceRepository {
         return addresses
     }
 
-    public func hasAddress(_ address: String, on node: NodeID) throws -> Bool {
-        try !sql.query("SELECT 1 FROM instances WHERE node_id = ? AND ip_address = ?", node, address).isEmpty
+    /// Whether an instance of the node has the address, and whether any instance has the card's address: both with one query.
+    public func taken(_ address: String, on node: NodeID, card: String) throws -> (address: Bool, card: Bool) {
+        let rows = try sql.query(
+            """
+            SELECT 0 AS is_card FROM instances WHERE node_id = ? AND ip_address = ?
+            UNION ALL SELECT 1 AS is_card FROM instances WHERE mac_address = ?
+            """, node, address, card)
+        let found = try rows.map { try $0.flag("is_card") }
+        return (found.contains(false), found.contains(true))
     }
 
     public func hasMACAddress(_ address: String) throws -> Bool {
