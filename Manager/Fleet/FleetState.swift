@@ -118,6 +118,8 @@ struct FleetState: Sendable {
                 ? .never : silence >= interval * 6 ? .down : silence >= interval * 3 ? .suspect : .alive
             let connected = sessions[node] != nil
             guard liveness != entry.recorded, liveness != .alive || connected else { continue }
+            // What was down when this process began, and has not been heard since, is not suspect first.
+            guard entry.recorded != .down || liveness == .alive else { continue }
             heard[node]?.recorded = liveness
             changes.append(
                 LivenessChange(

@@ -46,6 +46,12 @@ public enum FleetWork: Sendable {
         }
     }
 
+    /// Whether others may go first. A fleet's usage must not keep agents that come back, and people's requests, waiting: an
+    /// agent has one batch under way, and keeps the rest in its spool.
+    public var isPatient: Bool {
+        if case .usage = self { true } else { false }
+    }
+
     /// Does the work inside one transaction.
     ///
     /// - Throws: a `StoreError` or a `Refusal`; then the transaction is to be undone.

@@ -137,9 +137,9 @@ public final class Store: Sendable {
         lock.withLock { $0 = nil }
     }
 
-    private static func add<Job>(to queue: JobQueue<Job>, _ job: Job) throws(StoreError) {
+    private static func add<Job>(to queue: JobQueue<Job>, _ job: Job, isPatient: Bool = false) throws(StoreError) {
         do throws(JobQueue<Job>.Refusal) {
-            try queue.add(job)
+            try queue.add(job, isPatient: isPatient)
         } catch {
             switch error {
             case .full: throw .busy
@@ -185,13 +185,14 @@ public final class Store: Sendable {
 
     /// Runs `body` in a transaction and returns once it is durable. An error thrown by `body` undoes all that it did.
     ///
+    /// - Parameter isPatient: others that came later may go first: nobody waits for this one, and there are many of its kind.
     /// - Throws: what `body` throws, or a `StoreError`.
     public func write<Result: Sendable>(
-        _ body: @escaping @Sendable (Transaction) throws -> Result
+        isPatient: Bool = false, _ body: @escaping @Sendable (Transaction) throws -> Result
     ) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             do throws(StoreError) {
-                try Self.add(to: writes, Write(body: body, continuation: continuation))
+                try Self.add(to: writes, Write(body: body, continuation: continuation), isPatient: isPatient)
             } catch {
                 continuation.resume(throwing: error)
             }

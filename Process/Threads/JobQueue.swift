@@ -9,14 +9,22 @@ public final class JobQueue<Job: Sendable>: Sendable {
 
     private struct Content: Sendable {
         var jobs: Deque<Job> = []
+        /// Those that may come after others.
+        var patient: Deque<Job> = []
         var isClosed = false
         /// Threads in `take`.
         var takers = 0
 
-        mutating func next(_ count: Int) -> [Job]? {
-            guard !jobs.isEmpty else { return nil }
-            let next = Array(jobs.prefix(count))
-            jobs.removeFirst(next.count)
+        var count: Int { jobs.count + patient.count }
+
+        mutating func next(_ limit: Int) -> [Job]? {
+            guard count > 0 else { return nil }
+            // A quarter is for the patient ones, so that they are never left behind for good.
+            let first = min(jobs.count, limit - min(patient.count, limit / 4))
+            let second = min(patient.count, limit - first)
+            let next = Array(jobs.prefix(first)) + Array(patient.prefix(second))
+            jobs.removeFirst(first)
+            patient.removeFirst(second)
             return next
         }
     }
@@ -27,24 +35,26 @@ public final class JobQueue<Job: Sendable>: Sendable {
     public init(limit: Int) { self.limit = limit }
 
     /// Jobs that no thread has taken yet.
-    public var count: Int { content.withLock { $0.jobs.count } }
+    public var count: Int { content.withLock { $0.count } }
 
     /// Adds a job. False where more jobs than threads are waiting: another thread would find work.
+    ///
+    /// - Parameter isPatient: it may come after others that were added later; a quarter of what is taken is kept for such.
     @discardableResult
-    public func add(_ job: Job) throws(Refusal) -> Bool {
+    public func add(_ job: Job, isPatient: Bool = false) throws(Refusal) -> Bool {
         try content.update(waking: .one) { content throws(Refusal) in
             if content.isClosed { throw .closed }
-            guard content.jobs.count < limit else { throw .full }
-            content.jobs.append(job)
-            return content.takers >= content.jobs.count
+            guard content.count < limit else { throw .full }
+            if isPatient { content.patient.append(job) } else { content.jobs.append(job) }
+            return content.takers >= content.count
         }
     }
 
-    /// The next jobs in the order of their arrival, at most `count`; `nil` once the queue is closed and empty. Blocks.
+    /// The next jobs in the order of their arrival, patient ones behind the others, at most `count`; `nil` once the queue is closed and empty. Blocks.
     public func take(upTo count: Int) -> [Job]? {
         content.withLock { $0.takers += 1 }
         let next: [Job]?? = content.wait { content in
-            guard !content.jobs.isEmpty || content.isClosed else { return nil }
+            guard content.count > 0 || content.isClosed else { return nil }
             content.takers -= 1
             return .some(content.next(count))
         }

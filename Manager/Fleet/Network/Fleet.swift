@@ -189,7 +189,9 @@ public final class Fleet: FleetBackend {
         do {
             return .success(
                 work.isWrite
-                    ? try await store.write(as: term) { sql in try work.perform(in: sql, at: now, settings) }
+                    ? try await store.write(as: term, isPatient: work.isPatient) { sql in
+                        try work.perform(in: sql, at: now, settings)
+                    }
                     : try await store.read { sql in try work.perform(in: sql, at: now, settings) })
         } catch {
             return .failure(error)

@@ -135,9 +135,9 @@ extension Store {
     ///
     /// - Throws: `Refusal.notLeader`, what `body` throws, or a `StoreError`.
     public func write<Result: Sendable>(
-        as term: Term, _ body: @escaping @Sendable (Transaction) throws -> Result
+        as term: Term, isPatient: Bool = false, _ body: @escaping @Sendable (Transaction) throws -> Result
     ) async throws -> Result {
-        try await write { sql in
+        try await write(isPatient: isPatient) { sql in
             try sql.leadership.check(term)
             return try body(sql)
         }

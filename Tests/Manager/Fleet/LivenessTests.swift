@@ -120,6 +120,17 @@ struct LivenessTests {
         #expect(state.tick(now: start + .seconds(16), interval: .seconds(5)).map(\.liveness) == [.suspect])
     }
 
+    @Test("a node that was down before this process began stays down until it is heard")
+    func stillDown() {
+        var state = FleetState()
+        let id = NodeID.generate(at: SystemTime().timestamp)
+        let start = Uptime(sinceStart: .zero)
+        state.expect(id, recorded: .down, epoch: SessionEpoch(1), at: start)
+        for seconds in [0, 14, 15, 29, 30, 100] {
+            #expect(state.tick(now: start + .seconds(seconds), interval: .seconds(5)).isEmpty)
+        }
+    }
+
     @Test("of two sessions that open at once the newer stays, in whichever order they come")
     func openedAtOnce() {
         let id = NodeID.generate(at: SystemTime().timestamp)

@@ -50,6 +50,20 @@ struct ThreadsTests {
         #expect(queue.take(upTo: 5) == [2])
     }
 
+    @Test("patient jobs come after the others, and are never left behind for good")
+    func patient() throws {
+        let queue = JobQueue<Int>(limit: 100)
+        for number in 0..<8 {
+            try queue.add(100 + number, isPatient: true)
+            try queue.add(number)
+        }
+        #expect(queue.count == 16)
+        #expect(queue.take(upTo: 4) == [0, 1, 2, 100])
+        #expect(queue.take(upTo: 1) == [3])
+        #expect(queue.take(upTo: 8) == [4, 5, 6, 7, 101, 102, 103, 104])
+        #expect(queue.take(upTo: 8) == [105, 106, 107])
+    }
+
     @Test("as many blocking calls run at once as there are threads, and the rest follow")
     func together() async throws {
         let threads = BlockingThreads(name: "test", threads: 3)
