@@ -117,7 +117,10 @@ extension Commands {
 
     /// Deletes whatever the instance is doing: a running operation of it ends as superseded.
     public func deleteInstance(_ reference: String) throws -> Instance {
-        try request(.instanceDelete, of: try instance(reference), superseding: true) { machine throws(Refusal) in
+        let found = try instance(reference)
+        // Asked again, perhaps for want of the first answer: what was begun is what was asked for.
+        if found.desired == .deleted { return found }
+        return try request(.instanceDelete, of: found, superseding: true) { machine throws(Refusal) in
             try machine.delete(at: now)
         }
     }

@@ -90,8 +90,8 @@ class User(threading.Thread):
                     request.operation = content.get("operation")
             elif status == 401:
                 self._token = None
-            elif method == "DELETE" and status in (404, 409) and request.attempts > 1:
-                # An earlier attempt was carried out and its answer lost: it is gone, or going.
+            elif method == "DELETE" and status == 404 and request.attempts > 1:
+                # An earlier attempt was carried out and its answer lost.
                 request.outcome, answer = "acknowledged", {}
             elif status in TRANSIENT:
                 request.detail = content.get("detail", "") if isinstance(content, dict) else str(content)[:200]
