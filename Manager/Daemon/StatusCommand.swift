@@ -97,15 +97,13 @@ struct ForgetCommand: AsyncParsableCommand {
         defer { store.close() }
         let reference = manager
         let found = try await store.read { sql in
-            (
-                try sql.managers.list().filter { $0.name == reference || "\($0.id)" == reference },
-                try sql.leadership.lease()
-            )
+            try sql.managers.list().filter { $0.name == reference || "\($0.id)" == reference }
         }
-        guard let record = found.0.first, found.0.count == 1 else {
+        guard let record = found.first, found.count == 1 else {
             throw SiteError.files(
                 "there is no manager '\(reference)', or several; give an ID of 'roost-manager status'")
         }
+        print("looking for seven seconds whether \(record.name) is alive")
         try await Task.sleep(for: .seconds(7))
         try await store.write { sql in
             guard let now = try sql.managers.find(record.id) else { return }

@@ -94,8 +94,8 @@ final class ManagerCluster: Sendable {
     }
 
     /// A command on one manager's host.
-    func command(_ name: String, on member: Member) throws -> String {
-        try Self.run([name, "--data", member.folder, "--set", "store.url=\(url)"])
+    func command(_ words: String..., on member: Member) throws -> String {
+        try Self.run(words + ["--data", member.folder, "--set", "store.url=\(url)"])
     }
 
     func start(_ member: Member) throws {
@@ -180,6 +180,25 @@ final class ManagerCluster: Sendable {
         let bytes = try await response.body.collect(upTo: 16 << 20)
         return ManagerProcess.Answer(
             status: Int(response.status.code), headers: "\(response.headers)", body: String(buffer: bytes))
+    }
+
+    /// Reads an event stream of one manager until a text comes, having done something once the stream is open.
+    func follow(
+        _ path: String, of member: Member, token: String, until text: String, within limit: Duration,
+        _ body: () async throws -> Void
+    ) async throws -> String {
+        var request = HTTPClientRequest(url: "https://localhost:\(member.api)\(path)")
+        request.headers.add(name: "Authorization", value: "Bearer \(token)")
+        request.headers.add(name: "Accept", value: "text/event-stream")
+        let response = try await http.execute(
+            request, deadline: .now() + .nanoseconds(Int64(limit / .nanoseconds(1))))
+        try await body()
+        var heard = ""
+        for try await part in response.body {
+            heard += String(buffer: part)
+            if heard.contains(text) { break }
+        }
+        return heard
     }
 
     func signIn() async throws -> String {

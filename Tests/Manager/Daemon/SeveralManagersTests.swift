@@ -187,6 +187,17 @@ struct SeveralManagersTests {
                 let answer = try await cluster.request("GET", "/v1/events?kind=user.created", token: token, to: member)
                 #expect(answer.body.contains(#""name":"ann""#))
             }
+            // A stream that was open before, and at a manager that neither leads nor was asked.
+            let other = try #require(cluster.members.last)
+            let heard = try await cluster.follow(
+                "/v1/events", of: other, token: token, until: "flavor.created", within: .seconds(10)
+            ) {
+                let flavor = #"{"name":"tiny","vcpus":1,"ram_mib":64,"disk_gib":1}"#
+                let made = try await cluster.request(
+                    "POST", "/v1/flavors", flavor, token: token, to: cluster.members[0])
+                #expect(made.status == 201, "\(made)")
+            }
+            #expect(heard.contains("flavor.created"), "\(heard)")
             let change = #"{"enabled":false}"#
             let patched = try await cluster.request(
                 "PATCH", "/v1/users/ann", change, token: token, to: cluster.members[1])
@@ -195,6 +206,17 @@ struct SeveralManagersTests {
                 "POST", "/oauth/token", "grant_type=password&username=ann&password=a%20long%20password",
                 to: cluster.members[2], type: "application/x-www-form-urlencoded")
             #expect(refused.status == 400)
+
+            // One that is gone for good is forgotten; one that lives is not.
+            #expect(throws: ManagerProcess.Failure.self) {
+                try cluster.command("forget", "m1", on: cluster.members[0])
+            }
+            cluster.send(SIGKILL, to: "m3")
+            #expect(try cluster.command("forget", "m3", on: cluster.members[0]).contains("m3 is forgotten"))
+            try await cluster.eventually("the list is without it", within: .seconds(10)) {
+                let list = try await cluster.request("GET", "/v1/managers", token: token, to: cluster.members[0]).body
+                return list.contains(#""name":"m1""#) && !list.contains(#""name":"m3""#)
+            }
         } catch {
             try await cluster.end()
             throw error
