@@ -259,8 +259,9 @@ let package = Package(
             "ChunkPlane",
             [
                 "ChunkPlane", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", "ProtocolModel", "ProtocolMessages",
-                logging,
+                "TestsSupportWaiting", logging,
             ]),
+        room("Tests/Support/Waiting", []),
         room("Tests/Support/Store", ["ManagerStore"], exclude: ["mariadb-server"]),
         tests("Manager/Store", ["ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
         tests(
@@ -284,7 +285,7 @@ let package = Package(
             "Manager/Fleet",
             [
                 "ManagerFleet", "ManagerFleetNetwork", "ManagerLifecycle", "ManagerStore", "ManagerModel",
-                "ProtocolWire", "ProtocolTrust",
+                "ProtocolWire", "ProtocolTrust", "TestsSupportWaiting",
                 "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
@@ -304,14 +305,13 @@ let package = Package(
             ]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
-        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel"]),
+        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportWaiting"]),
         tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",
             [
                 "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProtocolTransfer",
-                "ProtocolTrust", "ProtocolModel",
-                logging,
+                "ProtocolTrust", "ProtocolModel", "TestsSupportWaiting", logging,
             ]),
         tests("Agent/Devices", ["AgentDevices"]),
         room("Tests/Support/Files", ["AgentDurability"]),
@@ -330,15 +330,13 @@ let package = Package(
             "Agent/Uplink",
             [
                 "AgentUplink", "ManagerFleetNetwork", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-                "ProtocolMessages",
-                logging,
-                protobuf,
+                "ProtocolMessages", "TestsSupportWaiting", logging, protobuf,
             ]),
         tests(
             "Agent/Daemon",
             [
                 "AgentDaemon", "AgentLink", "AgentReconcile", "AgentDurability", "TestsSupportAssignments",
-                "TestsSupportFiles", "AgentHypervisor", "AgentImages",
+                "TestsSupportFiles", "TestsSupportWaiting", "AgentHypervisor", "AgentImages",
                 "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleetNetwork", "ProcessSettings",
                 "ProcessThreads", "ProtocolModel",
                 "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging,

@@ -6,6 +6,7 @@ import ProtocolModel
 import ProtocolTransfer
 import ProtocolWire
 import Testing
+import TestsSupportWaiting
 
 @testable import ChunkPlane
 
@@ -105,8 +106,8 @@ import Testing
         }
     }
 
-    private func refusal(_ server: ChunkServer, _ expected: SessionRefusal) async {
-        await eventually("\(expected)") { server.counters.snapshot().refusals[expected, default: 0] > 0 }
+    private func refusal(_ server: ChunkServer, _ expected: SessionRefusal) async throws {
+        try await eventually("\(expected)") { server.counters.snapshot().refusals[expected, default: 0] > 0 }
     }
 
     /// Connects and asks for something; the server tells its reason in its counters and log.
@@ -119,16 +120,16 @@ import Testing
         let expired = try self.start(verify: site.verifier(after: .seconds(7200)))
         defer { expired.stop() }
         ask(expired, try site.node(node))
-        await refusal(expired, .certificateExpired)
+        try await refusal(expired, .certificateExpired)
         let server = try self.start(verify: { [verify = site.verifier(), node] leaf in
             // A revoked node, as the manager's verifier knows it.
             verify(leaf).flatMap { $0.identity == .node(node) ? .failure(.certificateRevoked) : .success($0) }
         })
         defer { server.stop() }
         ask(server, try TestSite().node(node))
-        await refusal(server, .unknownAuthority)
+        try await refusal(server, .unknownAuthority)
         ask(server, try site.node(node))
-        await refusal(server, .certificateRevoked)
+        try await refusal(server, .certificateRevoked)
         #expect(server.counters.snapshot().servedBytes == 0)
         #expect(expired.counters.snapshot().servedBytes == 0)
     }
@@ -140,11 +141,11 @@ import Testing
             "s_client", "-connect", "127.0.0.1:\(server.port)", "-alpn", "roost-chunks/1", "-quiet",
         ])
         #expect(answer.isEmpty)
-        await refusal(server, .noCertificate)
+        try await refusal(server, .noCertificate)
         _ = try openssl(["s_client", "-connect", "127.0.0.1:\(server.port)", "-quiet"])
-        await refusal(server, .unsupportedProtocol)
+        try await refusal(server, .unsupportedProtocol)
         _ = try openssl(["s_client", "-connect", "127.0.0.1:\(server.port)", "-tls1_2", "-quiet"])
-        await refusal(server, .malformedFrame)
+        try await refusal(server, .malformedFrame)
         #expect(try works(server))
     }
 
@@ -196,7 +197,7 @@ import Testing
         defer { server.stop() }
         let connection = try rawConnection(server)
         try connection.write(bytes, deadline: .now + .seconds(5), doing: "test")
-        await refusal(server, expected)
+        try await refusal(server, expected)
         #expect(try works(server))
     }
 
@@ -209,11 +210,11 @@ import Testing
         defer { server.stop() }
         let silent = try Socket.connect("127.0.0.1:\(server.port)", deadline: .now + .seconds(5))
         defer { close(silent) }
-        await refusal(server, .handshakeTimeout)
+        try await refusal(server, .handshakeTimeout)
         let idle = try rawConnection(server)
         let half = try rawConnection(server)
         try half.write([0, 0, 0, 40, 0x72], deadline: .now + .seconds(5), doing: "test")
-        await eventually("all gone") { server.counters.snapshot().connections == 0 }
+        try await eventually("all gone") { server.counters.snapshot().connections == 0 }
         _ = idle
         #expect(try works(server))
     }
@@ -226,9 +227,9 @@ import Testing
         defer { server.stop() }
         let first = try rawConnection(server)
         let second = try rawConnection(server)
-        await eventually("both admitted") { server.counters.snapshot().connections == 2 }
+        try await eventually("both admitted") { server.counters.snapshot().connections == 2 }
         let third = try rawConnection(server)
-        await refusal(server, .busy)
+        try await refusal(server, .busy)
         _ = (first, second, third)
         withExtendedLifetime((first, second, third)) {}
     }
@@ -271,17 +272,5 @@ import Testing
             let decoded = Zstandard.decode(damaged, exactly: 100_000)
             #expect(decoded == nil || decoded?.count == 100_000)
         }
-    }
-}
-
-/// Waits for a level, with a limit.
-func eventually(_ what: String, seconds: Int = 120, _ holds: () -> Bool) async {
-    let limit = ContinuousClock.now + .seconds(seconds)
-    while !holds() {
-        guard ContinuousClock.now < limit else {
-            Issue.record("\(what): not within \(seconds) s")
-            return
-        }
-        try? await Task.sleep(for: .milliseconds(5))
     }
 }

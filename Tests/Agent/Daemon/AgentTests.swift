@@ -9,6 +9,7 @@ import ProtocolModel
 import ServiceLifecycle
 import Synchronization
 import Testing
+import TestsSupportWaiting
 import TestsSupportAssignments
 import TestsSupportFiles
 
@@ -67,7 +68,7 @@ struct AgentTests {
         func withManager(_ body: () async throws -> Void) async throws {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await manager.run() }
-                #expect(await eventually { manager.state.withLock { $0.agentPort } != 0 })
+                try await eventually { manager.state.withLock { $0.agentPort } != 0 }
                 try enrol()
                 do {
                     try await body()
@@ -87,19 +88,19 @@ struct AgentTests {
         try await site.withManager {
             manager.want([instanceMessage(firstInstance)])
             try await site.withAgent { agent in
-                #expect(await eventually { manager.observed(firstInstance) == .running })
+                try await eventually { manager.observed(firstInstance) == .running }
                 #expect(manager.state.withLock { $0.inventories.first?.accelerator } == "tcg")
                 #expect(
                     manager.state.withLock { $0.inventories.first?.chunkAddress } == "127.0.0.1:\(agent.chunks.port)")
-                #expect(await eventually { manager.state.withLock { $0.acknowledged } == 1 })
-                #expect(await eventually { manager.milliseconds(of: firstInstance) >= 300 })
+                try await eventually { manager.state.withLock { $0.acknowledged } == 1 }
+                try await eventually { manager.milliseconds(of: firstInstance) >= 300 }
                 manager.want([instanceMessage(firstInstance, .stopped, generation: 2)])
-                #expect(await eventually { manager.observed(firstInstance) == .stopped })
+                try await eventually { manager.observed(firstInstance) == .stopped }
                 manager.want([instanceMessage(firstInstance, .deleted, generation: 3)])
-                #expect(await eventually { manager.observed(firstInstance) == .deleted })
+                try await eventually { manager.observed(firstInstance) == .deleted }
                 #expect(site.host.state.withLock { $0.domains.isEmpty && $0.disks.isEmpty })
                 manager.want([], removing: [firstInstance])
-                #expect(await eventually { agent.link.appliedRevision == 4 })
+                try await eventually { agent.link.appliedRevision == 4 }
             }
         }
     }
@@ -112,17 +113,17 @@ struct AgentTests {
             manager.want([instanceMessage(firstInstance)])
             manager.state.withLock { $0.keepsSilentAboutUsage = true }
             try await site.withAgent { _ in
-                #expect(await eventually { manager.observed(firstInstance) == .running })
-                #expect(await eventually { manager.milliseconds(of: firstInstance) >= 200 })
+                try await eventually { manager.observed(firstInstance) == .running }
+                try await eventually { manager.milliseconds(of: firstInstance) >= 200 }
             }
             let started = try #require(site.host.state.withLock { $0.domains[firstInstance]?.startedAt })
             let done = site.host.state.withLock { $0.done }
             manager.state.withLock { $0.keepsSilentAboutUsage = false }
             for _ in 0..<2 {
                 try await site.withAgent { agent in
-                    #expect(await eventually { manager.observed(firstInstance) == .running })
+                    try await eventually { manager.observed(firstInstance) == .running }
                     let now = manager.milliseconds(of: firstInstance)
-                    #expect(await eventually { manager.milliseconds(of: firstInstance) >= now + 300 })
+                    try await eventually { manager.milliseconds(of: firstInstance) >= now + 300 }
                     #expect(manager.state.withLock { $0.hellos.last?.appliedRevision } == 1)
                     _ = agent
                 }
@@ -143,20 +144,19 @@ struct AgentTests {
         try await site.withManager {
             manager.want([instanceMessage(firstInstance)])
             try await site.withAgent(pretends: true) { _ in
-                #expect(await eventually { manager.observed(firstInstance) == .running })
+                try await eventually { manager.observed(firstInstance) == .running }
                 #expect(
                     manager.state.withLock { $0.inventories.first?.acceleratorReason.contains("simulated") } == true)
                 manager.want([instanceMessage(firstInstance, generation: 2, cycle: 2)])
-                #expect(
-                    await eventually {
-                        manager.state.withLock { state in
-                            let status = state.statuses[firstInstance]
-                            return status?.state == .running && status?.powerCycle == 2
-                        }
-                    })
-                #expect(await eventually { manager.milliseconds(of: firstInstance) >= 300 })
+                try await eventually {
+                    manager.state.withLock { state in
+                        let status = state.statuses[firstInstance]
+                        return status?.state == .running && status?.powerCycle == 2
+                    }
+                }
+                try await eventually { manager.milliseconds(of: firstInstance) >= 300 }
                 manager.want([instanceMessage(firstInstance, .deleted, generation: 3, cycle: 2)])
-                #expect(await eventually { manager.observed(firstInstance) == .deleted })
+                try await eventually { manager.observed(firstInstance) == .deleted }
             }
         }
     }
@@ -169,7 +169,7 @@ struct AgentTests {
                 instanceMessage(firstInstance), instanceMessage(secondInstance, .stopped),
             ])
             try await site.withAgent { _ in
-                #expect(await eventually { site.manager.observed(firstInstance) == .running })
+                try await eventually { site.manager.observed(firstInstance) == .running }
             }
         }
         // The host loses power: its domains are gone, its disk is not.
@@ -177,7 +177,7 @@ struct AgentTests {
         try Data("01900000-0000-7000-8000-00000000b009\n".utf8).write(
             to: URL(fileURLWithPath: site.folder.path + "/boot"))
         try await site.withAgent { _ in
-            #expect(await eventually { site.host.state.withLock { $0.domains[firstInstance]?.isRunning == true } })
+            try await eventually { site.host.state.withLock { $0.domains[firstInstance]?.isRunning == true } }
             #expect(site.host.state.withLock { $0.domains[secondInstance] } == nil)
         }
     }
@@ -191,10 +191,10 @@ struct AgentTests {
         try await site.withManager {
             manager.want([instanceMessage(firstInstance)])
             try await site.withAgent { _ in
-                #expect(await eventually { manager.observed(firstInstance) == .running })
+                try await eventually { manager.observed(firstInstance) == .running }
                 manager.sendNonsense()
-                #expect(await eventually { manager.state.withLock { $0.sessions } >= 2 })
-                #expect(await eventually { manager.observed(firstInstance) == .running })
+                try await eventually { manager.state.withLock { $0.sessions } >= 2 }
+                try await eventually { manager.observed(firstInstance) == .running }
                 #expect(manager.state.withLock { $0.fullReports } >= 2)
                 #expect(site.host.state.withLock { $0.domains[firstInstance]?.isRunning } == true)
             }

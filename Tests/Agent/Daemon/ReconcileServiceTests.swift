@@ -7,17 +7,8 @@ import ProtocolMessages
 import ProtocolModel
 import Synchronization
 import Testing
+import TestsSupportWaiting
 import TestsSupportAssignments
-
-/// Waits for something to become true; false where it does not within the limit.
-func eventually(within limit: Duration = .seconds(120), _ isSo: @Sendable () async -> Bool) async -> Bool {
-    let end = ContinuousClock.now + limit
-    while ContinuousClock.now < end {
-        if await isSo() { return true }
-        try? await Task.sleep(for: .milliseconds(5))
-    }
-    return await isSo()
-}
 
 @Suite("The service around the reconciler")
 struct ReconcileServiceTests {
@@ -51,18 +42,17 @@ struct ReconcileServiceTests {
             service.post(.sessionStarted)
             service.post(.imageHeld(someImage))
             service.post(.assigned(.full([try Assignment(instanceMessage(firstInstance))])))
-            #expect(await eventually { reports.state(firstInstance) == .running })
+            try await eventually { reports.state(firstInstance) == .running }
             #expect(service.figures.runningDomains == 1)
             #expect(service.figures.imagesInUse == [someImage])
             host.crash(firstInstance)
-            #expect(
-                await eventually {
-                    host.state.withLock { $0.done.count { if case .start = $0 { true } else { false } } } == 2
-                })
+            try await eventually {
+                host.state.withLock { $0.done.count { if case .start = $0 { true } else { false } } } == 2
+            }
             #expect(reports.stops.withLock { $0 } == [firstInstance])
-            #expect(await eventually { reports.state(firstInstance) == .running })
+            try await eventually { reports.state(firstInstance) == .running }
             service.post(.assigned(.full([try Assignment(instanceMessage(firstInstance, .deleted, generation: 2))])))
-            #expect(await eventually { reports.state(firstInstance) == .deleted })
+            try await eventually { reports.state(firstInstance) == .deleted }
             #expect(host.state.withLock { $0.domains.isEmpty && $0.disks.isEmpty })
             group.cancelAll()
         }
@@ -82,7 +72,7 @@ struct ReconcileServiceTests {
             try await Task.sleep(for: .milliseconds(50))
             #expect(host.state.withLock { $0.done.isEmpty })
             host.state.withLock { $0.isAway = false }
-            #expect(await eventually { reports.state(firstInstance) == .running })
+            try await eventually { reports.state(firstInstance) == .running }
             group.cancelAll()
         }
     }
@@ -98,9 +88,9 @@ struct ReconcileServiceTests {
             service.post(.sessionStarted)
             service.post(.imageHeld(someImage))
             service.post(.assigned(.full([try Assignment(instanceMessage(firstInstance))])))
-            #expect(await eventually { reports.state(firstInstance) == .starting })
+            try await eventually { reports.state(firstInstance) == .starting }
             service.post(.assigned(.full([try Assignment(instanceMessage(firstInstance, .stopped, generation: 2))])))
-            #expect(await eventually { reports.state(firstInstance) == .stopped })
+            try await eventually { reports.state(firstInstance) == .stopped }
             reports.answers.withLock { $0 = true }
             #expect(host.state.withLock { $0.domains.isEmpty })
             group.cancelAll()

@@ -1,6 +1,7 @@
 import Foundation
 import ProtocolModel
 import Testing
+import TestsSupportWaiting
 
 @testable import AgentHypervisor
 

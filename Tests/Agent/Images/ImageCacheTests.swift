@@ -8,6 +8,7 @@ import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 import Testing
+import TestsSupportWaiting
 
 @testable import AgentImages
 
@@ -110,7 +111,7 @@ import Testing
     }
 
     private func expectComplete(_ host: Host, _ head: Head, within seconds: Int = 30) async throws {
-        await eventually("complete", seconds: seconds) { host.cache.path(of: image) != nil }
+        try await eventually("complete", within: .seconds(seconds)) { host.cache.path(of: image) != nil }
         let path = try #require(host.cache.path(of: image))
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == head.bytes)
     }
@@ -202,7 +203,7 @@ import Testing
         defer { gated.stop() }
         let first = try host("n1", node: node)
         first.cache.apply([assignment(head, [ChunkSource(node: nil, address: "127.0.0.1:\(gated.port)")])])
-        await eventually("half received") { (first.cache.held().first?.chunksHeld ?? 0) >= 4 }
+        try await eventually("half received") { (first.cache.held().first?.chunksHeld ?? 0) >= 4 }
         #expect(first.cache.path(of: image) == nil)
         first.stop()
         let before = first.counters.snapshot().receivedBytes
@@ -349,17 +350,5 @@ private struct GatedStore: ChunkSourceStore {
         #expect(chooser.next(now: start) == .wait(until: start + .seconds(2)))
         chooser.update([])
         #expect(chooser.next(now: start) == .none)
-    }
-}
-
-/// Waits for a level, with a limit.
-func eventually(_ what: String, seconds: Int = 120, _ holds: () -> Bool) async {
-    let limit = ContinuousClock.now + .seconds(seconds)
-    while !holds() {
-        guard ContinuousClock.now < limit else {
-            Issue.record("\(what): not within \(seconds) s")
-            return
-        }
-        try? await Task.sleep(for: .milliseconds(5))
     }
 }

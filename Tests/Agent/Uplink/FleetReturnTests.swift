@@ -8,6 +8,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 import Testing
+import TestsSupportWaiting
 
 /// After a restart of the manager every agent comes back, and none is left behind (SEC-20).
 @Suite("The return of a fleet", .timeLimit(.minutes(3)))

@@ -110,16 +110,3 @@ final class ManagerDouble: FleetBackend {
         }
     }
 }
-
-/// Waits for a level with a limit; nothing here depends on how long things take.
-func eventually(_ what: String, limit: Duration = .seconds(120), _ condition: () -> Bool) async throws {
-    let clock = ContinuousClock()
-    let end = clock.now + limit
-    while !condition() {
-        guard clock.now < end else {
-            Issue.record("did not happen: \(what)")
-            throw CancellationError()
-        }
-        try await Task.sleep(for: .milliseconds(5))
-    }
-}

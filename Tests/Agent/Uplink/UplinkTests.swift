@@ -9,6 +9,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 import Testing
+import TestsSupportWaiting
 
 @Suite("the uplink", .timeLimit(.minutes(1)))
 struct UplinkTests {

@@ -66,6 +66,8 @@ class GaleraNode:
                         "--auth-root-authentication-method=normal", "--skip-test-db", timeout=120)
 
     def start(self, new_cluster=False):
+        # A state transfer that outlived its server would hold up the next. A service manager ends the whole control group.
+        self.member.run("pkill", "-KILL", "-x", "wsrep_sst_.*|socat|mbstream|mariadb-backup", check=False)
         # As the drop-in for MariaDB's service does that packaging/mariadb holds.
         self.member.run(str(PACKAGING / "roost-mariadb-prepare"), str(self.folder / "data"))
         arguments = ["--wsrep-new-cluster"] if new_cluster else self.recovered_position()

@@ -11,6 +11,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 import Testing
+import TestsSupportWaiting
 
 @testable import ManagerFleet
 @testable import ManagerFleetNetwork

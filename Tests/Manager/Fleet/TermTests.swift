@@ -8,6 +8,7 @@ import ProtocolTrust
 import ProtocolWire
 import SwiftProtobuf
 import Testing
+import TestsSupportWaiting
 
 @testable import ManagerFleet
 @testable import ManagerFleetNetwork

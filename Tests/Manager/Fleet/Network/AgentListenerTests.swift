@@ -10,6 +10,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 import Testing
+import TestsSupportWaiting
 
 @Suite("the agents' port (SEC-07)", .timeLimit(.minutes(1)))
 struct AgentListenerTests {
