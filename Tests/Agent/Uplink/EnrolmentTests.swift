@@ -5,7 +5,7 @@ import ProtocolTrust
 import Synchronization
 import Testing
 
-@Suite("joining a site", .timeLimit(.minutes(1)))
+@Suite("joining a site", .timeLimit(.minutes(5)))
 struct EnrolmentTests {
     let manager: ManagerDouble
 

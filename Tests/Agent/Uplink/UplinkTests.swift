@@ -11,7 +11,7 @@ import Synchronization
 import Testing
 import TestsSupportWaiting
 
-@Suite("the uplink", .timeLimit(.minutes(1)))
+@Suite("the uplink", .timeLimit(.minutes(5)))
 struct UplinkTests {
     typealias Message = ProtocolWire.Message
 

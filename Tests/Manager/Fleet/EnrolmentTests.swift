@@ -21,7 +21,7 @@ extension ContentDigest {
 }
 
 /// How nodes come to be trusted, and how that ends, on a real record and with real certificates.
-@Suite("Enrolment (SEC-07)", .timeLimit(.minutes(1)))
+@Suite("Enrolment (SEC-07)", .timeLimit(.minutes(5)))
 struct EnrolmentTests {
     @Test("a token gives one certificate, by which the manager knows the node from then on")
     func join() async throws {

@@ -12,7 +12,7 @@ import Synchronization
 import Testing
 import TestsSupportWaiting
 
-@Suite("the agents' port (SEC-07)", .timeLimit(.minutes(1)))
+@Suite("the agents' port (SEC-07)", .timeLimit(.minutes(5)))
 struct AgentListenerTests {
     typealias Message = ProtocolWire.Message
 
