@@ -114,7 +114,8 @@ let package = Package(
         room("Protocol/Messages", [protobuf], exclude: ["roost.proto"]),
         room("Protocol/Wire", ["ProtocolModel", "ProtocolMessages", protobuf]),
         room("Protocol/Trust", ["ProtocolModel", crypto, x509, asn1]),
-        room("Protocol/Transfer", ["ProtocolModel", "ProtocolMessages", crypto, protobuf]),
+        room("Protocol/Digest", ["ProtocolModel", "COpenSSL"]),
+        room("Protocol/Transfer", ["ProtocolModel", "ProtocolMessages", "ProtocolDigest", protobuf]),
 
         // Process: what every Roost daemon does as a process.
         room("Process/Settings", [configuration, yams]),
@@ -134,12 +135,13 @@ let package = Package(
         room("Manager/Model", ["ProtocolModel"]),
         room(
             "Manager/Store",
-            ["ProtocolModel", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", crypto, logging]),
+            ["ProtocolModel", "ProtocolDigest", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", logging]),
         room(
             "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(
-            "Manager/Lifecycle", ["ProtocolModel", "ManagerModel", "ManagerStore", "ManagerPlacement", crypto, logging]),
+            "Manager/Lifecycle",
+            ["ProtocolModel", "ProtocolDigest", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
         room(
             "Manager/Leadership", ["ProtocolModel", "ManagerModel", "ManagerStore", logging, lifecycle]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
@@ -153,8 +155,8 @@ let package = Package(
         room(
             "Manager/Fleet",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ManagerModel", "ManagerStore",
-                "ManagerLifecycle", "ManagerAccounting", crypto, protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolWire", "ManagerModel", "ManagerStore",
+                "ManagerLifecycle", "ManagerAccounting", protobuf,
             ], exclude: ["Network"]),
         room(
             "Manager/Fleet/Network",
@@ -230,9 +232,9 @@ let package = Package(
         room(
             "Simulator/Site",
             [
-                "SimulatorWorld", "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProtocolWire",
-                "ManagerModel", "ManagerStore", "ManagerLifecycle", "ManagerFleet", "AgentDurability",
-                "AgentReconcile", "AgentUsage", "AgentLink", crypto, protobuf,
+                "SimulatorWorld", "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolTransfer",
+                "ProtocolWire", "ManagerModel", "ManagerStore", "ManagerLifecycle", "ManagerFleet", "AgentDurability",
+                "AgentReconcile", "AgentUsage", "AgentLink", protobuf,
             ]),
         room(
             "Simulator/Checker",
@@ -251,6 +253,7 @@ let package = Package(
         tests("Protocol/Model", ["ProtocolModel"]),
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
+        tests("Protocol/Digest", ["ProtocolDigest", "ProtocolModel"]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("Process/Threads", ["ProcessThreads"]),

@@ -1,8 +1,7 @@
-import Crypto
-import Foundation
 import ManagerLifecycle
 import ManagerModel
 public import ManagerStore
+import ProtocolDigest
 public import ProtocolMessages
 public import ProtocolModel
 
@@ -16,9 +15,9 @@ public enum Enrolment {
         _ request: Roost_V1_EnrolmentRequest, at now: Timestamp, in sql: Transaction,
         sign: (NodeID) throws -> String
     ) throws -> NodeID {
-        guard let hash = ContentDigest(bytes: SHA256.hash(data: Data(request.joinToken.utf8))),
-            let token = try sql.nodes.joinToken(hash: hash)
-        else { throw SessionRefusal.joinTokenInvalid }
+        guard let token = try sql.nodes.joinToken(hash: ContentDigest(hashing: Array(request.joinToken.utf8))) else {
+            throw SessionRefusal.joinTokenInvalid
+        }
         guard token.usedAt == nil else { throw SessionRefusal.joinTokenUsed }
         guard now < token.expiresAt else { throw SessionRefusal.joinTokenExpired }
         let name = request.nodeName

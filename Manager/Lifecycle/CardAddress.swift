@@ -1,4 +1,4 @@
-import Crypto
+import ProtocolDigest
 import ProtocolModel
 
 /// The MAC address of a guest's network card, derived from the IP address that it goes with.
@@ -8,7 +8,7 @@ import ProtocolModel
 enum CardAddress {
     /// - Parameter attempt: another address for each, for the rare case that two nodes' addresses give the same.
     static func derived(node: NodeID, address: String, attempt: Int) -> String {
-        let digest = SHA256.hash(data: Array("\(node) \(address) \(attempt)".utf8))
+        let digest = ContentDigest(hashing: Array("\(node) \(address) \(attempt)".utf8)).bytes
         // The start of QEMU's prefix: administered locally, one receiver (IEEE 802c).
         return (["52", "54"] + digest.prefix(4).map { [$0].hexadecimal }).joined(separator: ":")
     }

@@ -1,5 +1,5 @@
-import Crypto
 public import Foundation
+import ProtocolDigest
 import ProtocolMessages
 public import ProtocolModel
 import SwiftProtobuf
@@ -81,10 +81,9 @@ public struct Manifest: Hashable, Sendable {
 
     /// SHA-256 of any bytes, as manifests and chunks are named by it.
     public static func digest(of bytes: some DataProtocol) -> ContentDigest {
-        guard let digest = ContentDigest(bytes: SHA256.hash(data: bytes)) else {
-            preconditionFailure("SHA-256 has 32 bytes")
-        }
-        return digest
+        var hasher = ContentHasher()
+        for region in bytes.regions { region.withUnsafeBytes { hasher.update($0) } }
+        return hasher.finish()
     }
 
     /// How many chunks an image of that size has.
@@ -122,7 +121,7 @@ public struct Manifest: Hashable, Sendable {
     public func verifies(_ data: [UInt8], index: Int) -> Bool {
         guard index >= 0, index < chunkCount, data.count == chunkSize(index) else { return false }
         if isZero(index) { return data.allSatisfy { $0 == 0 } }
-        return SHA256.hash(data: data).elementsEqual(digestBytes(index))
+        return ContentDigest(hashing: data).bytes.elementsEqual(digestBytes(index))
     }
 
     private func digestBytes(_ index: Int) -> ArraySlice<UInt8> {

@@ -1,10 +1,10 @@
 import AgentLink
-import Crypto
 import Foundation
 import ManagerFleet
 import ManagerLifecycle
 public import ManagerModel
 package import ManagerStore
+import ProtocolDigest
 import ProtocolMessages
 public import ProtocolModel
 import ProtocolTransfer
@@ -242,10 +242,8 @@ public final class Site {
 extension Commands {
     /// Records a join token.
     func token(_ secret: String) throws -> JoinToken {
-        guard let hash = ContentDigest(bytes: SHA256.hash(data: Data(secret.utf8))) else {
-            throw Refusal(.invalidRequest, "no token")
-        }
-        return try createJoinToken(secretHash: hash, nodeName: nil, lifetimeSeconds: 3600)
+        try createJoinToken(
+            secretHash: ContentDigest(hashing: Array(secret.utf8)), nodeName: nil, lifetimeSeconds: 3600)
     }
 }
 

@@ -1,4 +1,5 @@
-import Crypto
+import ProtocolDigest
+import ProtocolModel
 
 /// How many rows a table has, and a digest of all their values in the order of their key: equal on both engines for equal
 /// contents.
@@ -10,8 +11,8 @@ public struct TableSum: Sendable, Equatable, Codable {
 }
 
 /// Takes in rows for a `TableSum`.
-struct TableSummer {
-    private var hash = SHA256()
+struct TableSummer: ~Copyable {
+    private var hash = ContentHasher()
     private var rows = 0
 
     mutating func add(_ row: [SQLValue]) {
@@ -27,7 +28,7 @@ struct TableSummer {
             case .blob(let blob): Self.append(4, blob, to: &bytes)
             }
         }
-        hash.update(data: bytes)
+        hash.update(bytes)
     }
 
     private static func append(_ kind: UInt8, _ content: [UInt8], to bytes: inout [UInt8]) {
@@ -36,9 +37,8 @@ struct TableSummer {
         bytes += content
     }
 
-    func sum(of table: String) -> TableSum {
-        let digits = Array("0123456789abcdef")
-        let digest = hash.finalize().map { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-        return TableSum(table: table, rows: rows, digest: String(digest.joined()))
+    consuming func sum(of table: String) -> TableSum {
+        let rows = rows
+        return TableSum(table: table, rows: rows, digest: hash.finish().description)
     }
 }
