@@ -31,9 +31,14 @@ public struct CheckedFile: Sendable {
         try files.replace(path, with: header + content, mode: 0o600)
     }
 
+    /// The content that is returned is durable, whatever the process that wrote it had come to.
     public func load() throws(FileProblem) -> Loaded {
         guard let bytes = try files.read(path, limit: limit + Self.headerBytes) else { return .absent }
-        if let content = Self.content(of: bytes) { return .content(content) }
+        if let content = Self.content(of: bytes) {
+            // That process may have died between giving the file its name and making the name durable.
+            try files.syncFolder(files.folder(of: path))
+            return .content(content)
+        }
         let copy = path + ".damaged"
         try files.rename(path, to: copy)
         return .damaged(copy: copy)

@@ -5,6 +5,12 @@ public struct Checksum: Sendable {
     }
 
     public static func crc32c(_ bytes: some Sequence<UInt8>) -> UInt32 {
+        // Behind one call, since a walk over bytes of an unknown type is a call for each of them.
+        bytes.withContiguousStorageIfAvailable { crc32c(of: $0) }
+            ?? Array(bytes).withUnsafeBufferPointer { crc32c(of: $0) }
+    }
+
+    private static func crc32c(of bytes: UnsafeBufferPointer<UInt8>) -> UInt32 {
         ~bytes.reduce(~UInt32(0)) { value, byte in table[Int((value ^ UInt32(byte)) & 0xFF)] ^ (value >> 8) }
     }
 }

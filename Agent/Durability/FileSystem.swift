@@ -28,6 +28,7 @@ public protocol FileSystem: Sendable {
     func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws(FileProblem)
     /// Adds bytes at the end of a file, made if need be, and returns once they are on the disk.
     func append(_ bytes: [UInt8], to path: String, mode: UInt32) throws(FileProblem)
+    /// Cuts a file off, and returns once that is on the disk.
     func truncate(_ path: String, to size: Int) throws(FileProblem)
     func rename(_ path: String, to new: String) throws(FileProblem)
     /// Removing what is not there is no problem.

@@ -50,9 +50,13 @@ public struct HostFileSystem: FileSystem {
     }
 
     public func truncate(_ path: String, to size: Int) throws(FileProblem) {
-        guard Foundation.truncate(path, off_t(size)) == 0 else {
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw FileProblem(operation: "open", path: path, code: errno) }
+        defer { close(descriptor) }
+        guard ftruncate(descriptor, off_t(size)) == 0 else {
             throw FileProblem(operation: "truncate", path: path, code: errno)
         }
+        guard fsync(descriptor) == 0 else { throw FileProblem(operation: "sync", path: path, code: errno) }
     }
 
     public func rename(_ path: String, to new: String) throws(FileProblem) {

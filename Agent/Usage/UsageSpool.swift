@@ -123,12 +123,21 @@ public struct UsageSpool: Sendable {
                 notices.append(.damaged(file: path(name)))
             }
         }
+        try settle()
         if let last = segments.last, !isDamaged {
             spool = last.spool
             nextNumber = last.nextNumber
             isSealed = last.count == 0
         }
         return lastState.flatMap { try? JSONDecoder().decode(Sampler.State.self, from: Data($0)) }
+    }
+
+    /// The process before this one may have died in a call: what it left whole is not on the disk for that reason alone, and
+    /// what is sent from here must never be gone after the power was.
+    private func settle() throws(FileProblem) {
+        guard let last = segments.last else { return }
+        try files.append([], to: path(last.fileName), mode: 0o600)
+        try files.syncFolder(folder)
     }
 
     /// Keeps a batch. When this returns, it is on the disk; when it throws, it is as if nothing was done.

@@ -32,6 +32,19 @@ struct DurabilityTests {
         #expect(failures == 3)
     }
 
+    @Test("what is loaded is durable, since whoever saved it may have died before it was")
+    func loadedIsDurable() throws {
+        let folder = ScratchFolder()
+        let files = FaultyFileSystem()
+        let file = CheckedFile(path: folder.path + "/file", files: files)
+        // Written and named; the name is not on the disk.
+        files.fail(at: 3)
+        #expect(throws: FileProblem.self) { try file.save([1]) }
+        #expect(throws: FileProblem.self) { try file.load() }
+        files.fail(at: nil)
+        #expect(try file.load() == .content([1]))
+    }
+
     @Test("every damaged byte is noticed, and the damaged file kept")
     func damage() throws {
         let folder = ScratchFolder()
