@@ -32,6 +32,8 @@ public struct Sampler: Sendable {
         var memoryBytes: UInt64
         /// The run is over and counted to its end; a look at it that comes late adds nothing.
         var isOver = false
+        /// The last look did not find it.
+        var isAbsent: Bool?
     }
 
     /// A wall clock that is off by less than this is being slewed, not stepped.
@@ -76,6 +78,7 @@ public struct Sampler: Sendable {
     ) -> [Roost_V1_UsageSample] {
         let running = Set(readings.map(\.instance))
         baselines = baselines.filter { running.contains($0.key) || uptime - $0.value.uptime < Self.memory }
+        for id in baselines.keys where !running.contains(id) { baselines[id]?.isAbsent = true }
         // More domains than fit a batch: those that have waited longest; the others lose nothing by waiting.
         let due = readings.count <= limit ? readings : Array(readings.sorted { waits($0) < waits($1) }.prefix(limit))
         let samples = due.compactMap { sample($0, at: now, uptime) }
@@ -88,9 +91,14 @@ public struct Sampler: Sendable {
     public mutating func stopped(
         _ instance: InstanceID, last reading: UsageReading? = nil, at now: Timestamp, _ uptime: Uptime
     ) -> Roost_V1_UsageSample? {
-        defer { baselines[instance]?.isOver = true }
+        defer {
+            baselines[instance]?.isOver = true
+            // The next run of this instance began behind this moment.
+            baselines[instance]?.uptimeNanoseconds = uptime.nanoseconds
+        }
         if let reading { return sample(reading, at: now, uptime) }
-        guard let baseline = baselines[instance], !baseline.isOver else { return nil }
+        // One that was gone at the last look ended before it, unheard: this is the end of a run that nobody saw.
+        guard let baseline = baselines[instance], !baseline.isOver, baseline.isAbsent != true else { return nil }
         let used = uptime - baseline.uptime
         guard used.milliseconds > 0 else { return nil }
         return .with {
@@ -112,18 +120,47 @@ public struct Sampler: Sendable {
         if let baseline = baselines[reading.instance], baseline.isSameRun(as: reading) {
             return baseline.isOver ? nil : next(reading, after: baseline, at: now, uptime)
         }
-        // The first look at a run. Where it began before anything was counted here, what it used so far was counted
-        // before (by a spool that is lost, say) or cannot be told; counting it could count it twice.
-        guard let startedAt = reading.startedAt, startedAt >= floor, startedAt < now else {
-            baselines[reading.instance] = Baseline(reading, boot: boot, countedTo: now, uptime)
-            return nil
+        return next(reading, after: begin(reading, at: now, uptime), at: now, uptime)
+    }
+
+    /// Remembers runs that are new here from their beginnings, though nothing is counted yet: where a look's samples cannot
+    /// be kept, those of runs that end before the next look are not lost with it.
+    mutating func meet(_ readings: [UsageReading], at now: Timestamp, _ uptime: Uptime) {
+        for reading in readings where baselines[reading.instance]?.isSameRun(as: reading) != true {
+            _ = begin(reading, at: now, uptime)
         }
-        baselines[reading.instance] = Baseline(reading, boot: boot, countedTo: now, uptime)
-        // A run that is new here began since the last look, however far the wall clock was set forward meanwhile.
-        let longest = uptime - (sampledAtUptime ?? Uptime(sinceStart: .zero))
-        let from = max(startedAt, now - longest)
-        guard from < now else { return nil }
-        return reading.sample(from: from.milliseconds, to: now.milliseconds, reading.counters)
+    }
+
+    /// The first look at a run. Where it began before anything was counted here, what it used so far was counted before
+    /// (by a spool that is lost, say) or cannot be told; counting it could count it twice.
+    private mutating func begin(_ reading: UsageReading, at now: Timestamp, _ uptime: Uptime) -> Baseline {
+        var baseline = Baseline(reading, boot: boot, countedTo: now, uptime)
+        if let began = beginning(of: reading, at: now, uptime), began < now {
+            baseline.counters = UsageCounters(cpuTimeNanoseconds: 0)
+            baseline.countedToMilliseconds = began.milliseconds
+            baseline.uptimeNanoseconds -= (now - began).milliseconds * 1_000_000
+        }
+        baselines[reading.instance] = baseline
+        return baseline
+    }
+
+    /// When a run that is new here began, by the wall clock as it shows now; `nil` where that cannot be told.
+    private func beginning(of reading: UsageReading, at now: Timestamp, _ uptime: Uptime) -> Timestamp? {
+        guard let startedAt = reading.startedAt else { return nil }
+        // Since the last look, however the wall clock was set meanwhile, and behind the last run of the same instance.
+        let last = max(
+            sampledAtUptime ?? Uptime(sinceStart: .zero),
+            baselines[reading.instance]?.uptime ?? Uptime(sinceStart: .zero))
+        let earliest = now - (uptime - last)
+        if let sampledAt, let sampledAtUptime {
+            var step = (now - sampledAt) - (uptime - sampledAtUptime)
+            if step <= Self.clockStep, step >= .zero - Self.clockStep { step = .zero }
+            // It began before a step of the wall clock or behind it. Where both may be, the shorter cannot count too much.
+            let possible = [startedAt, startedAt + step].filter { $0 >= earliest && $0 < now }
+            if let latest = possible.max() { return latest }
+        }
+        guard startedAt >= floor, startedAt < now else { return nil }
+        return max(startedAt, earliest)
     }
 
     private mutating func next(

@@ -10,13 +10,13 @@ public struct UsageRecorder: Sendable {
     /// Ends of runs that could not be kept yet.
     private var unsaved: [Roost_V1_UsageSample] = []
     private static let unsavedLimit = 10_000
-    /// Whether the spool says since when guests are counted here.
+    /// Whether the spool says since when guests are counted here in this boot of the host.
     private var isBegun: Bool
 
     public init(sampler: Sampler, spool: UsageSpool) {
         self.sampler = sampler
         self.spool = spool
-        isBegun = sampler.state.sampledAtMilliseconds != nil
+        isBegun = sampler.state.sampledAtUptimeNanoseconds != nil
     }
 
     public var spoolID: SpoolID { spool.id }
@@ -29,9 +29,14 @@ public struct UsageRecorder: Sendable {
     ) throws(SpoolError) -> [SpoolNotice] {
         var next = sampler
         let samples = next.sample(readings, at: now, uptime)
-        let notices = try keep(samples, next)
-        sampler = next
-        return notices
+        do {
+            let notices = try keep(samples, next)
+            sampler = next
+            return notices
+        } catch {
+            sampler.meet(readings, at: now, uptime)
+            throw error
+        }
     }
 
     /// Samples the last part of a run.

@@ -58,8 +58,46 @@ struct SamplerTests {
             let start = clock.wall
             clock.pass(.seconds(7), step: .seconds(900))
             let samples = sampler.sample([Self.reading(clock, startedAt: start, cpu: 1)], at: clock.wall, clock.uptime)
-            #expect(samples.map { $0.toMs - $0.fromMs } == [10_000], "no longer than since the last look")
+            #expect(samples.map { $0.toMs - $0.fromMs } == [7000])
         }
+    }
+
+    @Test("a new guest's first part is as long as it ran, however the clock was set before its first look")
+    func stepsAroundStart() {
+        for step in [Duration.seconds(900), .seconds(-900)] {
+            for isBefore in [false, true] {
+                var clock = Clock()
+                var sampler = Sampler(state: nil, boot: Self.boot, at: clock.wall)
+                _ = sampler.sample([], at: clock.wall, clock.uptime)
+                clock.pass(.seconds(30), step: isBefore ? step : .zero)
+                let start = clock.wall
+                clock.pass(.seconds(7), step: isBefore ? .zero : step)
+                let samples = sampler.sample(
+                    [Self.reading(clock, startedAt: start, cpu: 1)], at: clock.wall, clock.uptime)
+                #expect(samples.map { $0.toMs - $0.fromMs } == [7000])
+                #expect(samples.first?.toMs == clock.wall.milliseconds)
+            }
+        }
+    }
+
+    @Test("two runs of an instance between two looks share no time, whatever the clock was set to")
+    func secondRun() {
+        var clock = Clock()
+        var sampler = Sampler(state: nil, boot: Self.boot, at: clock.wall)
+        _ = sampler.sample([], at: clock.wall, clock.uptime)
+        let first = clock.wall
+        clock.pass(.seconds(10))
+        _ = sampler.sample([Self.reading(clock, startedAt: first, cpu: 1)], at: clock.wall, clock.uptime)
+        clock.pass(.seconds(12))
+        let end = sampler.stopped(Self.instance, at: clock.wall, clock.uptime)
+        #expect(end.map { $0.toMs - $0.fromMs } == 12_000)
+        // Set twice, so that nothing tells when the second run began.
+        clock.pass(.seconds(1), step: .seconds(300))
+        let second = clock.wall
+        clock.pass(.seconds(17), step: .seconds(300))
+        let samples = sampler.sample(
+            [Self.reading(clock, startedAt: second, cycle: 2, cpu: 1)], at: clock.wall, clock.uptime)
+        #expect(samples.map { $0.toMs - $0.fromMs } == [18_000], "no longer than since the end of the first")
     }
 
     @Test("a step of the wall clock changes no duration", arguments: [Duration.seconds(7200), .seconds(-7200)])
@@ -167,6 +205,20 @@ struct SamplerTests {
             total += sampler.sample(readings, at: clock.wall, clock.uptime).reduce(0) { $0 + $1.toMs - $1.fromMs }
         }
         #expect(total == 50_000)
+    }
+
+    @Test("the end of a run that no look saw is not the end of the one before it")
+    func unseenRun() {
+        var clock = Clock()
+        var sampler = Sampler(state: nil, boot: Self.boot, at: clock.wall)
+        let start = clock.wall
+        clock.pass(.seconds(10))
+        _ = sampler.sample([Self.reading(clock, startedAt: start, cpu: 1)], at: clock.wall, clock.uptime)
+        // It crashed, and nobody was told.
+        clock.pass(.seconds(10))
+        _ = sampler.sample([], at: clock.wall, clock.uptime)
+        clock.pass(.seconds(5))
+        #expect(sampler.stopped(Self.instance, at: clock.wall, clock.uptime) == nil)
     }
 
     @Test("more domains than a batch holds wait their turn and lose nothing")

@@ -185,6 +185,75 @@ struct UsageSpoolTests {
         #expect(counted == 13_000)
     }
 
+    @Test(
+        "what a process left is on the disk before the next one uses it, since its own sync may have been its last call"
+    )
+    func settled() throws {
+        let folder = ScratchFolder()
+        let files = FaultyFileSystem()
+        var spool = try Self.open(folder, files).spool
+        _ = try Self.append(&spool, 1...3)
+        // Behind the folder: the newest file, and the names.
+        for call in 2...3 {
+            files.fail(at: call)
+            #expect(throws: SpoolError.self) { try Self.open(folder, files) }
+        }
+        files.fail(at: nil)
+        var again = try Self.open(folder, files).spool
+        #expect(try Self.numbers(&again) == [1, 2, 3])
+    }
+
+    @Test("a run that begins and ends while the disk is full is counted when there is room again")
+    func shortRunWithFullDisk() throws {
+        let folder = ScratchFolder()
+        let files = FaultyFileSystem()
+        var clock = SamplerTests.Clock()
+        var recorder = UsageRecorder(
+            sampler: Sampler(state: nil, boot: SamplerTests.boot, at: clock.wall),
+            spool: try Self.open(folder, files, segment: 1 << 16).spool)
+        _ = try recorder.sample([], at: clock.wall, clock.uptime)
+        files.fail(at: 1)
+        clock.pass(.seconds(4))
+        let start = clock.wall
+        clock.pass(.seconds(6))
+        let reading = SamplerTests.reading(clock, startedAt: start, cpu: 1)
+        #expect(throws: SpoolError.self) { try recorder.sample([reading], at: clock.wall, clock.uptime) }
+        clock.pass(.seconds(7))
+        #expect(throws: SpoolError.self) { try recorder.stopped(SamplerTests.instance, at: clock.wall, clock.uptime) }
+        files.fail(at: nil)
+        clock.pass(.seconds(10))
+        _ = try recorder.sample([], at: clock.wall, clock.uptime)
+        let samples = try recorder.batches(after: nil, limit: 100).flatMap(\.batch.samples)
+        #expect(samples.map { $0.toMs - $0.fromMs } == [13_000])
+    }
+
+    @Test(
+        "the first look after a boot of the host is kept, though it shows nothing: the next process counts from there")
+    func firstLookOfBoot() throws {
+        let folder = ScratchFolder()
+        var clock = SamplerTests.Clock()
+        func recorder(_ boot: BootID) throws -> UsageRecorder {
+            let opened = try Self.open(folder)
+            return UsageRecorder(
+                sampler: Sampler(state: opened.state, boot: boot, at: clock.wall), spool: opened.spool)
+        }
+        var first = try recorder(SamplerTests.boot)
+        _ = try first.sample([], at: clock.wall, clock.uptime)
+        clock.wall = clock.wall + .seconds(60)
+        clock.uptime = Uptime(sinceStart: .seconds(100))
+        let boot = try #require(BootID("01900000-0000-7000-8000-00000000b002"))
+        var second = try recorder(boot)
+        _ = try second.sample([], at: clock.wall, clock.uptime)
+        clock.pass(.seconds(1))
+        let start = clock.wall
+        clock.pass(.seconds(9), step: .seconds(900))
+        var third = try recorder(boot)
+        _ = try third.sample(
+            [SamplerTests.reading(clock, startedAt: start, cpu: 1)], at: clock.wall, clock.uptime)
+        let samples = try third.batches(after: nil, limit: 100).flatMap(\.batch.samples)
+        #expect(samples.map { $0.toMs - $0.fromMs } == [9000])
+    }
+
     @Test("a full disk for a while costs nothing: the next sample covers the time")
     func fullDisk() throws {
         let folder = ScratchFolder()
