@@ -30,7 +30,8 @@ struct StatusOutbox: Sendable {
         if full {
             isFull = true
             instances = [:]
-            images = imagesSeen
+            // What waits is newer, and that an image is gone is told nowhere else.
+            images = imagesSeen.merging(images) { _, waiting in waiting }
         }
         for status in statuses { instances[status.instance] = status }
     }

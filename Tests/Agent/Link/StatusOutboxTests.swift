@@ -29,6 +29,18 @@ struct StatusOutboxTests {
         #expect(outbox.take()?.full == false)
     }
 
+    @Test("a full report of the instances does not swallow that an image is gone")
+    func removedImage() {
+        var outbox = StatusOutbox()
+        outbox.begin()
+        outbox.add(ImageStatusValue(image: someImage, state: .held))
+        outbox.add(ImageStatusValue(image: someImage, state: .removed))
+        outbox.add(full: true, [])
+        #expect(outbox.take()?.images.map(\.state) == [.removed])
+        outbox.add(full: true, [])
+        #expect(outbox.take()?.images.isEmpty == true)
+    }
+
     @Test("without a session nothing piles up, and a new one begins with every image")
     func sessions() {
         var outbox = StatusOutbox()
