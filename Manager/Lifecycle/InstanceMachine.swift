@@ -7,8 +7,8 @@ public import ProtocolModel
 /// ```
 ///            create            ready             stop               stopped
 ///   (none) ────────▶ QUEUED ▶ BUILDING ▶ ACTIVE ──────▶ STOPPING ─────────▶ STOPPED ──start──▶ BUILDING
-///                                 │        │ ▲ reboot                          ▲
-///                            boot timeout  ▼ │ ready                  guest shuts itself down
+///                                 │        │ ▲ reboot              ▲
+///                            boot timeout  ▼ │ ready      guest shuts itself down
 ///                                 ▼     REBOOTING
 ///                               ERROR ──ready──▶ ACTIVE          any ──delete──▶ DELETING ──gone──▶ DELETED
 /// ```
@@ -25,6 +25,8 @@ public struct InstanceMachine: Sendable {
         /// Nothing is left on the host: claim, address and MAC are free again.
         case release
     }
+
+    private static let guestShutdown = "guest_shutdown"
 
     public var instance: Instance
 
@@ -160,7 +162,7 @@ public struct InstanceMachine: Sendable {
                 ]
         case .stopped:
             // The guest turned itself off; its owner's wish follows, else the agent would have to guess.
-            guard seen.reasonCode == "guest_shutdown" else {
+            guard seen.reasonCode == Self.guestShutdown else {
                 show(
                     visible(.building), code(seen, "restarting"), reason(seen, "the domain is gone and comes back"),
                     at: now)
@@ -168,10 +170,11 @@ public struct InstanceMachine: Sendable {
             }
             instance.desired = .stopped
             instance.startedAt = nil
-            change(.stopped, "guest_shutdown", "the guest shut itself down", at: now)
+            // Stopped for good only once its host has kept that: until then a boot of the host would start it again, and a
+            // drain must not count it as gone (P6).
+            change(.stopping, Self.guestShutdown, "the guest shut itself down", at: now)
             return [
-                .assign, .fail(code: "guest_shutdown", sentence: "the guest shut itself down before it was ready"),
-                .event(kind: "instance.stopped", detail: "the guest shut itself down"),
+                .assign, .fail(code: Self.guestShutdown, sentence: "the guest shut itself down before it was ready"),
             ]
         case .failed:
             guard seen.failureIsFinal || ["boot_timeout", "crash_loop"].contains(seen.reasonCode) else {
@@ -201,9 +204,12 @@ public struct InstanceMachine: Sendable {
             let was = instance.status
             instance.startedAt = nil
             instance.readyAt = nil
-            let reason = was == .stopped ? instance.statusReason : reason(seen, "powered off; the disk is kept")
-            show(.stopped, was == .stopped ? instance.statusCode : code(seen, "stopped"), reason, at: now)
-            return was == .stopped ? [] : [.succeed, .event(kind: "instance.stopped", detail: "")]
+            let byGuest = was == .stopping && instance.statusCode == Self.guestShutdown
+            let isKnown = was == .stopped || byGuest
+            let reason = isKnown ? instance.statusReason : reason(seen, "powered off; the disk is kept")
+            show(.stopped, isKnown ? instance.statusCode : code(seen, "stopped"), reason, at: now)
+            return was == .stopped
+                ? [] : [.succeed, .event(kind: "instance.stopped", detail: byGuest ? instance.statusReason : "")]
         case .failed where seen.failureIsFinal:
             return fail(seen, at: now)
         case .failed:

@@ -108,6 +108,11 @@ struct InstanceMachineTests {
         #expect(
             machine.observe(Self.seen(.stopped, by: machine, reason: "guest_shutdown"), at: Self.now).contains(.assign))
         #expect(machine.instance.desired == .stopped)
+        #expect(machine.instance.status == .stopping, "its host has not kept the new wish yet")
+        let effects = machine.observe(Self.seen(.stopped, by: machine, reason: "stopped"), at: Self.now)
+        #expect(machine.instance.status == .stopped)
+        #expect(machine.instance.statusReason == "the guest shut itself down")
+        #expect(effects.contains(.event(kind: "instance.stopped", detail: "the guest shut itself down")))
         _ = crashed.observe(Self.seen(.stopped, by: crashed, reason: "crashed"), at: Self.now)
         #expect(crashed.instance.desired == .running)
     }
