@@ -120,6 +120,7 @@ public final class Checker: SiteWatch {
         else { return }
         for node in nodes { checkClaims(of: node, instances.filter { $0.node == node.id }) }
         checkPlacements(nodes, instances)
+        for instance in instances { checkStopped(instance) }
         let known = Set(nodes.map(\.id))
         for node in openSessions() where !known.contains(node) {
             let since = strangers[node] ?? world.now
@@ -139,6 +140,16 @@ public final class Checker: SiteWatch {
         if node.claimedVCPUs > vcpus { broken("P3", "\(node.name) has \(vcpus) vCPUs and claims \(node.claimedVCPUs)") }
         if Set(instances.compactMap(\.ipAddress)).count < instances.compactMap(\.ipAddress).count {
             broken("P3", "two instances on \(node.name) have one address")
+        }
+    }
+
+    /// An instance counts as stopped once its host has kept that it is to be: until then a boot of the host starts it again.
+    private func checkStopped(_ instance: Instance) {
+        guard instance.status == .stopped, instance.desired == .stopped,
+            let machine = machines.first(where: { $0.identity?.node == instance.node })
+        else { return }
+        if let kept = keptSet(of: machine)?[instance.id], kept < instance.generation.value {
+            broken("P6", "instance \(instance.id.short) is STOPPED, and \(machine.name) has not kept that wish")
         }
     }
 

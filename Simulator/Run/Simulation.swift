@@ -33,6 +33,7 @@ public struct Simulation: Sendable {
         let world = World(seed: seed, trace: Trace(print: print))
         let random = world.random
         let source = SimulatedRandomness.Source { random.next() }
+        defer { world.end() }
         return SimulatedRandomness.$source.withValue(source) { run(in: world) }
     }
 

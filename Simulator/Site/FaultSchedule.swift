@@ -88,28 +88,26 @@ final class FaultSchedule {
             site.network.quality.straggling = 0.2
             later { $0.site.network.quality = NetworkQuality() }
         case .hypervisorAway:
-            machine.noteFault()
             machine.hypervisor.isAway = true
-            later { $0.comeBack(machine) }
+            machine.noteFault(lasting: later { $0.comeBack(machine) })
         case .badCalls:
             setCalls {
                 $0.failure = 0.4; $0.lostEvent = 0.2
             }
         case .hungCalls: setCalls { $0.hang = 0.3 }
         case .fullDisk:
-            machine.noteFault()
             machine.disk.setFull(true)
-            later { _ in machine.disk.setFull(false) }
-        case .fullStore:
-            for machine in site.machines { machine.noteFault() }
-            setStore { $0.isFull = true }
+            machine.noteFault(lasting: later { _ in machine.disk.setFull(false) })
+        case .fullStore: setStore { $0.isFull = true }
         case .slowStore: setStore { $0.latency = .milliseconds(100)...(.seconds(3)) }
         case .clockJump:
             machine.noteFault()
             let jump = random.time(.seconds(1)...(.minutes(15)))
             // A clock that is off by hours is another matter: the manager does not count what lies far ahead.
             machine.clockError = machine.clockError > .zero ? machine.clockError - jump : machine.clockError + jump
-            machine.clockJumps += 1
+            world.trace.note(
+                world, "clock set", UInt64(machine.index), UInt64(bitPattern: machine.clockError.microseconds),
+                "\(machine.name) \(machine.clockError.seconds) s off")
         case .guestTrouble:
             machine.hypervisor.guests.crash = 0.3
             machine.hypervisor.guests.shutDown = 0.2
@@ -143,11 +141,11 @@ final class FaultSchedule {
     private func setCalls(_ change: (inout SimulatedAgent.CallQuality) -> Void) {
         change(&site.calls)
         for agent in site.agents { agent?.calls = site.calls }
-        for machine in site.machines { machine.noteFault() }
-        later {
+        let length = later {
             $0.site.calls = SimulatedAgent.CallQuality()
             for agent in $0.site.agents { agent?.calls = $0.site.calls }
         }
+        for machine in site.machines { machine.noteFault(lasting: length) }
     }
 
     private func setStore(_ change: (inout SimulatedManager.StoreQuality) -> Void) {
@@ -160,10 +158,14 @@ final class FaultSchedule {
         }
     }
 
-    private func later(_ body: @escaping (FaultSchedule) -> Void) {
-        world.after(world.random.time(.seconds(2)...(.seconds(45)))) {
+    /// - Returns: the time after which it is done.
+    @discardableResult
+    private func later(_ body: @escaping (FaultSchedule) -> Void) -> SimulatedTime {
+        let length = world.random.time(.seconds(2)...(.seconds(45)))
+        world.after(length) {
             // Mended already where faults have stopped.
             if !self.isOver { body(self) }
         }
+        return length
     }
 }

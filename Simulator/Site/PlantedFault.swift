@@ -41,6 +41,6 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case strayBeforeSetIsKnown = "stray-before-set-is-known"
     /// A user's request is carried out with the rights of a superuser.
     case userTakenForSuperuser = "user-taken-for-superuser"
-    /// A delta is followed although it does not build on the set that is held.
-    case baseRevisionIgnored = "base-revision-ignored"
+    /// What changes for a node while it is being told something waits for the next change.
+    case changeDuringPushForgotten = "change-during-push-forgotten"
 }

@@ -43,6 +43,11 @@ final class SimulatedAgent {
 
     static let data = "/data"
 
+    private static func words(_ sample: Roost_V1_UsageSample) -> String {
+        let from = sample.fromMs - World.epoch.milliseconds
+        return "\(InstanceID(bytes: sample.instanceID)?.short ?? "") \(from)+\(sample.toMs - sample.fromMs)"
+    }
+
     /// Opens what lies on the disk; throws where the process would end with a sentence.
     init(machine: Machine, site: Site) throws {
         self.machine = machine
@@ -73,7 +78,7 @@ final class SimulatedAgent {
             carryOut(link.handle(.image(images.status(of: image, .held))))
         }
         carryOut(link.handle(.began(bookIsKnown: bookIsKnown)))
-        if site.planted == .strayBeforeSetIsKnown, !bookIsKnown { post(.assigned(.full([]))) }
+        if site.planted == .strayBeforeSetIsKnown { post(.assigned(.full([]))) }
         machine.hypervisor.listener = { [weak self] in self?.happened($0) }
         happened(.ready)
         sampleRegularly()
@@ -109,6 +114,13 @@ final class SimulatedAgent {
 
     func handle(_ event: LinkCore.Event) {
         guard isAlive else { return }
+        var event = event
+        if site.planted == .fullSetTreatedAsDelta, case .received(.assignmentSet(var set)) = event, set.full,
+            link.book.revision > 0
+        {
+            (set.full, set.baseRevision) = (false, link.book.revision)
+            event = .received(.assignmentSet(set))
+        }
         carryOut(link.handle(event))
     }
 
@@ -117,11 +129,22 @@ final class SimulatedAgent {
             guard isAlive else { return }
             switch effect {
             case .save(let book):
+                world.trace.note(
+                    world, "assignments", UInt64(machine.index), book.revision,
+                    "\(machine.name) \(book.revision): "
+                        + book.instances.sorted { $0.key < $1.key }.map {
+                            "\($0.key.short) \($0.value.desired) \($0.value.epoch).\($0.value.generation)"
+                        }.joined(separator: ", "))
                 let isSaved = site.planted == .assignmentNotPersisted || (try? journal.save(book)) != nil
                 guard checkDisk() else { return }
                 carryOut(link.handle(.saved(isSaved)))
             case .send(let message, _):
-                if case .usageBatch(let batch) = message { site.note(batch) }
+                if case .usageBatch(let batch) = message {
+                    world.trace.note(
+                        world, "usage sent", UInt64(machine.index), batch.number,
+                        "\(machine.name): batch \(batch.number): \(batch.samples.map(Self.words))")
+                    site.note(batch)
+                }
                 uplink.send(message)
             case .due(let errand):
                 guard errands.insert(errand).inserted else { continue }
@@ -146,6 +169,8 @@ final class SimulatedAgent {
                 guard checkDisk() else { return }
                 carryOut(link.handle(.usage(batches, session: session)))
             case .acknowledgeUsage(let spool, let number):
+                world.trace.note(
+                    world, "usage acknowledged", UInt64(machine.index), number, "\(machine.name): up to \(number)")
                 recorder.acknowledge(spool, upTo: number)
                 guard checkDisk() else { return }
             case .notice: break

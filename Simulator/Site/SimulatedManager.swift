@@ -182,7 +182,11 @@ final class SimulatedManager {
             case .wake: wake()
             case .work(let work, let at):
                 return perform(work, at: at) { result in
-                    self.carryOut(self.core.handle(.finished(work, result), at: self.now)) { later in
+                    var next = self.core.handle(.finished(work, result), at: self.now)
+                    if self.planted == .changeDuringPushForgotten, case .assignments = work {
+                        next.removeAll { if case .wake = $0 { true } else { false } }
+                    }
+                    self.carryOut(next) { later in
                         self.carryOut(effects, from: index + 1, answer: later ?? answer, done)
                     }
                 }
@@ -228,7 +232,12 @@ final class SimulatedManager {
 
     /// What an older session said must not be recorded behind what a newer one said.
     private func check(_ work: FleetWork, in epoch: UInt64) {
-        guard case .status(_, let node, _, _) = work else { return }
+        guard case .status(_, let node, let instances, let images) = work else { return }
+        world.trace.note(
+            world, "status", node.mark, epoch,
+            "of node \(node.short): "
+                + instances.map { "\($0.instance.short) \($0.state) \($0.epoch.value).\($0.generation.value)" }
+                .joined(separator: ", ") + images.map { " \($0.image.short) \($0.state)" }.joined())
         if let newest = reported[node], newest > epoch {
             evidence.broken(
                 "P2", "a report of session \(epoch) of node \(node.short) is recorded behind one of session \(newest)")

@@ -131,7 +131,6 @@ public final class Site {
     func restartManager(gracefully: Bool, after delay: SimulatedTime) {
         guard let old = manager, old.isAlive else { return }
         if gracefully { old.stop() } else { old.kill() }
-        for machine in machines { machine.noteFault() }
         world.after(delay + .milliseconds(300)) { if self.manager?.isAlive != true { self.startManager() } }
     }
 
@@ -154,7 +153,7 @@ public final class Site {
     /// Ends an agent's process and starts another after a while; guests run on.
     func restartAgent(_ machine: Machine, after delay: SimulatedTime) {
         guard let agent = agents[machine.index] else { return }
-        machine.noteFault()
+        machine.noteFault(lasting: delay)
         agent.kill()
         agents[machine.index] = nil
         world.after(delay) { self.startAgent(machine) }
@@ -168,7 +167,7 @@ public final class Site {
     /// The power of a host goes and comes again.
     func reboot(_ machine: Machine, after delay: SimulatedTime) {
         guard machine.isUp else { return }
-        machine.noteFault()
+        machine.noteFault(lasting: delay)
         machine.isUp = false
         boots[machine.index] += 1
         world.trace.note(world, "power lost", UInt64(machine.index), 0, machine.name)
@@ -223,10 +222,13 @@ public final class Site {
                 Evidence.Sample(instance: $0, from: sample.fromMs, to: sample.toMs)
             }
         }
-        if let known = evidence.batches[key], known != samples {
-            evidence.broken("P4", "batch \(batch.number) of a spool was sent with two contents")
+        if let known = evidence.batches[key] {
+            if known.samples != samples {
+                evidence.broken("P4", "batch \(batch.number) of a spool was sent with two contents")
+            }
+        } else {
+            evidence.batches[key] = (samples, world.now)
         }
-        evidence.batches[key] = samples
     }
 
     // MARK: At the end

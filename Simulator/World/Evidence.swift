@@ -48,7 +48,8 @@ public final class Evidence {
     }
 
     public var acknowledgements: [Acknowledgement] = []
-    public var batches: [BatchKey: [Sample]] = [:]
+    /// What agents sent, and when for the first time.
+    public var batches: [BatchKey: (samples: [Sample], sentAt: SimulatedTime)] = [:]
     /// Nodes that were removed in the run.
     public var removedNodes: Set<NodeID> = []
     /// True chunk contents by image.

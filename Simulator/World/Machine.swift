@@ -38,10 +38,9 @@ public final class Machine {
     public var bootedAt = SimulatedTime.zero
     /// How far the wall clock is off.
     public var clockError = SimulatedTime.zero
-    public var clockJumps = 0
     public var isUp = true
-    /// What went wrong here, so that a check can tell what it must forgive.
-    public var faults: [SimulatedTime] = []
+    /// What went wrong here that hides guests from the agent, so that a check can tell what it must forgive.
+    public private(set) var faults: [(at: SimulatedTime, lasting: SimulatedTime)] = []
     private let world: World
 
     public init(index: Int, world: World, ledger: SimulatedHypervisor.Ledger) {
@@ -61,5 +60,5 @@ public final class Machine {
             uptime: Uptime(sinceStart: .seconds(100) + (world.now - bootedAt).duration))
     }
 
-    public func noteFault() { faults.append(world.now) }
+    public func noteFault(lasting: SimulatedTime = .zero) { faults.append((world.now, lasting)) }
 }

@@ -83,7 +83,10 @@ public final class SimulatedDisk: FileSystem {
                     switch random.below(3) {
                     case 0: file.bytes = old
                     case 1: break
-                    default: file.bytes = Array(file.bytes.prefix(random.below(file.bytes.count + 1)))
+                    default:
+                        // What was added may be torn; what was synced before it is not.
+                        let safe = file.bytes.starts(with: old) ? old.count : 0
+                        file.bytes = Array(file.bytes.prefix(safe + random.below(file.bytes.count - safe + 1)))
                     }
                 }
                 file.durable = file.bytes
@@ -171,7 +174,7 @@ public final class SimulatedDisk: FileSystem {
 
     private func put(_ bytes: [UInt8], to number: Int, _ path: String, _ state: inout State) throws(FileProblem) {
         let half = bytes.prefix(random.below(bytes.count + 1))
-        if state.isFull {
+        if state.isFull, !bytes.isEmpty {
             state.files[number]?.bytes += half
             throw FileProblem(operation: "write", path: path, code: ENOSPC)
         }
@@ -196,6 +199,8 @@ public final class SimulatedDisk: FileSystem {
             }
             let kept = Array(state.files[number]?.bytes.prefix(size) ?? [])
             state.files[number]?.bytes = kept
+            try Self.step(&state, "sync", path)
+            state.files[number]?.durable = kept
         }
     }
 

@@ -80,6 +80,9 @@ public final class World {
         if !isOver() { now = max(now, end) }
     }
 
+    /// Lets go of what was still to happen, and so of all that it would have happened to.
+    public func end() { due = [] }
+
     private func removeFirst() {
         let last = due.removeLast()
         guard !due.isEmpty else { return }

@@ -52,7 +52,7 @@ struct SimulationTests {
             try disk.append([4, 5], to: "/data/file", mode: 0o600)
             disk.losePower()
             let left = try disk.read("/data/file", limit: 10) ?? []
-            #expect([1, 2, 3, 4, 5].starts(with: left))
+            #expect([1, 2, 3, 4, 5].starts(with: left) && left.count >= 3)
         }
     }
 
