@@ -164,7 +164,8 @@ struct ResourceRouteTests {
             let gone = try await client.delete("/v1/instances/db2", as: "bob")
             #expect(gone.status == 202)
             #expect(gone.json["status"] == "DELETING")
-            #expect(try await client.delete("/v1/instances/db2", as: "bob").status == 409)
+            // The first answer may have been lost.
+            #expect(try await client.delete("/v1/instances/db2", as: "bob").status == 202)
             #expect(try await client.send(.post, "/v1/instances/db2/console", as: "bob").status == 501)
         }
     }
