@@ -100,10 +100,13 @@ public struct FleetReports {
         let before = operation
         for (index, host) in operation.hosts.enumerated() {
             guard let node = try sql.nodes.find(name: host.node),
-                let placement = try sql.images.placement(of: image, on: node.id)
+                let placement = try sql.images.placement(of: image, on: node.id), placement.operation == id
             else {
-                operation.hosts[index].state = "failed"
-                operation.hosts[index].detail = "the node was removed"
+                // What a later prefill, or a node that came back under this name, makes of it is not told here any more.
+                if !Self.isSettled(host) {
+                    operation.hosts[index].state = "failed"
+                    operation.hosts[index].detail = "the node was removed"
+                }
                 continue
             }
             var result = try Commands.hostResult(of: placement, on: node, sql: sql)
@@ -115,7 +118,7 @@ public struct FleetReports {
         }
         let total = operation.hosts.map(\.progress).reduce(0, +)
         operation.progress = operation.hosts.isEmpty ? 100 : total / operation.hosts.count
-        if operation.hosts.allSatisfy({ $0.state == "held" || $0.state == "failed" }) {
+        if operation.hosts.allSatisfy(Self.isSettled) {
             let failed = operation.hosts.filter { $0.state == "failed" }
             operation.finish(
                 errorCode: failed.isEmpty ? nil : "prefill_incomplete",
@@ -123,6 +126,10 @@ public struct FleetReports {
                 at: now)
         }
         if operation != before { try commands.save(operation) }
+    }
+
+    private static func isSettled(_ host: Operation.HostResult) -> Bool {
+        host.state == "held" || host.state == "failed"
     }
 
     // MARK: Sessions

@@ -235,4 +235,17 @@ struct NodeCommandsTests {
         let again = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn1"]) }
         #expect(again.status == .running && again.hosts[0].state == "fetching")
     }
+
+    @Test("a prefill that another took a failed node over from ends with the nodes that it has left")
+    func prefillOvertaken() async throws {
+        let record = try await TestRecord(hosts: 2)
+        let first = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn1", "cn2"]) }
+        try await image(record, .failed, on: "cn1", held: 2, reason: "the disk is full")
+        let second = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn1"]) }
+        try await image(record, .held, on: "cn2", held: 10)
+        let ended = try await record.operation(first.id)
+        #expect(ended.status == .failed && ended.errorDetail?.contains("cn1: the disk is full") == true)
+        try await image(record, .held, on: "cn1", held: 10)
+        #expect(try await record.operation(second.id).status == .succeeded)
+    }
 }
