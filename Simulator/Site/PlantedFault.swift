@@ -35,12 +35,10 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case drainLostOnRestart = "drain-lost-on-restart"
     /// The assignments are written without a sync.
     case journalNotSynced = "journal-not-synced"
-    /// An agent forgets at its start how far guests were counted.
-    case countedToForgotten = "counted-to-forgotten"
+    /// An agent that starts counts running guests from their own start, though they were counted before.
+    case countedFromStartAgain = "counted-from-start-again"
     /// An agent that starts takes every domain for a stray until it hears from the manager.
     case strayBeforeSetIsKnown = "stray-before-set-is-known"
     /// A user's request is carried out with the rights of a superuser.
     case userTakenForSuperuser = "user-taken-for-superuser"
-    /// What changes for a node while it is being told something waits for the next change.
-    case changeDuringPushForgotten = "change-during-push-forgotten"
 }

@@ -66,9 +66,12 @@ final class SimulatedAgent {
         let opened = try UsageSpool.open(
             folder: Self.data + "/usage", files: machine.disk, segmentBytes: 4096,
             newID: .generate(at: machine.now.timestamp, using: &random))
-        let state = site.planted == .countedToForgotten ? nil : opened.state
+        let countsAgain = site.planted == .countedFromStartAgain
         recorder = UsageRecorder(
-            sampler: Sampler(state: state, boot: hostBoot.id, at: machine.now.timestamp), spool: opened.spool)
+            sampler: Sampler(
+                state: countsAgain ? nil : opened.state, boot: hostBoot.id,
+                at: countsAgain ? Timestamp(milliseconds: 0) : machine.now.timestamp),
+            spool: opened.spool)
         images = ImageFetcher(machine: machine, site: site)
         uplink = SimulatedUplink(machine: machine, site: site)
         if machine.disk.isDead { throw FileProblem(operation: "start", path: Self.data, code: 5) }

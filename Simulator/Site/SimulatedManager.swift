@@ -182,11 +182,7 @@ final class SimulatedManager {
             case .wake: wake()
             case .work(let work, let at):
                 return perform(work, at: at) { result in
-                    var next = self.core.handle(.finished(work, result), at: self.now)
-                    if self.planted == .changeDuringPushForgotten, case .assignments = work {
-                        next.removeAll { if case .wake = $0 { true } else { false } }
-                    }
-                    self.carryOut(next) { later in
+                    self.carryOut(self.core.handle(.finished(work, result), at: self.now)) { later in
                         self.carryOut(effects, from: index + 1, answer: later ?? answer, done)
                     }
                 }

@@ -27,9 +27,19 @@ struct SimulationTests {
         }
     }
 
-    @Test("a fault that is planted is found", arguments: [PlantedFault.claimNotReleased, .retryNotIdempotent])
+    /// Seeds that caught the faults which few seeds do, looked at first. Any other of the first thousand is as good.
+    private static let quickest: [PlantedFault: UInt64] = [
+        .retryNotIdempotent: 28, .staleGenerationAccepted: 68, .addressGivenTwice: 20, .drainLostOnRestart: 14,
+        .countedFromStartAgain: 12,
+    ]
+
+    @Test("a fault that is planted is found, by a seed that shows none without it", arguments: PlantedFault.allCases)
     func planted(_ fault: PlantedFault) {
-        let caught = (UInt64(1)...40).first { Simulation(seed: $0, planted: fault).run().violation != nil }
+        let seeds = [Self.quickest[fault, default: 1]] + Array(1...1000)
+        let caught = seeds.first { seed in
+            Simulation(seed: seed, planted: fault).run().violation != nil
+                && Simulation(seed: seed).run().violation == nil
+        }
         #expect(caught != nil)
     }
 
