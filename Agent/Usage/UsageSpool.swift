@@ -232,14 +232,20 @@ public struct UsageSpool: Sendable {
         after position: SpoolPosition?, limit: Int
     ) throws(SpoolError) -> [(position: SpoolPosition, batch: Roost_V1_UsageBatch)] {
         var found: [(position: SpoolPosition, batch: Roost_V1_UsageBatch)] = []
+        // What the manager may wait for before the batch that is next.
+        var before: (spool: SpoolID, number: UInt64)?
         for segment in segments where segment.sequence >= position?.segment ?? 0 {
             let known = acknowledged[segment.spool] ?? 0
             if segment.nextNumber <= known + 1 { continue }
             for (index, batch) in try contents(of: segment).enumerated() {
+                if batch.number <= known { continue }
+                let follows = before.flatMap { $0.spool == segment.spool ? $0.number : nil } ?? 0
+                before = (segment.spool, batch.number)
                 let here = SpoolPosition(segment: segment.sequence, index: index)
                 if let position, here <= position { continue }
-                if batch.number <= known { continue }
                 if found.count >= limit { return found }
+                var batch = batch
+                batch.follows = follows
                 found.append((here, batch))
             }
         }

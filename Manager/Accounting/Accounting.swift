@@ -8,23 +8,28 @@ public enum Accounting {
     public enum Outcome: Sendable, Equatable {
         /// Committed with this transaction, or committed earlier: may be acknowledged up to `number`.
         case counted(upTo: UInt64)
+        /// The same, and `lost` batches before it will never come.
+        case resumed(upTo: UInt64, lost: UInt64)
         /// An earlier batch has not arrived; the agent sends again from its oldest.
         case missing(after: UInt64)
     }
 
     /// Adds a batch to the hourly roll-up and moves the spool's mark in the same transaction.
     ///
-    /// A number at or below the mark changes nothing. A number beyond the next is refused, except at the very first batch
-    /// that this manager sees of a spool: the agent deletes only what was acknowledged, so nothing older exists.
+    /// A number at or below the mark changes nothing. A number beyond the next is refused as long as something between may
+    /// come: not at the very first batch that this manager sees of a spool, since the agent deletes only what was
+    /// acknowledged, and not where the agent says that it has nothing between, since its disk lost it, or since this record
+    /// went back to a backup. To wait for it would be to count nothing of that host ever again.
     public static func count(
         _ batch: UsageBatch, from node: NodeID, at now: Timestamp, in sql: Transaction
     ) throws -> Outcome {
         let last = try sql.usage.lastNumber(node: node, spool: batch.spool)
         guard batch.number > last else { return .counted(upTo: last) }
-        guard last == 0 || batch.number == last + 1 else { return .missing(after: last) }
+        let isNext = last == 0 || batch.number == last + 1
+        guard isNext || batch.follows.map({ $0 <= last }) == true else { return .missing(after: last) }
         try add(batch.samples, from: node, at: now, in: sql)
         try sql.usage.setLastNumber(batch.number, node: node, spool: batch.spool, at: now)
-        return .counted(upTo: batch.number)
+        return isNext ? .counted(upTo: batch.number) : .resumed(upTo: batch.number, lost: batch.number - last - 1)
     }
 
     private struct Place: Hashable {

@@ -73,6 +73,9 @@ public enum FleetWork: Sendable {
         case .usage(_, let node, let batch):
             switch try Accounting.count(batch, from: node, at: now, in: sql) {
             case .counted(let number), .missing(let number): return .counted(number)
+            case .resumed(let number, let lost):
+                try reports.loseUsage(of: node, batches: lost)
+                return .counted(number)
             }
         case .liveness(let change):
             try reports.setLiveness(

@@ -97,7 +97,9 @@ extension UsageBatch {
         guard let spool = SpoolID(octets: message.spoolID), message.samples.count <= Limits.samplesPerBatch else {
             return nil
         }
-        self.init(spool: spool, number: message.number, samples: message.samples.compactMap(UsageSample.init))
+        self.init(
+            spool: spool, number: message.number, samples: message.samples.compactMap(UsageSample.init),
+            follows: message.hasFollows ? message.follows : nil)
     }
 }
 

@@ -132,6 +132,14 @@ public struct FleetReports {
         host.state == "held" || host.state == "failed"
     }
 
+    /// Batches of a node's usage will never come: an operator's matter.
+    public func loseUsage(of id: NodeID, batches: UInt64) throws {
+        guard let node = try sql.nodes.find(id) else { return }
+        try commands.event(
+            "node.usage_lost", ResourceReference(node), owner: nil,
+            detail: "what its guests used in \(batches) batches of samples is not known and not counted")
+    }
+
     // MARK: Sessions
 
     /// An agent connected: gives the session its number.

@@ -63,11 +63,14 @@ public struct UsageBatch: Sendable, Equatable {
     public var spool: SpoolID
     public var number: UInt64
     public var samples: [UsageSample]
+    /// The batch before this one that the agent still has, 0 where it has none; `nil` where it does not say.
+    public var follows: UInt64?
 
-    public init(spool: SpoolID, number: UInt64, samples: [UsageSample]) {
+    public init(spool: SpoolID, number: UInt64, samples: [UsageSample], follows: UInt64? = nil) {
         self.spool = spool
         self.number = number
         self.samples = samples
+        self.follows = follows
     }
 }
 

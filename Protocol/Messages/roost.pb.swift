@@ -866,9 +866,21 @@ public nonisolated struct Roost_V1_UsageBatch: Sendable {
 
   public var samples: [Roost_V1_UsageSample] = []
 
+  /// the batch before this one that the agent still has; 0: none
+  public var follows: UInt64 {
+    get {_follows ?? 0}
+    set {_follows = newValue}
+  }
+  /// Returns true if `follows` has been explicitly set.
+  public var hasFollows: Bool {self._follows != nil}
+  /// Clears the value of `follows`. Subsequent reads from it will return its default value.
+  public mutating func clearFollows() {self._follows = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _follows: UInt64? = nil
 }
 
 public nonisolated struct Roost_V1_UsageAcknowledgement: Sendable {
@@ -2409,7 +2421,7 @@ nonisolated extension Roost_V1_UsageSample: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension Roost_V1_UsageBatch: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".UsageBatch"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}spool_id\0\u{1}number\0\u{1}samples\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}spool_id\0\u{1}number\0\u{1}samples\0\u{1}follows\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2420,12 +2432,17 @@ nonisolated extension Roost_V1_UsageBatch: SwiftProtobuf.Message, SwiftProtobuf.
       case 1: try { try decoder.decodeSingularBytesField(value: &self.spoolID) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.samples) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self._follows) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.spoolID.isEmpty {
       try visitor.visitSingularBytesField(value: self.spoolID, fieldNumber: 1)
     }
@@ -2435,6 +2452,9 @@ nonisolated extension Roost_V1_UsageBatch: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.samples.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.samples, fieldNumber: 3)
     }
+    try { if let v = self._follows {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 4)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2442,6 +2462,7 @@ nonisolated extension Roost_V1_UsageBatch: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs.spoolID != rhs.spoolID {return false}
     if lhs.number != rhs.number {return false}
     if lhs.samples != rhs.samples {return false}
+    if lhs._follows != rhs._follows {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

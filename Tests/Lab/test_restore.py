@@ -42,6 +42,10 @@ class Restore(LabTest):
             self.assertIn(doomed["id"], fleet.domains("host1"))
         self.assertEqual(fleet.instance(kept["id"])["status"], "ACTIVE")
         self.assertEqual(fleet.domain_process("host1", kept["id"]), process, "a guest was touched")
+        # The host's usage was acknowledged beyond what the record knows of now. It is counted on all the same.
+        counted = fleet.server_seconds(kept)
+        wait_until("usage is counted on", lambda: fleet.server_seconds(kept) > counted, 60)
+        self.assertTrue([one for one in fleet.pages("/v1/events") if one["kind"] == "node.usage_lost"])
         [new] = fleet.create("new", node="host1")
         self.assertEqual(new["status"], "ACTIVE")
         store("check")

@@ -299,6 +299,36 @@ struct UsageSpoolTests {
         #expect(told == spool.batchesLost)
     }
 
+    @Test(
+        "each batch names the one before it that is still held, over a gap, too, so that nobody waits for what is lost")
+    func follows() throws {
+        let folder = ScratchFolder()
+        var spool = try Self.open(folder).spool
+        _ = try Self.append(&spool, 1...20)
+        spool.acknowledge(Self.firstID, upTo: 3)
+        func named(_ spool: inout UsageSpool, after position: SpoolPosition? = nil) throws -> [UInt64: UInt64] {
+            let held = try spool.batches(after: position, limit: 100)
+            return Dictionary(uniqueKeysWithValues: held.map { ($0.batch.number, $0.batch.follows) })
+        }
+        let whole = try named(&spool)
+        #expect(whole[4] == 0 && whole[5] == 4 && whole[20] == 19)
+        // Where the sending goes on in the middle, it says the same.
+        let fifth = try spool.batches(after: nil, limit: 5).last
+        #expect(try named(&spool, after: fifth?.position)[9] == 8)
+        // A file of the middle is gone.
+        let files = HostFileSystem()
+        let names = try files.list(folder.path + "/usage").sorted()
+        try files.remove(folder.path + "/usage/" + names[names.count / 2])
+        var again = try Self.open(folder, id: Self.otherID).spool
+        let left = try named(&again)
+        let numbers = left.keys.sorted()
+        let gap = try #require(zip(numbers, numbers.dropFirst()).first { $1 > $0 + 1 })
+        #expect(left[gap.1] == gap.0)
+        // All before it is acknowledged, or was never held by this process.
+        again.acknowledge(Self.firstID, upTo: gap.0)
+        #expect(try named(&again)[gap.1] == 0)
+    }
+
     @Test("only so many batches are under way at once")
     func window() throws {
         let folder = ScratchFolder()

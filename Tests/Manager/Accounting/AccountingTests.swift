@@ -54,10 +54,11 @@ struct AccountingTests {
         let sample = UsageSample(
             instance: instance.id, from: Self.now - .seconds(10), to: Self.now, vcpus: 2, ramMiB: 512)
         let spool = SpoolID.generate(at: Self.now)
-        func count(_ number: UInt64) async throws -> Accounting.Outcome {
+        func count(_ number: UInt64, follows: UInt64? = nil) async throws -> Accounting.Outcome {
             try await store.write { sql in
                 try Accounting.count(
-                    UsageBatch(spool: spool, number: number, samples: [sample]), from: node.id, at: Self.now, in: sql)
+                    UsageBatch(spool: spool, number: number, samples: [sample], follows: follows), from: node.id,
+                    at: Self.now, in: sql)
             }
         }
         #expect(try await count(1) == .counted(upTo: 1))
@@ -65,12 +66,18 @@ struct AccountingTests {
         #expect(try await count(3) == .missing(after: 1))
         #expect(try await count(2) == .counted(upTo: 2))
         #expect(try await count(1) == .counted(upTo: 2))
+        // The agent has the one between, which may yet come; then it has nothing between any more.
+        #expect(try await count(9, follows: 5) == .missing(after: 2))
+        #expect(try await count(9, follows: 2) == .resumed(upTo: 9, lost: 6))
+        #expect(try await count(9, follows: 2) == .counted(upTo: 9))
+        #expect(try await count(12, follows: 0) == .resumed(upTo: 12, lost: 2))
+        #expect(try await count(13, follows: 12) == .counted(upTo: 13))
         let rows = try await store.read { sql in
             try sql.usage.report(user: user.id, from: Self.now.day, to: Self.now.day, by: .instance)
         }
         #expect(rows.count == 1)
-        #expect(rows.first?.amounts.serverMilliseconds == 20_000)
-        #expect(rows.first?.amounts.vcpuMilliseconds == 40_000)
+        #expect(rows.first?.amounts.serverMilliseconds == 50_000)
+        #expect(rows.first?.amounts.vcpuMilliseconds == 100_000)
     }
 
     @Test("what a hostile node says can neither stop the manager nor spoil a sum (P10)")
