@@ -83,7 +83,7 @@ final class ManagerDouble: FleetBackend {
     /// Runs a body beside a listener on a free port (or the given one) of loopback.
     func serve<Answer: Sendable>(
         port: Int = 0, certificate: (NodeKey, IssuedCertificate)? = nil,
-        times: SessionTimes = SessionTimes(heartbeatInterval: .milliseconds(200)),
+        times: SessionTimes = SessionTimes(heartbeatInterval: .seconds(2)),
         _ body: @Sendable (Int) async throws -> Answer
     ) async throws -> Answer {
         let key = certificate?.0 ?? NodeKey()

@@ -77,7 +77,7 @@ struct UplinkTests {
         try Uplink(
             configuration: .init(
                 managers: [ManagerAddress(host: "127.0.0.1", port: port)], softwareVersion: "0.1",
-                times: SessionTimes(handshake: .seconds(5), heartbeatInterval: .milliseconds(200)),
+                times: SessionTimes(handshake: .seconds(60), heartbeatInterval: .seconds(2)),
                 backoff: Backoff(first: .milliseconds(10), maximum: .milliseconds(50))),
             identity: identity, delegate: agent, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
