@@ -192,7 +192,7 @@ struct OutageTests {
         try still.run("UPDATE settings SET value = '100' WHERE name = 'count'")
         let start = ContinuousClock.now
         try await store.write { sql in try Self.count(sql) }
-        #expect(ContinuousClock.now - start < .seconds(10))
+        #expect(ContinuousClock.now - start < .seconds(60))
         // It wakes up, and finds that its transaction is gone.
         #expect {
             try still.run("UPDATE settings SET value = '100' WHERE name = 'count'")
