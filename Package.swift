@@ -128,7 +128,7 @@ let package = Package(
             "ChunkPlane",
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", "ProtocolTransfer",
-                "ProcessThreads", "COpenSSL", "CZstd", crypto, logging, protobuf,
+                "ProcessThreads", "COpenSSL", "CZstd", crypto, deque, logging, protobuf,
             ]),
 
         // Manager: the authoritative record.
@@ -254,6 +254,7 @@ let package = Package(
         tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
         tests("Protocol/Digest", ["ProtocolDigest", "ProtocolModel"]),
+        tests("Chains", ["AgentImages", "ProtocolTransfer", "ProtocolModel"]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("Process/Threads", ["ProcessThreads"]),

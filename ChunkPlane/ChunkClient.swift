@@ -1,3 +1,4 @@
+import DequeModule
 import Foundation
 import ProtocolMessages
 public import ProtocolModel
@@ -43,11 +44,28 @@ public final class ChunkClient {
         public var answerTimeout = Duration.seconds(15)
         /// How long the source may hold an answer while the chunk is on its way to it.
         public var wait = Duration.seconds(5)
-        /// Requests under way at a time.
+        /// How often a source that holds an answer says that it is alive.
+        public var pulse = Duration.milliseconds(250)
+        /// Requests of `fetch` under way at a time.
         public var window = 8
 
         public init() {}
     }
+
+    /// What a source shows beside chunks.
+    public enum Sign: Sendable {
+        /// So many bytes came.
+        case bytes(Int)
+        /// It is alive and waits for the chunk itself, for so long already.
+        case waiting(Duration)
+        /// An answer begins, after the source had to wait for the chunk.
+        case answering(waited: Duration)
+        /// Nothing came for a tenth of a second.
+        case quiet
+    }
+
+    /// Sees signs on the client's own thread; where it throws, the call under way ends with that.
+    public typealias Watch = (Sign) throws(TransferError) -> Void
 
     /// A chunk that was verified against the manifest.
     public struct VerifiedChunk: Sendable {
@@ -61,23 +79,28 @@ public final class ChunkClient {
     private let configuration: Configuration
     private let counters: TransferCounters
     private let interrupt: TransferInterrupt
+    private let watch: Watch
     private var channel: FrameChannel
 
     /// Connects, and checks that the certificate names the source that was asked for.
     public init(
         source: ChunkSource, context: TLSContext, verify: PeerVerifier, counters: TransferCounters,
-        interrupt: TransferInterrupt = TransferInterrupt(), configuration: Configuration = Configuration()
+        interrupt: TransferInterrupt = TransferInterrupt(), configuration: Configuration = Configuration(),
+        watch: @escaping Watch = { _ in }
     ) throws(TransferError) {
         self.source = source
         self.configuration = configuration
         self.counters = counters
         self.interrupt = interrupt
+        self.watch = watch
         let deadline = ContinuousClock.now + configuration.connectTimeout
         if interrupt.isInterrupted { throw .interrupted }
-        let descriptor = try Socket.connect(source.address, deadline: deadline)
+        let descriptor = try Socket.connect(source.address, deadline: deadline) { interrupt.isInterrupted }
         let connection = try TLSConnection(descriptor: descriptor, context: context)
         interrupt.attach(connection)
-        self.channel = FrameChannel(connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes)
+        self.channel = FrameChannel(
+            connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes,
+            watch: { count throws(TransferError) in try watch(count > 0 ? .bytes(count) : .quiet) })
         try connection.handshake(as: .client, deadline: deadline)
         guard connection.agreedOnProtocol else { throw .refused(.unsupportedProtocol) }
         guard let certificate = connection.peerCertificate else { throw .refused(.noCertificate) }
@@ -128,14 +151,44 @@ public final class ChunkClient {
     ) throws(TransferError) {
         var asked = 0
         var answered = 0
-        while answered < indexes.count {
-            while asked < indexes.count, asked - answered < configuration.window {
-                try ask(manifest, indexes[asked])
+        try pull(
+            manifest,
+            next: {
+                guard asked < indexes.count, asked - answered < configuration.window else { return nil }
                 asked += 1
+                return indexes[asked - 1]
+            },
+            deliver: { chunk throws(TransferError) in
+                answered += 1
+                try deliver(chunk)
+            }, refused: { _, error throws(TransferError) in throw error })
+    }
+
+    /// Pulls the chunks that `next` names, which is asked for more after each answer, and hands each over once it is
+    /// verified. Returns when nothing is asked for and `next` names none.
+    ///
+    /// - Parameter refused: A chunk that the source does not give now; the connection goes on.
+    public func pull(
+        _ manifest: Manifest, next: () -> Int?, deliver: (VerifiedChunk) throws(TransferError) -> Void,
+        refused: (Int, TransferError) throws(TransferError) -> Void
+    ) throws(TransferError) {
+        var asked: Deque<Int> = []
+        while true {
+            while let index = next() {
+                try ask(manifest, index)
+                asked.append(index)
             }
-            let chunk = try receive(manifest, indexes[answered])
-            answered += 1
-            try deliver(chunk)
+            guard let index = asked.popFirst() else { return }
+            let frame = try nextAnswer(doing: "waiting for chunk \(index)")
+            if frame.type == .chunkAnswer {
+                try deliver(try receive(manifest, index, frame))
+                continue
+            }
+            let refusal = try refusal(in: frame)
+            switch refusal {
+            case .notYet, .notHeld, .notPermitted, .manifestDiffers: try refused(index, refusal)
+            default: throw refusal
+            }
         }
     }
 
@@ -145,12 +198,25 @@ public final class ChunkClient {
         request.manifestDigest = Data(manifest.digest.bytes)
         request.index = UInt32(index)
         request.waitMs = UInt32(clamping: configuration.wait.milliseconds)
+        request.pulseMs = UInt32(clamping: configuration.pulse.milliseconds)
         try channel.send(.chunkRequest, request, deadline: answerDeadline)
     }
 
-    private func receive(_ manifest: Manifest, _ index: Int) throws(TransferError) -> VerifiedChunk {
-        let frame = try nextFrame(doing: "waiting for chunk \(index)")
-        guard frame.type == .chunkAnswer else { throw try refusal(in: frame) }
+    /// The answer to the oldest request; signs of life before it are only shown.
+    private func nextAnswer(doing: String) throws(TransferError) -> Frame {
+        while true {
+            let frame = try nextFrame(doing: doing)
+            guard frame.type == .chunkWaiting else { return frame }
+            guard let sign = try? Roost_V1_ChunkWaiting(serializedBytes: frame.payload) else {
+                throw .protocolViolation("a sign of life could not be decoded")
+            }
+            try watch(.waiting(.milliseconds(Int64(sign.waitedMs))))
+        }
+    }
+
+    private func receive(
+        _ manifest: Manifest, _ index: Int, _ frame: Frame
+    ) throws(TransferError) -> VerifiedChunk {
         guard let answer = try? Roost_V1_ChunkAnswer(serializedBytes: frame.payload), answer.index == UInt32(index)
         else { throw .protocolViolation("the answer is not for chunk \(index)") }
         let size = manifest.chunkSize(index)
@@ -158,6 +224,7 @@ public final class ChunkClient {
         guard answer.length >= 1, Int(answer.length) <= size else {
             throw .protocolViolation("chunk \(index) was announced with \(answer.length) bytes")
         }
+        try watch(.answering(waited: .milliseconds(Int64(answer.waitedMs))))
         let encoding: EncodedChunk.Encoding
         switch answer.encoding {
         case .raw: encoding = .raw

@@ -9,6 +9,8 @@ import SwiftProtobuf
 struct ChunkServerSession {
     /// Requests are a few dozen bytes; anything longer is not one.
     static let maximumRequestBytes = 1024
+    /// A peer cannot make this host send more often than this.
+    private static let shortestPulse = Duration.milliseconds(50)
 
     let server: ChunkServer
     let peer: PeerIdentity
@@ -57,14 +59,13 @@ struct ChunkServerSession {
             let digest = ContentDigest(bytes: request.manifestDigest)
         else { throw .refused(.malformedMessage) }
         guard server.authorise(peer, image) else { return try refusePermission(request.index, image) }
-        let wait = min(Duration.milliseconds(Int64(request.waitMs)), server.configuration.longestWait)
-        let reading = server.source.chunk(
-            Int(request.index), of: image, manifest: digest, waitingUpTo: wait)
+        let (reading, waited) = try read(request, of: image, manifest: digest)
         switch reading {
         case .chunk(let chunk):
             var answer = Roost_V1_ChunkAnswer()
             answer.index = request.index
             answer.encoding = chunk.encoding == .zstd ? .zstd : .raw
+            answer.waitedMs = UInt32(clamping: waited.milliseconds)
             answer.length = UInt32(chunk.bytes.count)
             try channel.send(.chunkAnswer, answer, data: chunk.bytes, deadline: answerDeadline)
             server.counters.served(chunk.bytes.count, to: peer)
@@ -77,6 +78,26 @@ struct ChunkServerSession {
                 "a chunk could not be read",
                 metadata: ["image": "\(image)", "chunk": "\(request.index)", "reason": "\(reason)"])
             try refuse(request.index, .internal, "the chunk could not be read here")
+        }
+    }
+
+    /// Waits for a chunk that is on its way here, and shows meanwhile that it is this chunk which is missing and nobody dead.
+    private func read(
+        _ request: Roost_V1_ChunkRequest, of image: ImageID, manifest: ContentDigest
+    ) throws(TransferError) -> (ChunkReading, waited: Duration) {
+        let limit = min(Duration.milliseconds(Int64(request.waitMs)), server.configuration.longestWait)
+        let pulse = request.pulseMs == 0 ? limit : max(.milliseconds(Int64(request.pulseMs)), Self.shortestPulse)
+        let start = ContinuousClock.now
+        while true {
+            let waited = ContinuousClock.now - start
+            let left = max(limit - waited, .zero)
+            let reading = server.source.chunk(
+                Int(request.index), of: image, manifest: manifest, waitingUpTo: min(left, pulse))
+            guard case .notYet = reading, left > pulse else { return (reading, ContinuousClock.now - start) }
+            var sign = Roost_V1_ChunkWaiting()
+            sign.index = request.index
+            sign.waitedMs = UInt32(clamping: (ContinuousClock.now - start).milliseconds)
+            try channel.send(.chunkWaiting, sign, deadline: answerDeadline)
         }
     }
 

@@ -9,9 +9,16 @@ struct FrameChannel {
     /// Bytes that came with a frame but belong to the data after it, or to the frames after that.
     private var remainder: [UInt8] = []
     private var scratch = [UInt8](repeating: 0, count: 64 * 1024)
+    /// Told how many bytes came, and 0 each tenth of a second in which none did.
+    private let watch: (Int) throws(TransferError) -> Void
+    private static let quiet = Duration.milliseconds(100)
 
-    init(connection: TLSConnection, maximumPayloadBytes: Int) {
+    init(
+        connection: TLSConnection, maximumPayloadBytes: Int,
+        watch: @escaping (Int) throws(TransferError) -> Void = { _ in }
+    ) {
         self.connection = connection
+        self.watch = watch
         self.decoder = FrameDecoder(maximumPayloadBytes: maximumPayloadBytes)
     }
 
@@ -74,15 +81,22 @@ struct FrameChannel {
         limit: Int, deadline: ContinuousClock.Instant, doing: String
     ) throws(TransferError) -> Int {
         let connection = connection
-        do {
-            return try scratch.withUnsafeMutableBytes { buffer in
-                try connection.read(
-                    into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<limit]), deadline: deadline, doing: doing)
+        while true {
+            let pause = min(deadline, .now + Self.quiet)
+            do {
+                let count = try scratch.withUnsafeMutableBytes { buffer in
+                    try connection.read(
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<limit]), deadline: pause, doing: doing)
+                }
+                try watch(count)
+                return count
+            } catch TransferError.timedOut where pause < deadline {
+                try watch(0)
+            } catch let error as TransferError {
+                throw error
+            } catch {
+                throw .closed
             }
-        } catch let error as TransferError {
-            throw error
-        } catch {
-            throw .closed
         }
     }
 }

@@ -14,8 +14,10 @@ enum Socket {
         return (host, port)
     }
 
-    /// Tries each address of the host until one answers, all within the deadline.
-    static func connect(_ address: String, deadline: ContinuousClock.Instant) throws(TransferError) -> Int32 {
+    /// Tries each address of the host until one answers, all within the deadline, and until `isCancelled`.
+    static func connect(
+        _ address: String, deadline: ContinuousClock.Instant, isCancelled: () -> Bool = { false }
+    ) throws(TransferError) -> Int32 {
         let (host, port) = try split(address)
         let candidates = try resolve(host: host, port: port, passive: false, address: address)
         defer { freeaddrinfo(candidates) }
@@ -26,12 +28,13 @@ enum Socket {
             let descriptor = open(candidate)
             guard descriptor >= 0 else { continue }
             let answer = Glibc.connect(descriptor, candidate.pointee.ai_addr, candidate.pointee.ai_addrlen)
-            if answer == 0 || (errno == EINPROGRESS && finishConnect(descriptor, deadline: deadline)) {
+            if answer == 0 || (errno == EINPROGRESS && finishConnect(descriptor, deadline, isCancelled)) {
                 setUp(descriptor)
                 return descriptor
             }
             reason = errorText(errno)
             close(descriptor)
+            if isCancelled() { throw .interrupted }
         }
         throw .unreachable(address: address, reason: reason)
     }
@@ -128,10 +131,14 @@ enum Socket {
             candidate.pointee.ai_protocol)
     }
 
-    private static func finishConnect(_ descriptor: Int32, deadline: ContinuousClock.Instant) -> Bool {
-        guard wait(descriptor, for: POLLOUT, until: deadline) else {
-            errno = ETIMEDOUT
-            return false
+    private static func finishConnect(
+        _ descriptor: Int32, _ deadline: ContinuousClock.Instant, _ isCancelled: () -> Bool
+    ) -> Bool {
+        while !wait(descriptor, for: POLLOUT, until: min(deadline, .now + .milliseconds(100))) {
+            guard .now < deadline, !isCancelled() else {
+                errno = ETIMEDOUT
+                return false
+            }
         }
         var failure: Int32 = 0
         var length = socklen_t(MemoryLayout<Int32>.size)

@@ -69,20 +69,8 @@ final class CachedImage: Sendable {
     var currentManifest: Manifest? { state.withLock { $0.manifest } }
     var isComplete: Bool { state.withLock { $0.complete } }
     var path: String? { state.withLock { $0.complete && !$0.removed ? files.raw : nil } }
+    var heldChunks: ChunkBitmap { state.withLock { $0.bitmap } }
     var progress: (held: Int, total: Int) { state.withLock { ($0.bitmap.heldCount, $0.bitmap.count) } }
-
-    /// The next chunks to ask for, in ascending order.
-    func missing(limit: Int) -> [Int] {
-        state.withLock { state in
-            var indexes: [Int] = []
-            var from = 0
-            while indexes.count < limit, let index = state.bitmap.firstMissing(from: from) {
-                indexes.append(index)
-                from = index + 1
-            }
-            return indexes
-        }
-    }
 
     /// Begins to receive an image; what was there under another manifest is thrown away. Zero chunks need no transfer:
     /// they are holes of the new file.

@@ -18,10 +18,8 @@ public final class ImageCache: Sendable, ChunkSourceStore {
         /// Images received at a time; more wait their turn.
         public var concurrentFetches = 4
         public var client = ChunkClient.Configuration()
-        /// How long a source that is not ready is waited for before the next one is used.
-        public var sourcePatience = Duration.seconds(3)
-        /// How long a source that waits for chunks itself is waited for.
-        public var stallPatience = Duration.seconds(15)
+        /// How long a source that is alive and does not give the image is waited for before the next one is used.
+        public var sourcePatience = FetchPatience().unwilling
 
         public init(folder: String) { self.folder = folder }
     }
@@ -57,12 +55,12 @@ public final class ImageCache: Sendable, ChunkSourceStore {
             of: ImageStatusValue.self, bufferingPolicy: .bufferingNewest(1024))
         statuses = stream
         reports = continuation
-        var patience = SourceChooser.Patience()
-        patience.notReady = configuration.sourcePatience
-        patience.stalled = configuration.stallPatience
+        var patience = FetchPatience()
+        patience.unwilling = configuration.sourcePatience
         environment = ImageFetch.Environment(
             context: context, verify: verify, counters: counters, logger: logger, client: configuration.client,
-            patience: patience, report: { continuation.yield($0) })
+            patience: patience, report: { continuation.yield($0) },
+            threads: ThreadGroup(maximum: 8 * configuration.concurrentFetches))
         // A thread that ends starts its successor before it is gone, so there may be more than fetches for a moment.
         threads = ThreadGroup(maximum: 4 * configuration.concurrentFetches)
         do {

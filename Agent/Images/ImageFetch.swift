@@ -3,17 +3,10 @@ import Logging
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer
-import Synchronization
 
-/// One image on its way to this host: what others may say to the thread that receives it.
+/// One image on its way to this host. `FetchCore` decides; here are the threads: one that reports and lets time pass, and one
+/// a connection, of which there are two at most for more than a moment.
 final class ImageFetch: Sendable {
-    struct Orders: Sendable {
-        var assignment: ImageAssignmentValue
-        var stopped = false
-        var interrupt = TransferInterrupt()
-        var currentSource: ChunkSource?
-    }
-
     /// What all fetches of an agent share.
     struct Environment: Sendable {
         var context: @Sendable () throws(TransferError) -> TLSContext
@@ -21,207 +14,245 @@ final class ImageFetch: Sendable {
         var counters: TransferCounters
         var logger: Logger
         var client: ChunkClient.Configuration
-        var patience: SourceChooser.Patience
+        var patience: FetchPatience
         var report: @Sendable (ImageStatusValue) -> Void
+        /// For connections.
+        var threads: ThreadGroup
+        var time: any TimeSource = SystemTime()
     }
 
     let image: ImageID
-    private let orders: Monitor<Orders>
-    private let cached: CachedImage
-    private let environment: Environment
+    let cached: CachedImage
+    let environment: Environment
+    private let state: Monitor<FetchState>
+
+    private static let tick = Duration.milliseconds(100)
+    /// The manager plans anew within two seconds where a host gets nothing: it must hear in time, also that there is no
+    /// progress. Most is found out at first.
+    private static let reportInterval = Duration.milliseconds(500)
+    private static let firstReportInterval = Duration.milliseconds(250)
+    private static let firstReports = Duration.seconds(15)
+    private static let diskRetry = Duration.seconds(30)
 
     init(assignment: ImageAssignmentValue, cached: CachedImage, environment: Environment) {
         self.image = assignment.image
-        self.orders = Monitor(Orders(assignment: assignment))
+        self.state = Monitor(FetchState(assignment: assignment))
         self.cached = cached
         self.environment = environment
     }
 
-    /// New sources take effect at once where the one in use is not among them, else after the batch under way.
+    // MARK: Orders from outside
+
     func update(_ assignment: ImageAssignmentValue) {
-        orders.update { orders in
-            orders.assignment = assignment
-            if let current = orders.currentSource, !assignment.sources.contains(current) {
-                orders.interrupt.interrupt()
-            }
+        let actions = state.update { state -> FetchState.Actions in
+            let isSame = state.assignment.manifestDigest == assignment.manifestDigest
+            state.assignment = assignment
+            return isSame ? state.handle(.assigned(assignment.sources), at: now) : FetchState.Actions()
         }
+        carryOut(actions)
     }
 
-    func stop() {
-        orders.update { orders in
-            orders.stopped = true
-            orders.interrupt.interrupt()
-        }
-    }
+    func stop() { state.update { $0.isStopped = true } }
+
+    // MARK: The fetch
 
     /// Returns when the image is complete or the fetch was stopped. Blocks: for a thread of its own.
     func run() {
-        var pull = ImagePull(image: image, orders: orders, cached: cached, environment: environment)
-        pull.run()
-    }
-}
-
-/// Receives one image: best source first, the next one where it fails, from the bitmap of what is held. Lives on one
-/// thread.
-private struct ImagePull {
-    let image: ImageID
-    let orders: Monitor<ImageFetch.Orders>
-    let cached: CachedImage
-    let environment: ImageFetch.Environment
-
-    private var chooser: SourceChooser
-    private var client: ChunkClient?
-    private var bytesReceived: Int64 = 0
-    private var lastReport: ContinuousClock.Instant?
-    /// The assignment that was last acted on.
-    private var seen: ImageAssignmentValue?
-
-    /// Chunks asked for before the order of sources is looked at again.
-    private static let batch = 64
-    private static let reportInterval = Duration.milliseconds(500)
-    private static let diskRetry = Duration.seconds(30)
-
-    init(
-        image: ImageID, orders: Monitor<ImageFetch.Orders>, cached: CachedImage, environment: ImageFetch.Environment
-    ) {
-        self.image = image
-        self.orders = orders
-        self.cached = cached
-        self.environment = environment
-        chooser = SourceChooser(patience: environment.patience)
-    }
-
-    mutating func run() {
-        report(.fetching, force: true)
-        while let assignment = orders.withLock({ $0.stopped ? nil : $0.assignment }) {
-            seen = assignment
-            chooser.update(assignment.sources)
-            switch chooser.next(now: .now) {
-            case .none:
-                report(.failed, reason: "no source was named for the image", force: true)
-                wait(for: .seconds(3600))
-            case .wait(let instant): wait(for: instant - .now)
-            case .use(let source):
-                if pull(assignment, from: source) { return }
-            }
-        }
-        client = nil
-        try? cached.save()
-    }
-
-    /// One batch; true once the image is complete.
-    private mutating func pull(_ assignment: ImageAssignmentValue, from source: ChunkSource) -> Bool {
-        do {
-            let client = try connected(to: source)
-            try begin(assignment, client)
-            try fetchBatch(client)
-            guard cached.missing(limit: 1).isEmpty else { return false }
-            self.client = nil
-            try cached.publish()
-            environment.logger.info(
-                "image complete", metadata: ["image": "\(image)", "received_bytes": "\(bytesReceived)"])
-            report(.held, force: true)
-            return true
-        } catch let error as TransferError {
-            failed(source, error)
-        } catch let error as ImageCacheError {
-            client = nil
-            if error != .removed {
+        report(.fetching)
+        var outcome = Outcome.again
+        while case .again = outcome {
+            outcome = receive()
+            endConnections()
+            if case .failed(let error) = outcome {
                 environment.logger.error(
                     "the image cache failed", metadata: ["image": "\(image)", "reason": "\(error)"])
-                report(.failed, reason: error.description, force: true)
-                wait(for: Self.diskRetry)
+                report(.failed, reason: error.description)
+                outcome = pause(Self.diskRetry) ? .again : .stopped
             }
-        } catch {
-            client = nil
-            report(.failed, reason: "\(error)", force: true)
-            wait(for: Self.diskRetry)
         }
-        return false
-    }
-
-    private mutating func connected(to source: ChunkSource) throws(TransferError) -> ChunkClient {
-        if let client, client.source == source { return client }
-        client = nil
-        let interrupt = orders.withLock { orders in
-            if orders.interrupt.isInterrupted, !orders.stopped { orders.interrupt = TransferInterrupt() }
-            orders.currentSource = source
-            return orders.interrupt
-        }
-        let made = try ChunkClient(
-            source: source, context: try environment.context(), verify: environment.verify,
-            counters: environment.counters, interrupt: interrupt, configuration: environment.client)
-        client = made
-        return made
-    }
-
-    private mutating func begin(_ assignment: ImageAssignmentValue, _ client: ChunkClient) throws {
-        guard cached.currentManifest?.digest != assignment.manifestDigest else { return }
-        let manifest = try client.manifest(
-            of: image, digest: assignment.manifestDigest, sizeBytes: assignment.sizeBytes)
-        try cached.begin(manifest)
-    }
-
-    private mutating func fetchBatch(_ client: ChunkClient) throws {
-        guard let manifest = cached.currentManifest else { throw ImageCacheError.removed }
-        var failure: ImageCacheError?
-        do {
-            try client.fetch(manifest, indexes: cached.missing(limit: Self.batch)) { chunk throws(TransferError) in
-                do throws(ImageCacheError) {
-                    try cached.accept(chunk)
-                } catch {
-                    failure = error
-                    throw .interrupted
-                }
-                bytesReceived += Int64(chunk.encoded.bytes.count)
-                chooser.progressed(client.source)
-                report(.fetching)
-            }
-        } catch {
-            throw failure.map { $0 as any Error } ?? error
-        }
-    }
-
-    private mutating func failed(_ source: ChunkSource, _ error: TransferError) {
-        client = nil
-        if error == .interrupted { return }
-        let failure: SourceChooser.Failure =
-            switch error {
-            case .notYet: .stalled
-            case .notHeld, .notPermitted, .unreachable: .notReady
-            case .digestMismatch, .undecodable, .manifestDigestMismatch, .manifest: .lied
-            default: .broken
-            }
-        chooser.failed(source, failure, now: .now)
-        if failure == .lied {
-            environment.logger.error(
-                "a source sent wrong data",
-                metadata: ["image": "\(image)", "source": "\(source)", "reason": "\(error)"])
+        if case .complete = outcome {
+            environment.logger.info(
+                "image complete",
+                metadata: ["image": "\(image)", "received_bytes": "\(state.withLock { $0.bytesReceived })"])
+            report(.held)
         } else {
-            environment.logger.debug(
-                "a source failed", metadata: ["image": "\(image)", "source": "\(source)", "reason": "\(error)"])
-        }
-        // While a source is only waited for, nothing is wrong yet.
-        if case .use = chooser.next(now: .now) { return }
-        report(.fetching, reason: "\(source): \(error)", force: failure == .lied || failure == .broken)
-    }
-
-    /// Waits, unless there is something new.
-    private func wait(for duration: Duration) {
-        guard duration > .zero else { return }
-        _ = orders.wait(upTo: duration) { orders in
-            orders.stopped || orders.assignment != seen ? true : nil
+            try? cached.save()
         }
     }
 
-    private mutating func report(_ state: ImageStatusValue.State, reason: String = "", force: Bool = false) {
-        let now = ContinuousClock.now
-        if !force, let lastReport, now - lastReport < Self.reportInterval { return }
-        lastReport = now
+    private enum Outcome: Sendable {
+        case again, complete, stopped
+        case failed(ImageCacheError)
+    }
+
+    private enum Turn: Sendable {
+        case report, publish
+        case end(Outcome)
+    }
+
+    /// Receives until the image is complete, or something else is wanted.
+    private func receive() -> Outcome {
+        let (assignment, isStopped) = state.withLock { ($0.assignment, $0.isStopped) }
+        if isStopped { return .stopped }
+        guard !assignment.sources.isEmpty else {
+            report(.failed, reason: "no source was named for the image")
+            return pause(.seconds(3600)) ? .again : .stopped
+        }
+        let isBegun = cached.currentManifest?.digest == assignment.manifestDigest
+        carryOut(
+            state.update {
+                $0.begin(held: isBegun ? cached.heldChunks : nil, patience: environment.patience, at: now)
+            })
+        let start = now
+        var reportedAt = start
+        while true {
+            let turn = state.wait(upTo: Self.tick) { state -> Turn? in
+                if state.isStopped { return .end(.stopped) }
+                if let failure = state.failure { return .end(failure == .removed ? .stopped : .failed(failure)) }
+                if state.assignment.manifestDigest != assignment.manifestDigest { return .end(.again) }
+                if state.isFinished { return .publish }
+                guard state.hasNews else { return nil }
+                state.hasNews = false
+                return .report
+            }
+            switch turn {
+            case .end(let outcome): return outcome
+            case .publish: return publish()
+            case .report:
+                report(.fetching)
+                reportedAt = now
+            case nil:
+                give(.ticked)
+                let interval = now - start < Self.firstReports ? Self.firstReportInterval : Self.reportInterval
+                if now - reportedAt >= interval {
+                    report(.fetching)
+                    reportedAt = now
+                }
+            }
+        }
+    }
+
+    private func publish() -> Outcome {
+        endConnections()
+        do throws(ImageCacheError) {
+            try cached.publish()
+            return .complete
+        } catch {
+            return error == .removed ? .stopped : .failed(error)
+        }
+    }
+
+    /// Waits, unless there is a new assignment before; false where the fetch was stopped.
+    private func pause(_ duration: Duration) -> Bool {
+        let seen = state.withLock { $0.assignment }
+        _ = state.wait(upTo: duration) { $0.isStopped || $0.assignment != seen ? true : nil }
+        return state.withLock { !$0.isStopped }
+    }
+
+    private func endConnections() {
+        for interrupt in state.update({ $0.end() }) { interrupt.interrupt() }
+        _ = state.wait { $0.threads == 0 ? true : nil }
+    }
+
+    private func report(_ status: ImageStatusValue.State, reason: String = "") {
         let (held, total) = cached.progress
+        let now = now
         environment.report(
-            ImageStatusValue(
-                image: image, state: state, chunksHeld: held, chunksTotal: total, bytesReceived: bytesReceived,
-                source: orders.withLock { $0.currentSource }, reason: reason))
+            state.withLock { state in
+                ImageStatusValue(
+                    image: image, state: status, chunksHeld: held, chunksTotal: total,
+                    bytesReceived: state.bytesReceived, source: state.core?.source,
+                    reason: status == .held || !reason.isEmpty ? reason : state.reason,
+                    throughput: state.core?.throughput(at: now), complaint: state.core?.complaint(at: now))
+            })
+    }
+
+    // MARK: Connections
+
+    private var now: Uptime { environment.time.uptime }
+
+    var assignment: ImageAssignmentValue? { state.withLock { $0.isStopped ? nil : $0.assignment } }
+
+    func give(_ event: FetchCore.Event) {
+        carryOut(state.update { $0.handle(event, at: now) })
+    }
+
+    private func carryOut(_ actions: FetchState.Actions) {
+        for interrupt in actions.interrupts { interrupt.interrupt() }
+        for opening in actions.openings { open(opening) }
+    }
+
+    private func open(_ opening: FetchState.Opening) {
+        let connection = FetchConnection(
+            lane: opening.lane, source: opening.source, interrupt: opening.interrupt, fetch: self)
+        state.withLock { $0.threads += 1 }
+        let isStarted = environment.threads.start(name: "image-source") { [self] in
+            connection.run()
+            state.update { state in
+                state.forget(connection.lane)
+                state.threads -= 1
+            }
+        }
+        guard !isStarted else { return }
+        state.update { $0.threads -= 1 }
+        environment.logger.error("no thread is left to receive images with", metadata: ["image": "\(image)"])
+        give(.ended(opening.lane, .broken))
+    }
+
+    /// The next thing to do on a connection; `nil` once it is not wanted any more. Blocks.
+    func waitForOrder(of lane: LaneID) -> FetchState.Order? {
+        let order: FetchState.Order?? = state.wait { state in
+            guard state.isWanted(lane) else { return .some(nil) }
+            return state.nextOrder(lane).map { .some($0) }
+        }
+        return order ?? nil
+    }
+
+    func takeChunk(of lane: LaneID) -> Int? { state.withLock { $0.takeChunk(lane) } }
+    func takeManifest(of lane: LaneID) { state.withLock { $0.takeManifest(lane) } }
+
+    func took(_ bytes: Int, on lane: LaneID) {
+        carryOut(
+            state.update { state in
+                state.bytesReceived += Int64(bytes)
+                return state.handle(.took(lane, bytes: bytes), at: now)
+            })
+    }
+
+    func received(_ connection: FetchConnection, _ index: Int) {
+        carryOut(
+            state.update { state in
+                state.reason = ""
+                return state.handle(.received(connection.lane, index), at: now)
+            })
+    }
+
+    func refused(
+        _ connection: FetchConnection, _ index: Int?, _ refusal: FetchCore.Refusal, _ error: TransferError
+    ) {
+        carryOut(
+            state.update { state in
+                if refusal == .unwilling { state.reason = "\(connection.source): \(error)" }
+                return state.handle(.refused(connection.lane, index, refusal), at: now)
+            })
+    }
+
+    /// The disk failed: nothing that a source could help.
+    func failed(_ connection: FetchConnection, _ error: ImageCacheError) {
+        state.update { $0.failure = $0.failure ?? error }
+    }
+
+    func ended(_ connection: FetchConnection, _ error: TransferError) {
+        guard state.withLock({ $0.isWanted(connection.lane) }), error != .interrupted else { return }
+        let failure = FetchConnection.failure(error)
+        environment.logger.log(
+            level: failure == .lied ? .error : .debug,
+            failure == .lied ? "a source sent wrong data" : "a source failed",
+            metadata: ["image": "\(image)", "source": "\(connection.source)", "reason": "\(error)"])
+        carryOut(
+            state.update { state in
+                state.reason = "\(connection.source): \(error)"
+                return state.handle(.ended(connection.lane, failure), at: now)
+            })
     }
 }

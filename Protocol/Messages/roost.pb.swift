@@ -189,6 +189,63 @@ public nonisolated enum Roost_V1_ImageState: SwiftProtobuf.Enum, Swift.CaseItera
 
 }
 
+/// What was wrong with a source of chunks, as the puller saw it.
+public nonisolated enum Roost_V1_SourceFailure: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// nothing
+  case unspecified // = 0
+
+  /// neither data nor ChunkWaiting came
+  case silent // = 1
+
+  /// it could not be connected to, or the connection broke
+  case broken // = 2
+
+  /// a chunk or manifest did not match its digest
+  case lied // = 3
+
+  /// it is alive and did not give the image
+  case unavailable // = 4
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .silent
+    case 2: self = .broken
+    case 3: self = .lied
+    case 4: self = .unavailable
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .silent: return 1
+    case .broken: return 2
+    case .lied: return 3
+    case .unavailable: return 4
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Roost_V1_SourceFailure] = [
+    .unspecified,
+    .silent,
+    .broken,
+    .lied,
+    .unavailable,
+  ]
+
+}
+
 public nonisolated enum Roost_V1_ChunkEncoding: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
@@ -797,6 +854,15 @@ public nonisolated struct Roost_V1_ImageStatus: Sendable {
 
   public var reason: String = String()
 
+  /// as received while the source had what was asked for; 0: not known
+  public var bytesPerSecond: UInt64 = 0
+
+  /// of failed_source_node_id, in the last seconds
+  public var failure: Roost_V1_SourceFailure = .unspecified
+
+  /// empty: the manager
+  public var failedSourceNodeID: Data = Data()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1004,6 +1070,24 @@ public nonisolated struct Roost_V1_ChunkRequest: Sendable {
   /// how long the sender may hold the answer while the chunk is on its way to it
   public var waitMs: UInt32 = 0
 
+  /// send ChunkWaiting so often while the answer is held; 0: never
+  public var pulseMs: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The sender is alive and holds the answer to a request, since the chunk is on its way to it.
+public nonisolated struct Roost_V1_ChunkWaiting: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var index: UInt32 = 0
+
+  public var waitedMs: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1020,6 +1104,9 @@ public nonisolated struct Roost_V1_ChunkAnswer: Sendable {
   public var encoding: Roost_V1_ChunkEncoding = .unspecified
 
   public var length: UInt32 = 0
+
+  /// how long the answer was held for the chunk
+  public var waitedMs: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1112,6 +1199,10 @@ nonisolated extension Roost_V1_ObservedState: SwiftProtobuf._ProtoNameProviding 
 
 nonisolated extension Roost_V1_ImageState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0IMAGE_STATE_UNSPECIFIED\0\u{1}IMAGE_STATE_FETCHING\0\u{1}IMAGE_STATE_HELD\0\u{1}IMAGE_STATE_FAILED\0\u{1}IMAGE_STATE_REMOVED\0")
+}
+
+nonisolated extension Roost_V1_SourceFailure: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0SOURCE_FAILURE_UNSPECIFIED\0\u{1}SOURCE_FAILURE_SILENT\0\u{1}SOURCE_FAILURE_BROKEN\0\u{1}SOURCE_FAILURE_LIED\0\u{1}SOURCE_FAILURE_UNAVAILABLE\0")
 }
 
 nonisolated extension Roost_V1_ChunkEncoding: SwiftProtobuf._ProtoNameProviding {
@@ -2236,7 +2327,7 @@ nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ImageStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{1}state\0\u{3}chunks_held\0\u{3}chunks_total\0\u{3}bytes_received\0\u{3}source_node_id\0\u{1}reason\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{1}state\0\u{3}chunks_held\0\u{3}chunks_total\0\u{3}bytes_received\0\u{3}source_node_id\0\u{1}reason\0\u{4}\u{5}bytes_per_second\0\u{1}failure\0\u{3}failed_source_node_id\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2251,6 +2342,9 @@ nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bytesReceived) }()
       case 6: try { try decoder.decodeSingularBytesField(value: &self.sourceNodeID) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPerSecond) }()
+      case 13: try { try decoder.decodeSingularEnumField(value: &self.failure) }()
+      case 14: try { try decoder.decodeSingularBytesField(value: &self.failedSourceNodeID) }()
       default: break
       }
     }
@@ -2278,6 +2372,15 @@ nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 7)
     }
+    if self.bytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesPerSecond, fieldNumber: 12)
+    }
+    if self.failure != .unspecified {
+      try visitor.visitSingularEnumField(value: self.failure, fieldNumber: 13)
+    }
+    if !self.failedSourceNodeID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.failedSourceNodeID, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2289,6 +2392,9 @@ nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.bytesReceived != rhs.bytesReceived {return false}
     if lhs.sourceNodeID != rhs.sourceNodeID {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
+    if lhs.failure != rhs.failure {return false}
+    if lhs.failedSourceNodeID != rhs.failedSourceNodeID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2720,7 +2826,7 @@ nonisolated extension Roost_V1_ManifestAnswer: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ChunkRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{1}index\0\u{3}wait_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{1}index\0\u{3}wait_ms\0\u{3}pulse_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2732,6 +2838,7 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
       case 2: try { try decoder.decodeSingularBytesField(value: &self.manifestDigest) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.waitMs) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.pulseMs) }()
       default: break
       }
     }
@@ -2750,6 +2857,9 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
     if self.waitMs != 0 {
       try visitor.visitSingularUInt32Field(value: self.waitMs, fieldNumber: 4)
     }
+    if self.pulseMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.pulseMs, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2758,6 +2868,42 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
     if lhs.manifestDigest != rhs.manifestDigest {return false}
     if lhs.index != rhs.index {return false}
     if lhs.waitMs != rhs.waitMs {return false}
+    if lhs.pulseMs != rhs.pulseMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_ChunkWaiting: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ChunkWaiting"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{3}waited_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.waitedMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.index != 0 {
+      try visitor.visitSingularUInt32Field(value: self.index, fieldNumber: 1)
+    }
+    if self.waitedMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.waitedMs, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_ChunkWaiting, rhs: Roost_V1_ChunkWaiting) -> Bool {
+    if lhs.index != rhs.index {return false}
+    if lhs.waitedMs != rhs.waitedMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2765,7 +2911,7 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Roost_V1_ChunkAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ChunkAnswer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{1}encoding\0\u{1}length\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{1}encoding\0\u{1}length\0\u{3}waited_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2776,6 +2922,7 @@ nonisolated extension Roost_V1_ChunkAnswer: SwiftProtobuf.Message, SwiftProtobuf
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
       case 2: try { try decoder.decodeSingularEnumField(value: &self.encoding) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.length) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.waitedMs) }()
       default: break
       }
     }
@@ -2791,6 +2938,9 @@ nonisolated extension Roost_V1_ChunkAnswer: SwiftProtobuf.Message, SwiftProtobuf
     if self.length != 0 {
       try visitor.visitSingularUInt32Field(value: self.length, fieldNumber: 3)
     }
+    if self.waitedMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.waitedMs, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2798,6 +2948,7 @@ nonisolated extension Roost_V1_ChunkAnswer: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.index != rhs.index {return false}
     if lhs.encoding != rhs.encoding {return false}
     if lhs.length != rhs.length {return false}
+    if lhs.waitedMs != rhs.waitedMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -2,24 +2,6 @@ import Foundation
 public import ProtocolMessages
 public import ProtocolModel
 
-/// One place to pull chunks from.
-public struct ChunkSource: Hashable, Sendable, CustomStringConvertible {
-    /// The node that serves; `nil` for the manager.
-    public let node: NodeID?
-    /// `host:port`.
-    public let address: String
-
-    public init(node: NodeID?, address: String) {
-        self.node = node
-        self.address = address
-    }
-
-    /// Whom the source's certificate must name.
-    public var identity: PeerIdentity { node.map { .node($0) } ?? .manager }
-
-    public var description: String { (node.map { "node \($0)" } ?? "manager") + " at " + address }
-}
-
 /// An image that a node should hold, from whom it pulls, and whom it may give it to.
 public struct ImageAssignmentValue: Hashable, Sendable {
     public var image: ImageID
@@ -88,10 +70,14 @@ public struct ImageStatusValue: Hashable, Sendable {
     public var source: ChunkSource?
     /// Why it failed or waits; empty where nothing is wrong.
     public var reason: String
+    /// Bytes a second while the source had what was asked for; `nil`: not known.
+    public var throughput: Int64?
+    /// A source that failed in the last seconds.
+    public var complaint: SourceComplaint?
 
     public init(
         image: ImageID, state: State, chunksHeld: Int = 0, chunksTotal: Int = 0, bytesReceived: Int64 = 0,
-        source: ChunkSource? = nil, reason: String = ""
+        source: ChunkSource? = nil, reason: String = "", throughput: Int64? = nil, complaint: SourceComplaint? = nil
     ) {
         self.image = image
         self.state = state
@@ -100,6 +86,8 @@ public struct ImageStatusValue: Hashable, Sendable {
         self.bytesReceived = bytesReceived
         self.source = source
         self.reason = reason
+        self.throughput = throughput
+        self.complaint = complaint
     }
 
     public var message: Roost_V1_ImageStatus {
@@ -117,6 +105,17 @@ public struct ImageStatusValue: Hashable, Sendable {
         message.bytesReceived = UInt64(clamping: bytesReceived)
         message.sourceNodeID = source?.node.map { Data($0.bytes) } ?? Data()
         message.reason = reason
+        message.bytesPerSecond = UInt64(clamping: throughput ?? 0)
+        if let complaint {
+            message.failure =
+                switch complaint.failure {
+                case .silent: .silent
+                case .broken: .broken
+                case .lied: .lied
+                case .unavailable: .unavailable
+                }
+            message.failedSourceNodeID = complaint.source.map { Data($0.bytes) } ?? Data()
+        }
         return message
     }
 }

@@ -34,13 +34,14 @@ public struct FrameType: RawRepresentable, Hashable, Sendable {
     public static let chunkRequest = Self(rawValue: 0x72)
     public static let chunkAnswer = Self(rawValue: 0x73)
     public static let chunkRefusal = Self(rawValue: 0x74)
+    public static let chunkWaiting = Self(rawValue: 0x75)
 
     /// Every type of this version of the protocol.
     public static let all: [FrameType] = [
         .hello, .welcome, .goodbye, .heartbeat, .heartbeatAcknowledgement, .enrolmentRequest, .enrolmentAnswer,
         .inventory, .assignmentSet, .assignmentAcknowledgement, .statusReport, .usageBatch, .usageAcknowledgement,
         .streamOpen, .streamCredit, .streamClose, .streamData, .manifestRequest, .manifestAnswer, .chunkRequest,
-        .chunkAnswer, .chunkRefusal,
+        .chunkAnswer, .chunkRefusal, .chunkWaiting,
     ]
 
     private static let known = Set(all)

@@ -90,7 +90,6 @@ import TestsSupportWaiting
         let counters = TransferCounters()
         var configuration = ImageCache.Configuration(folder: folder + "/" + name)
         configuration.sourcePatience = .milliseconds(500)
-        configuration.stallPatience = .seconds(5)
         configuration.client.wait = .seconds(1)
         let cache = try ImageCache(
             configuration: configuration,
@@ -129,16 +128,11 @@ import TestsSupportWaiting
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let head = try await self.head()
         let hosts = try (1...3).map { try self.host("n\($0)") }
-        let plan = ChainPlanner.plan(
-            receivers: hosts.enumerated().map { number, host in
-                ReceiverCandidate(
-                    node: host.node, name: "n\(number + 1)", location: "", address: host.source.address,
-                    alreadyHolds: false)
-            }, manager: head.source)
         // The tail first, so that its upstream has nothing yet.
-        for host in hosts.reversed() {
+        for (number, host) in hosts.enumerated().reversed() {
+            let upstreams = hosts[max(0, number - 2)..<number].reversed().map(\.source)
             host.cache.apply([
-                assignment(head, plan.sources[host.node] ?? [], serveTo: plan.serveTo[host.node] ?? [])
+                assignment(head, upstreams + [head.source], serveTo: Set(hosts[(number + 1)...].map(\.node)))
             ])
         }
         for host in hosts { try await expectComplete(host, head) }
@@ -311,44 +305,5 @@ private struct GatedStore: ChunkSourceStore {
 
     func chunk(_ index: Int, of image: ImageID, manifest: ContentDigest, waitingUpTo: Duration) -> ChunkReading {
         index > limit ? .notYet : truth.chunk(index, of: image, manifest: manifest, waitingUpTo: waitingUpTo)
-    }
-}
-
-@Suite struct SourceChooserTests {
-    let first = ChunkSource(node: NodeID.generate(at: Timestamp(milliseconds: 1)), address: "a:1")
-    let second = ChunkSource(node: nil, address: "b:1")
-
-    @Test func waitsForASourceThatIsNotReadyYet() {
-        var chooser = SourceChooser()
-        chooser.update([first, second])
-        let start = ContinuousClock.now
-        #expect(chooser.next(now: start) == .use(first))
-        chooser.failed(first, .notReady, now: start)
-        #expect(chooser.next(now: start) == .wait(until: start + .milliseconds(100)))
-        #expect(chooser.next(now: start + .milliseconds(100)) == .use(first))
-        chooser.failed(first, .notReady, now: start + .seconds(3))
-        #expect(chooser.next(now: start + .seconds(3)) == .use(second))
-        // It is tried again later.
-        #expect(chooser.next(now: start + .seconds(5)) == .use(first))
-        chooser.progressed(first)
-        #expect(chooser.next(now: start + .seconds(5)) == .use(first))
-    }
-
-    @Test func leavesBrokenAndLyingSourcesAlone() {
-        var chooser = SourceChooser()
-        chooser.update([first, second])
-        let start = ContinuousClock.now
-        chooser.failed(first, .broken, now: start)
-        #expect(chooser.next(now: start) == .use(second))
-        #expect(chooser.next(now: start + .seconds(2)) == .use(first))
-        chooser.failed(first, .broken, now: start + .seconds(2))
-        #expect(chooser.next(now: start + .seconds(5)) == .use(second))
-        #expect(chooser.next(now: start + .seconds(6)) == .use(first))
-        chooser.failed(first, .lied, now: start)
-        #expect(chooser.next(now: start + .seconds(599)) == .use(second))
-        chooser.failed(second, .broken, now: start)
-        #expect(chooser.next(now: start) == .wait(until: start + .seconds(2)))
-        chooser.update([])
-        #expect(chooser.next(now: start) == .none)
     }
 }
