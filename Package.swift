@@ -372,8 +372,8 @@ if Context.environment["ROOST_BENCHMARKS"] != nil {
         program(
             "Benchmarks/FleetLoad",
             [
-                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire", arguments, logging,
-                nio, nioPosix, nioSSL, protobuf,
+                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire",
+                arguments, logging, nio, nioPosix, nioSSL, protobuf,
             ]))
     package.products.append(.executable(name: "roost-fleet-load", targets: ["BenchmarksFleetLoad"]))
 }

@@ -52,11 +52,11 @@ final class FleetLoop: Sendable {
             let now = SystemTime().uptime
             for agent in self.agents.value { agent.dial(after: .seconds(Double.random(in: 0...spread)), now: now) }
             // Each agent is looked at once a second; a hundredth of them at a time.
-            var turn = 0
+            let turn = NIOLoopBoundBox(0, eventLoop: self.loop)
             self.loop.scheduleRepeatedTask(initialDelay: .milliseconds(10), delay: .milliseconds(10)) { _ in
                 let (now, all) = (SystemTime().uptime, self.agents.value)
-                for index in stride(from: turn % 100, to: all.count, by: 100) { all[index].tick(at: now) }
-                turn += 1
+                for index in stride(from: turn.value, to: all.count, by: 100) { all[index].tick(at: now) }
+                turn.value = (turn.value + 1) % 100
             }
         }
     }

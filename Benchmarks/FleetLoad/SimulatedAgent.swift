@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import ProtocolMessages
 import ProtocolModel
+import ProtocolTransfer
 import ProtocolWire
 import SwiftProtobuf
 import Synchronization
@@ -32,8 +33,8 @@ final class Tally: Sendable {
     var line: String { counts.withLock { "open \($0.open) lost \($0.lost) heartbeats \($0.heartbeats)" } }
 }
 
-/// A host without guests, as the manager sees it: inventory and full status at the start of a session, then heartbeats, and
-/// an acknowledgement of each assignment set.
+/// A host as the manager sees it: inventory and full status at the start of a session, then heartbeats, an acknowledgement of
+/// each assignment set, and the word that what it asks for is so: images are held and guests are ready at once.
 final class SimulatedAgent: UplinkDelegate {
     static let version = "0.0.0-simulated"
 
@@ -95,6 +96,39 @@ final class SimulatedAgent: UplinkDelegate {
             return state.sender
         }
         try? await sender?.send(.assignmentAcknowledgement(.with { $0.revision = set.revision }))
+        let report = Self.report(of: set, at: SystemTime().timestamp)
+        if !report.images.isEmpty || !report.instances.isEmpty { try? await sender?.send(.statusReport(report)) }
+    }
+
+    /// What a host says on which all that is wanted comes true at once.
+    private static func report(of set: Roost_V1_AssignmentSet, at now: Timestamp) -> Roost_V1_StatusReport {
+        .with {
+            $0.images = set.images.map { image in
+                let chunks = UInt32(Manifest.chunkCount(imageBytes: Int64(image.sizeBytes)))
+                return .with {
+                    $0.imageID = image.imageID
+                    $0.state = .held
+                    $0.chunksHeld = chunks
+                    $0.chunksTotal = chunks
+                }
+            }
+            $0.instances = set.instances.map { instance in
+                .with {
+                    $0.instanceID = instance.instanceID
+                    $0.epoch = instance.epoch
+                    $0.generation = instance.generation
+                    $0.powerCycle = instance.powerCycle
+                    $0.atMs = now.milliseconds
+                    switch instance.desired {
+                    case .running:
+                        $0.state = .running
+                        $0.domainStartedMs = now.milliseconds
+                    case .deleted: $0.state = .deleted
+                    default: $0.state = .stopped
+                    }
+                }
+            }
+        }
     }
 
     func heartbeat() async -> Roost_V1_Heartbeat {
