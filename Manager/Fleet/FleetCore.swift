@@ -111,8 +111,12 @@ public struct FleetCore: Sendable {
         case .closed(let connection, let node):
             state.close(connection, of: node)
             return []
-        case .finished(let work, .success(let answer)): return finished(work, answer, at: now)
-        case .finished(let work, .failure(let error)): return failed(work, error)
+        case .finished(let work, let result):
+            if let (connection, node) = work.speaker { state.letSpeak(connection, of: node, at: now) }
+            switch result {
+            case .success(let answer): return finished(work, answer, at: now)
+            case .failure(let error): return failed(work, error)
+            }
         }
     }
 
@@ -203,6 +207,16 @@ public struct FleetCore: Sendable {
         var load: NodeLoad?
         if case .heartbeat(let heartbeat) = message { load = NodeLoad(heartbeat) }
         state.hear(node, load: load, at: now)
+        let effects = work(for: message, connection, node, at: now)
+        if effects.contains(where: { if case .work = $0 { true } else { false } }) {
+            state.holdUp(connection, of: node)
+        }
+        return effects
+    }
+
+    private func work(
+        for message: ProtocolWire.Message, _ connection: ConnectionID, _ node: NodeID, at now: Moment
+    ) -> [Effect] {
         switch message {
         case .inventory(let inventory):
             let location = String(inventory.location.prefix(128))

@@ -29,6 +29,9 @@ struct FleetState: Sendable {
         /// The last session that the record knows of.
         var epoch: SessionEpoch
         var load = NodeLoad()
+        /// The session of which a message is being worked on: until that is over nothing more is read from it, and its silence
+        /// is this manager's.
+        var heldUp: ConnectionID?
     }
 
     private(set) var sessions: [NodeID: Session] = [:]
@@ -56,6 +59,7 @@ struct FleetState: Sendable {
     mutating func close(_ connection: ConnectionID, of node: NodeID) -> Bool {
         guard isCurrent(connection, of: node) else { return false }
         sessions[node] = nil
+        heard[node]?.heldUp = nil
         return true
     }
 
@@ -67,6 +71,16 @@ struct FleetState: Sendable {
         heard[node]?.at = now.uptime
         heard[node]?.timestamp = now.timestamp
         if let load { heard[node]?.load = load }
+    }
+
+    /// A message of a session is worked on.
+    mutating func holdUp(_ connection: ConnectionID, of node: NodeID) { heard[node]?.heldUp = connection }
+
+    /// The session may speak again.
+    mutating func letSpeak(_ connection: ConnectionID, of node: NodeID, at now: Moment) {
+        guard heard[node]?.heldUp == connection else { return }
+        heard[node]?.heldUp = nil
+        heard[node]?.at = now.uptime
     }
 
     /// A node of the record that this process has not heard from yet: it has the usual time to come back.
@@ -111,7 +125,7 @@ struct FleetState: Sendable {
     /// Suspect after three missed intervals, down after six (DESIGN §3).
     mutating func tick(now: Uptime, interval: Duration) -> [LivenessChange] {
         var changes: [LivenessChange] = []
-        for (node, entry) in heard {
+        for (node, entry) in heard where entry.heldUp == nil {
             let silence = now - entry.at
             let liveness: Node.Liveness =
                 entry.recorded == .never

@@ -38,6 +38,16 @@ public enum FleetWork: Sendable {
         case drains([OperationID])
     }
 
+    /// The session that waits for it before it is listened to again.
+    var speaker: (ConnectionID, NodeID)? {
+        switch self {
+        case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
+            .usage(let connection, let node, _):
+            (connection, node)
+        case .openSession, .liveness, .advanceDrain, .assignments, .nodeIDs, .runningDrains: nil
+        }
+    }
+
     /// Whether it changes the record; otherwise it is to be run in a snapshot.
     public var isWrite: Bool {
         switch self {

@@ -30,7 +30,9 @@ public final class Store: Sendable {
     /// Tells this store's batches in the change feed from those of others.
     public let writer = UUID().uuidString
     // Bounded, so that a slow disk shows as `busy` and not as memory.
-    private let writes = JobQueue<any PendingWrite>(limit: 16_384)
+    // The patient ones are agents' usage, at most one of each, so that a fleet of any size has room: an agent that was
+    // refused would come back, and make a busy manager busier.
+    private let writes = JobQueue<any PendingWrite>(limit: 16_384, patientLimit: 131_072)
     private let reads = JobQueue<@Sendable (StoreReader) -> Void>(limit: 16_384)
     private let threads = ThreadGroup(maximum: 1 + Store.readers)
     private static let readers = 3

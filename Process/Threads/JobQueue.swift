@@ -31,8 +31,15 @@ public final class JobQueue<Job: Sendable>: Sendable {
 
     private let content = Monitor(Content())
     private let limit: Int
+    private let patientLimit: Int
 
-    public init(limit: Int) { self.limit = limit }
+    /// - Parameters:
+    ///   - limit: how many jobs may wait.
+    ///   - patientLimit: how many of those that others may overtake; they take no place from the others.
+    public init(limit: Int, patientLimit: Int? = nil) {
+        self.limit = limit
+        self.patientLimit = patientLimit ?? limit
+    }
 
     /// Jobs that no thread has taken yet.
     public var count: Int { content.withLock { $0.count } }
@@ -44,8 +51,13 @@ public final class JobQueue<Job: Sendable>: Sendable {
     public func add(_ job: Job, isPatient: Bool = false) throws(Refusal) -> Bool {
         try content.update(waking: .one) { content throws(Refusal) in
             if content.isClosed { throw .closed }
-            guard content.count < limit else { throw .full }
-            if isPatient { content.patient.append(job) } else { content.jobs.append(job) }
+            if isPatient {
+                guard content.patient.count < patientLimit else { throw .full }
+                content.patient.append(job)
+            } else {
+                guard content.jobs.count < limit else { throw .full }
+                content.jobs.append(job)
+            }
             return content.takers >= content.count
         }
     }

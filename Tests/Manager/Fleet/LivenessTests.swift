@@ -108,6 +108,37 @@ struct LivenessTests {
         }
     }
 
+    @Test("a node whose message waits for its turn is not silent: nothing more is read from it until then")
+    func heldUp() throws {
+        var core = FleetCore(
+            settings: .init(chunkAddress: ":7403", lifecycle: LifecycleSettings(), softwareVersion: "1"))
+        let id = NodeID.generate(at: SystemTime().timestamp)
+        let connection = ConnectionID(1)
+        func at(_ seconds: Int) -> Moment {
+            Moment(timestamp: SystemTime().timestamp, uptime: Uptime(sinceStart: .seconds(seconds)))
+        }
+        func silent(_ effects: [FleetCore.Effect]) -> [Node.Liveness] {
+            effects.compactMap { if case .notice(.liveness(let change)) = $0 { change.liveness } else { nil } }
+        }
+        let opening = FleetWork.openSession(
+            connection, id, SessionFacts(bootID: "", softwareVersion: "1", remoteAddress: ""))
+        _ = core.handle(.finished(opening, .success(.session(SessionEpoch(1)))), at: at(0))
+        let batch = Roost_V1_UsageBatch.with {
+            $0.spoolID = SpoolID.generate(at: SystemTime().timestamp).bytes
+            $0.number = 1
+        }
+        guard case .work(let usage, _)? = core.handle(.received(connection, id, .usageBatch(batch)), at: at(1)).first
+        else {
+            Issue.record("usage is work for the store")
+            return
+        }
+        #expect(silent(core.handle(.ticked, at: at(100))) == [])
+        _ = core.handle(.finished(usage, .success(.counted(1))), at: at(100))
+        #expect(silent(core.handle(.ticked, at: at(114))) == [])
+        #expect(silent(core.handle(.ticked, at: at(115))) == [.suspect])
+        #expect(silent(core.handle(.ticked, at: at(130))) == [.down])
+    }
+
     @Test("a change that did not reach the record is found again")
     func notRecorded() {
         var state = FleetState()

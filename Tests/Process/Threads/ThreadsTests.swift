@@ -64,6 +64,17 @@ struct ThreadsTests {
         #expect(queue.take(upTo: 8) == [105, 106, 107])
     }
 
+    @Test("patient jobs take no place from the others, and are bounded by themselves")
+    func patientLimit() throws {
+        let queue = JobQueue<Int>(limit: 1, patientLimit: 2)
+        try queue.add(1, isPatient: true)
+        try queue.add(2, isPatient: true)
+        #expect(throws: JobQueue<Int>.Refusal.full) { try queue.add(3, isPatient: true) }
+        try queue.add(4)
+        #expect(throws: JobQueue<Int>.Refusal.full) { try queue.add(5) }
+        #expect(queue.take(upTo: 5) == [4, 1, 2])
+    }
+
     @Test("as many blocking calls run at once as there are threads, and the rest follow")
     func together() async throws {
         let threads = BlockingThreads(name: "test", threads: 3)
