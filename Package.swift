@@ -107,6 +107,7 @@ let package = Package(
             providers: [.apt(["libmariadb-dev"])]),
         .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
+        .systemLibrary(name: "CLinuxFiles", path: "CLibraries/CLinuxFiles"),
         .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
         // Protocol: the contract between the two sides. No I/O.
@@ -189,12 +190,12 @@ let package = Package(
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
         room("Agent/Durability", ["ProtocolModel"]),
-        room("Agent/Hypervisor", ["ProtocolModel", "ProcessThreads", "CLibvirt", subprocess]),
+        room("Agent/Hypervisor", ["ProtocolModel", "ProcessThreads", "CLibvirt", "CLinuxFiles", subprocess]),
         room(
             "Agent/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", crypto,
-                logging,
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", "CLinuxFiles",
+                crypto, logging,
             ]),
         room("Agent/Devices", []),
         room("Agent/Network", ["ProcessThreads", httpClient, nio, nioSSL]),
@@ -309,13 +310,13 @@ let package = Package(
             ]),
         tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
-        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportWaiting"]),
+        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting"]),
         tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",
             [
                 "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProtocolTransfer",
-                "ProtocolTrust", "ProtocolModel", "TestsSupportWaiting", logging,
+                "ProtocolTrust", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting", logging,
             ]),
         tests("Agent/Devices", ["AgentDevices"]),
         room("Tests/Support/Files", ["AgentDurability"]),

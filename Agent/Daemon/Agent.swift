@@ -1,4 +1,5 @@
 import AgentDurability
+import AgentHypervisor
 import AgentImages
 import AgentLink
 import AgentReconcile
@@ -79,12 +80,8 @@ struct Agent: Sendable {
         // Those who come later use those who come earlier, and stop first.
         services = [chunks, usage, reconcile, UplinkService(uplink: uplink, link: link)]
 
-        for held in cache.held() where cache.path(of: held.image) != nil {
-            router.took(
-                ImageStatusValue(
-                    image: held.image, state: .held, chunksHeld: held.chunksHeld, chunksTotal: held.chunksTotal))
-        }
         link.begin(bookIsKnown: isKnown)
+        for status in cache.ready() { router.took(status) }
         logger.info(
             "agent starts",
             metadata: [
@@ -122,10 +119,19 @@ struct Agent: Sendable {
     private static func cache(
         _ settings: AgentSettings, _ keeper: IdentityKeeper, _ time: any TimeSource, _ logger: Logger
     ) throws -> ImageCache {
-        try ImageCache(
-            configuration: ImageCache.Configuration(folder: settings.cache),
-            context: { () throws(TransferError) in try keeper.clientContext() },
-            verify: { keeper.verify($0, at: time.timestamp) }, counters: TransferCounters(), logger: logger)
+        var configuration = ImageCache.Configuration(folder: settings.cache)
+        configuration.budgetBytes = settings.cacheBudgetBytes
+        configuration.freeFloorBytes = settings.cacheFloorBytes
+        configuration.scrubInterval = settings.scrubInterval
+        configuration.scrubBytesPerSecond = settings.scrubBytesPerSecond
+        configuration.time = time
+        return try ImageCache(
+            configuration: configuration, context: { () throws(TransferError) in try keeper.clientContext() },
+            verify: { keeper.verify($0, at: time.timestamp) }, counters: TransferCounters(), logger: logger,
+            disks: {
+                let found = try DiskDependencies.read(in: settings.data)
+                return HostDisks(bases: found.bases, independent: found.independent)
+            })
     }
 
     private static func chunks(
@@ -157,8 +163,9 @@ struct Agent: Sendable {
                 return host.contains(":") ? "[\(host)]:\(chunks.port)" : "\(host):\(chunks.port)"
             })
         return InventoryKeeper(
-            facts: HostFacts(), sources: sources, cacheFolder: settings.cache, subnet: settings.subnet,
-            location: settings.location, thread: files)
+            facts: HostFacts(), sources: sources, cacheFolder: settings.cache,
+            cacheBudgetBytes: settings.cacheBudgetBytes, subnet: settings.subnet, location: settings.location,
+            thread: files)
     }
 
     private static func usage(

@@ -101,6 +101,11 @@ public struct ObservedDomain: Sendable, Equatable {
 
 /// Everything that a domain is made of; `DomainXML` is the only way from here to libvirt (SEC-06).
 public struct DomainSpecification: Sendable, Equatable {
+    /// Told always, and never guessed from what a guest may have written (SEC-02).
+    public enum DiskFormat: String, Sendable {
+        case qcow2, raw
+    }
+
     public enum Accelerator: String, Sendable {
         case kvm, tcg
     }
@@ -113,8 +118,8 @@ public struct DomainSpecification: Sendable, Equatable {
     public var title: String
     public var vcpus: Int
     public var memoryBytes: UInt64
-    /// A qcow2 file.
     public var diskPath: String
+    public var diskFormat: DiskFormat
     /// The raw image below the disk; `nil`: as the disk's header says. Told, so that the chain is not read from a file
     /// (SEC-02), and left alone by libvirt: the user that QEMU runs as must be able to read it, and never owns it (P7).
     public var basePath: String?
@@ -130,7 +135,8 @@ public struct DomainSpecification: Sendable, Equatable {
     public init(
         instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,
         memoryBytes: UInt64, diskPath: String, seedPath: String, consoleLogPath: String, macAddress: String,
-        network: String, accelerator: Accelerator, emulator: String?, basePath: String? = nil
+        network: String, accelerator: Accelerator, emulator: String?, basePath: String? = nil,
+        diskFormat: DiskFormat = .qcow2
     ) {
         self.instance = instance
         self.epoch = epoch
@@ -140,6 +146,7 @@ public struct DomainSpecification: Sendable, Equatable {
         self.vcpus = vcpus
         self.memoryBytes = memoryBytes
         self.diskPath = diskPath
+        self.diskFormat = diskFormat
         self.seedPath = seedPath
         self.consoleLogPath = consoleLogPath
         self.macAddress = macAddress

@@ -2,7 +2,8 @@ import Foundation
 import ProcessThreads
 public import ProtocolModel
 
-/// The files of one instance on this host: `<data>/instances/<id>/{disk.qcow2,seed.iso,console.log}`.
+/// The files of one instance on this host: `<data>/instances/<id>/{disk.qcow2,seed.iso,console.log}`, with `disk.raw` in place
+/// of `disk.qcow2` where the disk is a copy of its image. The name says the format, and nothing else does (SEC-02).
 public struct InstanceFolder: Sendable {
     public enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
         case diskSmallerThanImage(disk: UInt64, image: UInt64)
@@ -44,7 +45,7 @@ public struct InstanceFolder: Sendable {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: root(in: data))) ?? []
         return Set(
             names.compactMap { InstanceID($0) }.filter {
-                FileManager.default.fileExists(atPath: InstanceFolder($0, in: data).diskPath)
+                InstanceFolder($0, in: data).existingDisk != nil
             })
     }
 
@@ -54,38 +55,60 @@ public struct InstanceFolder: Sendable {
         path = Self.root(in: data) + "/\(instance)"
     }
 
+    /// A boot disk, with its format.
+    public struct Disk: Sendable, Equatable {
+        public var path: String
+        public var format: DomainSpecification.DiskFormat
+    }
+
+    /// The boot disk that there is.
+    public var existingDisk: Disk? {
+        [overlay, copy].first { FileManager.default.fileExists(atPath: $0.path) }
+    }
+
+    var overlay: Disk { Disk(path: diskPath, format: .qcow2) }
+    var copy: Disk { Disk(path: path + "/disk.raw", format: .raw) }
+
+    /// The disk as an overlay, whether there is one or not.
     public var diskPath: String { path + "/disk.qcow2" }
     public var seedPath: String { path + "/seed.iso" }
     public var consoleLogPath: String { path + "/console.log" }
 
-    /// Makes the disk on top of a cached raw image, unless there is one: never over an existing disk.
+    /// Makes the disk from a cached raw image, unless there is one: never over an existing disk.
     ///
     /// - Parameters:
-    ///   - base: an absolute path of a complete raw image.
+    ///   - base: an absolute path of a complete raw image; may be `nil` where there is a disk.
     ///   - sizeBytes: rounded up to whole sectors.
-    public func createDisk(base: String, sizeBytes: UInt64) async throws {
-        let partial = diskPath + ".partial"
+    ///   - kind: How a new disk is made; one that is there stays what it is.
+    public func createDisk(base: String?, sizeBytes: UInt64, as kind: RootDiskKind = .overlay) async throws {
+        let disk = kind == .overlay ? overlay : copy
+        let partial = disk.path + ".partial"
+        let size = (sizeBytes + 511) / 512 * 512
         let exists = try await Self.threads.run {
             try makeFolder()
-            guard !FileManager.default.fileExists(atPath: diskPath) else { return true }
+            guard existingDisk == nil else { return true }
+            guard let base else { throw Failure.files("the image is not on this host; it has to be fetched first") }
             var status = stat()
             guard base.hasPrefix("/"), stat(base, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
                 throw Failure.files("the image's file '\(base)' is not on this host; it has to be fetched first")
             }
             let image = UInt64(clamping: status.st_size)
             guard image <= sizeBytes else { throw Failure.diskSmallerThanImage(disk: sizeBytes, image: image) }
-            unlink(partial)
+            for kind in [overlay, copy] { unlink(kind.path + ".partial") }
             return false
         }
-        if exists { return }
-        // Both formats are named, so that nothing is guessed from what a guest wrote (SEC-02).
-        try await HostProgram.run(
-            "qemu-img",
-            ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, partial, "\((sizeBytes + 511) / 512 * 512)"])
+        guard !exists, let base else { return }
+        switch kind {
+        case .overlay:
+            // Both formats are named, so that nothing is guessed from what a guest wrote (SEC-02).
+            try await HostProgram.run(
+                "qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, partial, "\(size)"])
+        case .reflink: try await Self.threads.run { try Reflink.copy(base, to: partial, sizeBytes: size) }
+        }
         try await Self.threads.run {
             try settle(partial)
             // A link fails where the name is taken; a rename would put an empty disk in place of a guest's.
-            guard link(partial, diskPath) == 0 else { throw Self.failure("cannot name", diskPath) }
+            guard link(partial, disk.path) == 0 else { throw Self.failure("cannot name", disk.path) }
             unlink(partial)
             try settle(path)
         }

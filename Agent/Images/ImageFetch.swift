@@ -99,6 +99,13 @@ final class ImageFetch: Sendable {
             return pause(.seconds(3600)) ? .again : .stopped
         }
         let isBegun = cached.currentManifest?.digest == assignment.manifestDigest
+        if isBegun {
+            do throws(ImageCacheError) {
+                try cached.prepare()
+            } catch {
+                return error == .removed ? .stopped : .failed(error)
+            }
+        }
         carryOut(
             state.update {
                 $0.begin(held: isBegun ? cached.heldChunks : nil, patience: environment.patience, at: now)
@@ -156,6 +163,7 @@ final class ImageFetch: Sendable {
 
     private func report(_ status: ImageStatusValue.State, reason: String = "") {
         let (held, total) = cached.progress
+        let value = cached.value
         let now = now
         environment.report(
             state.withLock { state in
@@ -163,7 +171,7 @@ final class ImageFetch: Sendable {
                     image: image, state: status, chunksHeld: held, chunksTotal: total,
                     bytesReceived: state.bytesReceived, source: state.core?.source,
                     reason: status == .held || !reason.isEmpty ? reason : state.reason,
-                    throughput: state.core?.throughput(at: now), complaint: state.core?.complaint(at: now))
+                    throughput: state.core?.throughput(at: now), complaint: state.core?.complaint(at: now), held: value)
             })
     }
 

@@ -75,9 +75,9 @@ public struct AssignmentBook: Sendable, Equatable {
             images: next.images.values.compactMap { ImageAssignmentValue($0) }, removedImages: removedImages)
     }
 
-    /// Images that guests are made from which are to stay.
-    var imagesInUse: Set<ImageID> {
-        Set(instances.values.filter { $0.desired != .deleted }.compactMap { ImageID(bytes: $0.imageID) })
+    /// The images that guests are made from which are to stay.
+    var imagesOfGuests: [InstanceID: ImageID] {
+        instances.filter { $0.value.desired != .deleted }.compactMapValues { ImageID(bytes: $0.imageID) }
     }
 
     /// The whole set as one message, in a fixed order.

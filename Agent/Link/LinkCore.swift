@@ -50,8 +50,7 @@ public struct LinkCore: Sendable {
         case resynchronise
         /// For the reconciler.
         case reconcile(AgentReconcile.Event)
-        /// All images that are to be held.
-        case hold([ImageAssignmentValue])
+        case hold(WantedImages)
         case removeImage(ImageID)
         case setUsageInterval(Duration)
         case collectInventory
@@ -140,7 +139,7 @@ public struct LinkCore: Sendable {
     private func resume() -> [Effect] {
         var same = AssignmentBook()
         guard let change = try? same.apply(book.message) else { return [] }
-        return [.reconcile(.assigned(change.instances)), hold(change.images)]
+        return [.reconcile(.assigned(change.instances)), hold(change.images, renewed: [])]
     }
 
     private mutating func start(_ welcome: Roost_V1_Welcome) -> [Effect] {
@@ -187,37 +186,43 @@ public struct LinkCore: Sendable {
                 .send(.assignmentAcknowledgement(.with { $0.revision = set.revision }), session: session))
         }
         // What is held already is no news for the cache, but it is for the manager.
-        for message in set.images {
-            if let image = ImageID(bytes: message.imageID) { outbox.repeatStatus(of: image) }
-        }
-        return effects + follow(pending.change) + [.due(.statuses)]
+        let named = Set(set.images.compactMap { ImageID(bytes: $0.imageID) })
+        for image in named { outbox.repeatStatus(of: image, isRenewed: !set.full) }
+        // A whole set says again what was wanted before; of what else is named, somebody has just said so.
+        let renewed = set.full ? [] : named
+        return effects + follow(pending.change, renewed: renewed) + [.due(.statuses)]
     }
 
-    private func follow(_ change: AssignmentBook.Change) -> [Effect] {
-        let used = change.removedImages.isEmpty ? [] : book.imagesInUse
-        var effects: [Effect] = [.reconcile(.assigned(change.instances)), hold(change.images)]
+    /// Images first: what a guest is made from is not to be evicted from here on.
+    private func follow(_ change: AssignmentBook.Change, renewed: Set<ImageID>) -> [Effect] {
+        let used = change.removedImages.isEmpty ? [] : Set(book.imagesOfGuests.values)
+        var effects: [Effect] = [hold(change.images, renewed: renewed), .reconcile(.assigned(change.instances))]
         for image in change.removedImages {
             effects.append(used.contains(image) ? .notice(.imageInUse(image)) : .removeImage(image))
         }
         return effects
     }
 
-    private func hold(_ images: [ImageAssignmentValue]) -> Effect {
-        .hold(images.map { $0.completed(managerHost: managerHost) })
+    private func hold(_ images: [ImageAssignmentValue], renewed: Set<ImageID>) -> Effect {
+        .hold(
+            WantedImages(
+                images: images.map { $0.completed(managerHost: managerHost) }, guests: book.imagesOfGuests,
+                renewed: renewed))
     }
 
     // MARK: Telling
 
     /// Guests may wait for the image, and the manager wants to know.
     private mutating func news(of status: ImageStatusValue) -> [Effect] {
-        outbox.add(status)
+        outbox.add(status, isWanted: book.images[status.image] != nil)
         let effects: [Effect] =
             switch status.state {
             case .held: [.reconcile(.imageHeld(status.image))]
             case .failed: [.reconcile(.imageMissing(status.image, reason: status.reason))]
             case .removed:
                 [.reconcile(.imageMissing(status.image, reason: "the image was removed from this host"))]
-            case .fetching: []
+            // It may have been there before: a chunk of it has rotted, or is to be checked.
+            case .fetching: [.reconcile(.imageMissing(status.image, reason: status.source == nil ? status.reason : ""))]
             }
         return effects + [.due(.statuses)]
     }
@@ -239,6 +244,21 @@ public struct LinkCore: Sendable {
         guard let spool = SpoolID(bytes: message.spoolID) else { return [] }
         window.acknowledged(spool, upTo: message.number)
         return [.acknowledgeUsage(spool, upTo: message.number), .due(.usage)]
+    }
+}
+
+/// All images that a host is to hold, and why.
+public struct WantedImages: Sendable, Equatable {
+    public var images: [ImageAssignmentValue]
+    /// The images that assigned guests are made from.
+    public var guests: [InstanceID: ImageID]
+    /// Images that the manager has just asked for: also those that were evicted before are fetched.
+    public var renewed: Set<ImageID>
+
+    public init(images: [ImageAssignmentValue], guests: [InstanceID: ImageID] = [:], renewed: Set<ImageID> = []) {
+        self.images = images
+        self.guests = guests
+        self.renewed = renewed
     }
 }
 

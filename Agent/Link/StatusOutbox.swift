@@ -36,13 +36,20 @@ struct StatusOutbox: Sendable {
         for status in statuses { instances[status.instance] = status }
     }
 
-    mutating func add(_ status: ImageStatusValue) {
-        imagesSeen[status.image] = status.state == .removed ? nil : status
+    /// - Parameter isWanted: the manager still assigns the image: that it was evicted is told until it does not.
+    mutating func add(_ status: ImageStatusValue, isWanted: Bool) {
+        imagesSeen[status.image] = status.state == .removed && !isWanted ? nil : status
         if isLive { images[status.image] = status }
     }
 
     /// Tells again how far an image is, for a manager that has only now begun to want it here.
-    mutating func repeatStatus(of image: ImageID) {
+    ///
+    /// - Parameter isRenewed: the manager has just asked for it, so that nothing is left to say of its eviction.
+    mutating func repeatStatus(of image: ImageID, isRenewed: Bool) {
+        if isRenewed, imagesSeen[image]?.state == .removed {
+            imagesSeen[image] = nil
+            images[image] = nil
+        }
         if isLive, let seen = imagesSeen[image] { images[image] = seen }
     }
 

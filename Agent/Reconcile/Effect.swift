@@ -3,7 +3,7 @@ public import ProtocolModel
 /// Something to be done about one instance. Each is repeatable: done twice, it leaves what it leaves when done once, and
 /// what is to be removed may be gone already.
 public enum Action: Sendable, Hashable {
-    /// Make the boot disk on top of the image, unless there is one, and write the guest's first-boot data anew.
+    /// Make the boot disk from the image, unless there is one, and write the guest's first-boot data anew.
     case makeFiles(Assignment)
     /// Make sure that the guest is given its address; the guest runs already.
     case reserveAddress(Assignment)

@@ -32,6 +32,8 @@ public struct ActionFailure: Error, Sendable, Hashable {
 /// How an action ended.
 public enum Outcome: Sendable, Hashable {
     case succeeded
+    /// The answer to `Action.makeFiles`, where the disk depends on no image from now on.
+    case madeIndependentDisk
     /// The answer to `Action.inspect`; `nil`: there is no such domain.
     case observed(DomainObservation?)
     case failed(ActionFailure)

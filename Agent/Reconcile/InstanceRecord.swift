@@ -57,6 +57,8 @@ struct InstanceRecord: Sendable {
     var touched: UInt64 = 0
 
     var hasDisk = false
+    /// The disk needs no image below it.
+    var diskIsIndependent = false
     var diskRemoved = false
     var seedWritten = false
     var addressReserved = false

@@ -42,9 +42,15 @@ public struct DomainObservation: Sendable, Hashable {
 public struct Survey: Sendable, Hashable {
     public var domains: [InstanceID: DomainObservation]
     public var disks: Set<InstanceID>
+    /// Of these, the ones that depend on no image.
+    public var independentDisks: Set<InstanceID>
 
-    public init(domains: [InstanceID: DomainObservation] = [:], disks: Set<InstanceID> = []) {
+    public init(
+        domains: [InstanceID: DomainObservation] = [:], disks: Set<InstanceID> = [],
+        independentDisks: Set<InstanceID> = []
+    ) {
         self.domains = domains
         self.disks = disks
+        self.independentDisks = independentDisks
     }
 }

@@ -36,6 +36,9 @@ extension InstanceRecord {
         }
     }
 
+    /// The disk is there and stands by itself.
+    var needsNoImage: Bool { hasDisk && diskIsIndependent }
+
     private mutating func runningStep(_ assignment: Assignment, in surroundings: Surroundings) -> Step {
         switch domain {
         case .unknown: return .rest
@@ -52,7 +55,7 @@ extension InstanceRecord {
         case .absent:
             if staysDown { return .rest }
             if let startAt, surroundings.now < startAt { return .wait(until: startAt) }
-            guard surroundings.heldImages.contains(assignment.image) else { return .rest }
+            guard surroundings.heldImages.contains(assignment.image) || needsNoImage else { return .rest }
             if !hasDisk || !seedWritten { return .act(.makeFiles(assignment)) }
             return .act(.start(assignment))
         }

@@ -18,7 +18,8 @@ extension Reconciler {
             clearFailure(&record, of: inFlight.action)
             record.mustInspect = inFlight.sawStart || inFlight.sawStop
             look(&record, at: observation, now, &effects)
-        case .succeeded:
+        case .succeeded, .madeIndependentDisk:
+            record.diskIsIndependent = record.diskIsIndependent || outcome == .madeIndependentDisk
             clearFailure(&record, of: inFlight.action)
             succeed(&record, inFlight, at: now, &effects)
         }
@@ -67,6 +68,7 @@ extension Reconciler {
         case .removeDisk:
             record.diskRemoved = true
             record.hasDisk = false
+            record.diskIsIndependent = false
             disks.remove(record.id)
         case .inspect: break
         }

@@ -110,6 +110,6 @@ extension Reconciler {
         let image = record.assignment?.image
         return record.currentStatus(
             at: now.timestamp, policy: policy, imageProblem: image.flatMap { imageProblems[$0] },
-            imageIsHeld: image.map { heldImages.contains($0) } ?? false)
+            imageIsHeld: record.needsNoImage || image.map { heldImages.contains($0) } ?? false)
     }
 }

@@ -42,6 +42,7 @@ extension Reconciler {
                 record.mustInspect = true
             }
             record.hasDisk = survey.disks.contains(id)
+            record.diskIsIndependent = survey.independentDisks.contains(id)
             records[id] = record
         }
         noticeStrayDisks(&effects)

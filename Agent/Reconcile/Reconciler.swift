@@ -107,7 +107,7 @@ public struct Reconciler: Sendable {
 
     private mutating func miss(_ image: ImageID, _ reason: String) -> Set<InstanceID> {
         heldImages.remove(image)
-        imageProblems[image] = reason
+        imageProblems[image] = reason.isEmpty ? nil : reason
         return ids(with: image)
     }
 }

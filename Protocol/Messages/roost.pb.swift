@@ -537,6 +537,12 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._location = newValue}
   }
 
+  /// what images may take of the disk; 0: no limit but the free space
+  public var cacheBudgetBytes: UInt64 {
+    get {_storage._cacheBudgetBytes}
+    set {_uniqueStorage()._cacheBudgetBytes = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -589,6 +595,21 @@ public nonisolated struct Roost_V1_HeldImage: Sendable {
   public var chunksHeld: UInt32 = 0
 
   public var chunksTotal: UInt32 = 0
+
+  /// that the copy takes on the disk
+  public var diskBytes: UInt64 = 0
+
+  /// 0: it is not complete
+  public var heldSinceMs: Int64 = 0
+
+  /// a disk was made from it, or a peer served; 0: never
+  public var lastUsedMs: Int64 = 0
+
+  /// when all of it was last read and compared with the manifest; 0: never
+  public var verifiedMs: Int64 = 0
+
+  /// found on the disk since the copy began; each is fetched anew
+  public var corruptChunks: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -740,6 +761,9 @@ public nonisolated struct Roost_V1_ImageAssignment: Sendable {
   /// node IDs that may pull it from this node
   public var serveTo: [Data] = []
 
+  /// never evicted
+  public var pinned: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -834,38 +858,80 @@ public nonisolated struct Roost_V1_InstanceStatus: Sendable {
   public init() {}
 }
 
-public nonisolated struct Roost_V1_ImageStatus: Sendable {
+public nonisolated struct Roost_V1_ImageStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var imageID: Data = Data()
+  public var imageID: Data {
+    get {_storage._imageID}
+    set {_uniqueStorage()._imageID = newValue}
+  }
 
-  public var state: Roost_V1_ImageState = .unspecified
+  public var state: Roost_V1_ImageState {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
 
-  public var chunksHeld: UInt32 = 0
+  public var chunksHeld: UInt32 {
+    get {_storage._chunksHeld}
+    set {_uniqueStorage()._chunksHeld = newValue}
+  }
 
-  public var chunksTotal: UInt32 = 0
+  public var chunksTotal: UInt32 {
+    get {_storage._chunksTotal}
+    set {_uniqueStorage()._chunksTotal = newValue}
+  }
 
-  public var bytesReceived: UInt64 = 0
+  public var bytesReceived: UInt64 {
+    get {_storage._bytesReceived}
+    set {_uniqueStorage()._bytesReceived = newValue}
+  }
 
   /// empty: the manager
-  public var sourceNodeID: Data = Data()
+  public var sourceNodeID: Data {
+    get {_storage._sourceNodeID}
+    set {_uniqueStorage()._sourceNodeID = newValue}
+  }
 
-  public var reason: String = String()
+  public var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
+
+  /// what the host has of it
+  public var held: Roost_V1_HeldImage {
+    get {_storage._held ?? Roost_V1_HeldImage()}
+    set {_uniqueStorage()._held = newValue}
+  }
+  /// Returns true if `held` has been explicitly set.
+  public var hasHeld: Bool {_storage._held != nil}
+  /// Clears the value of `held`. Subsequent reads from it will return its default value.
+  public mutating func clearHeld() {_uniqueStorage()._held = nil}
 
   /// as received while the source had what was asked for; 0: not known
-  public var bytesPerSecond: UInt64 = 0
+  public var bytesPerSecond: UInt64 {
+    get {_storage._bytesPerSecond}
+    set {_uniqueStorage()._bytesPerSecond = newValue}
+  }
 
   /// of failed_source_node_id, in the last seconds
-  public var failure: Roost_V1_SourceFailure = .unspecified
+  public var failure: Roost_V1_SourceFailure {
+    get {_storage._failure}
+    set {_uniqueStorage()._failure = newValue}
+  }
 
   /// empty: the manager
-  public var failedSourceNodeID: Data = Data()
+  public var failedSourceNodeID: Data {
+    get {_storage._failedSourceNodeID}
+    set {_uniqueStorage()._failedSourceNodeID = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Roost_V1_StatusReport: Sendable {
@@ -1566,7 +1632,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -1586,6 +1652,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _chunkAddress: String = String()
     var _heldImages: [Roost_V1_HeldImage] = []
     var _location: String = String()
+    var _cacheBudgetBytes: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1613,6 +1680,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _chunkAddress = source._chunkAddress
       _heldImages = source._heldImages
       _location = source._location
+      _cacheBudgetBytes = source._cacheBudgetBytes
     }
   }
 
@@ -1648,6 +1716,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 15: try { try decoder.decodeSingularStringField(value: &_storage._chunkAddress) }()
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._heldImages) }()
         case 17: try { try decoder.decodeSingularStringField(value: &_storage._location) }()
+        case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBudgetBytes) }()
         default: break
         }
       }
@@ -1707,6 +1776,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if !_storage._location.isEmpty {
         try visitor.visitSingularStringField(value: _storage._location, fieldNumber: 17)
       }
+      if _storage._cacheBudgetBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._cacheBudgetBytes, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1733,6 +1805,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._chunkAddress != rhs_storage._chunkAddress {return false}
         if _storage._heldImages != rhs_storage._heldImages {return false}
         if _storage._location != rhs_storage._location {return false}
+        if _storage._cacheBudgetBytes != rhs_storage._cacheBudgetBytes {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1814,7 +1887,7 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".HeldImage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}chunks_held\0\u{3}chunks_total\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}chunks_held\0\u{3}chunks_total\0\u{3}disk_bytes\0\u{3}held_since_ms\0\u{3}last_used_ms\0\u{3}verified_ms\0\u{3}corrupt_chunks\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1826,6 +1899,11 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
       case 2: try { try decoder.decodeSingularBytesField(value: &self.manifestDigest) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.chunksHeld) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.chunksTotal) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.diskBytes) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.heldSinceMs) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.lastUsedMs) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.verifiedMs) }()
+      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.corruptChunks) }()
       default: break
       }
     }
@@ -1844,6 +1922,21 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
     if self.chunksTotal != 0 {
       try visitor.visitSingularUInt32Field(value: self.chunksTotal, fieldNumber: 4)
     }
+    if self.diskBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.diskBytes, fieldNumber: 5)
+    }
+    if self.heldSinceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.heldSinceMs, fieldNumber: 6)
+    }
+    if self.lastUsedMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.lastUsedMs, fieldNumber: 7)
+    }
+    if self.verifiedMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.verifiedMs, fieldNumber: 8)
+    }
+    if self.corruptChunks != 0 {
+      try visitor.visitSingularUInt32Field(value: self.corruptChunks, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1852,6 +1945,11 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.manifestDigest != rhs.manifestDigest {return false}
     if lhs.chunksHeld != rhs.chunksHeld {return false}
     if lhs.chunksTotal != rhs.chunksTotal {return false}
+    if lhs.diskBytes != rhs.diskBytes {return false}
+    if lhs.heldSinceMs != rhs.heldSinceMs {return false}
+    if lhs.lastUsedMs != rhs.lastUsedMs {return false}
+    if lhs.verifiedMs != rhs.verifiedMs {return false}
+    if lhs.corruptChunks != rhs.corruptChunks {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2072,7 +2170,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ImageAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}size_bytes\0\u{1}sources\0\u{3}serve_to\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}size_bytes\0\u{1}sources\0\u{3}serve_to\0\u{1}pinned\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2085,6 +2183,7 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sizeBytes) }()
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.sources) }()
       case 5: try { try decoder.decodeRepeatedBytesField(value: &self.serveTo) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.pinned) }()
       default: break
       }
     }
@@ -2106,6 +2205,9 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
     if !self.serveTo.isEmpty {
       try visitor.visitRepeatedBytesField(value: self.serveTo, fieldNumber: 5)
     }
+    if self.pinned != false {
+      try visitor.visitSingularBoolField(value: self.pinned, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2115,6 +2217,7 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
     if lhs.sizeBytes != rhs.sizeBytes {return false}
     if lhs.sources != rhs.sources {return false}
     if lhs.serveTo != rhs.serveTo {return false}
+    if lhs.pinned != rhs.pinned {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2327,74 +2430,139 @@ nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ImageStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{1}state\0\u{3}chunks_held\0\u{3}chunks_total\0\u{3}bytes_received\0\u{3}source_node_id\0\u{1}reason\0\u{4}\u{5}bytes_per_second\0\u{1}failure\0\u{3}failed_source_node_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{1}state\0\u{3}chunks_held\0\u{3}chunks_total\0\u{3}bytes_received\0\u{3}source_node_id\0\u{1}reason\0\u{1}held\0\u{4}\u{4}bytes_per_second\0\u{1}failure\0\u{3}failed_source_node_id\0")
+
+  fileprivate class _StorageClass {
+    var _imageID: Data = Data()
+    var _state: Roost_V1_ImageState = .unspecified
+    var _chunksHeld: UInt32 = 0
+    var _chunksTotal: UInt32 = 0
+    var _bytesReceived: UInt64 = 0
+    var _sourceNodeID: Data = Data()
+    var _reason: String = String()
+    var _held: Roost_V1_HeldImage? = nil
+    var _bytesPerSecond: UInt64 = 0
+    var _failure: Roost_V1_SourceFailure = .unspecified
+    var _failedSourceNodeID: Data = Data()
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _imageID = source._imageID
+      _state = source._state
+      _chunksHeld = source._chunksHeld
+      _chunksTotal = source._chunksTotal
+      _bytesReceived = source._bytesReceived
+      _sourceNodeID = source._sourceNodeID
+      _reason = source._reason
+      _held = source._held
+      _bytesPerSecond = source._bytesPerSecond
+      _failure = source._failure
+      _failedSourceNodeID = source._failedSourceNodeID
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularBytesField(value: &self.imageID) }()
-      case 2: try { try decoder.decodeSingularEnumField(value: &self.state) }()
-      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.chunksHeld) }()
-      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.chunksTotal) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bytesReceived) }()
-      case 6: try { try decoder.decodeSingularBytesField(value: &self.sourceNodeID) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.reason) }()
-      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPerSecond) }()
-      case 13: try { try decoder.decodeSingularEnumField(value: &self.failure) }()
-      case 14: try { try decoder.decodeSingularBytesField(value: &self.failedSourceNodeID) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularBytesField(value: &_storage._imageID) }()
+        case 2: try { try decoder.decodeSingularEnumField(value: &_storage._state) }()
+        case 3: try { try decoder.decodeSingularUInt32Field(value: &_storage._chunksHeld) }()
+        case 4: try { try decoder.decodeSingularUInt32Field(value: &_storage._chunksTotal) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._bytesReceived) }()
+        case 6: try { try decoder.decodeSingularBytesField(value: &_storage._sourceNodeID) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._held) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._bytesPerSecond) }()
+        case 13: try { try decoder.decodeSingularEnumField(value: &_storage._failure) }()
+        case 14: try { try decoder.decodeSingularBytesField(value: &_storage._failedSourceNodeID) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.imageID.isEmpty {
-      try visitor.visitSingularBytesField(value: self.imageID, fieldNumber: 1)
-    }
-    if self.state != .unspecified {
-      try visitor.visitSingularEnumField(value: self.state, fieldNumber: 2)
-    }
-    if self.chunksHeld != 0 {
-      try visitor.visitSingularUInt32Field(value: self.chunksHeld, fieldNumber: 3)
-    }
-    if self.chunksTotal != 0 {
-      try visitor.visitSingularUInt32Field(value: self.chunksTotal, fieldNumber: 4)
-    }
-    if self.bytesReceived != 0 {
-      try visitor.visitSingularUInt64Field(value: self.bytesReceived, fieldNumber: 5)
-    }
-    if !self.sourceNodeID.isEmpty {
-      try visitor.visitSingularBytesField(value: self.sourceNodeID, fieldNumber: 6)
-    }
-    if !self.reason.isEmpty {
-      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 7)
-    }
-    if self.bytesPerSecond != 0 {
-      try visitor.visitSingularUInt64Field(value: self.bytesPerSecond, fieldNumber: 12)
-    }
-    if self.failure != .unspecified {
-      try visitor.visitSingularEnumField(value: self.failure, fieldNumber: 13)
-    }
-    if !self.failedSourceNodeID.isEmpty {
-      try visitor.visitSingularBytesField(value: self.failedSourceNodeID, fieldNumber: 14)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._imageID.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._imageID, fieldNumber: 1)
+      }
+      if _storage._state != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._state, fieldNumber: 2)
+      }
+      if _storage._chunksHeld != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._chunksHeld, fieldNumber: 3)
+      }
+      if _storage._chunksTotal != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._chunksTotal, fieldNumber: 4)
+      }
+      if _storage._bytesReceived != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._bytesReceived, fieldNumber: 5)
+      }
+      if !_storage._sourceNodeID.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._sourceNodeID, fieldNumber: 6)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 7)
+      }
+      try { if let v = _storage._held {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      if _storage._bytesPerSecond != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._bytesPerSecond, fieldNumber: 12)
+      }
+      if _storage._failure != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._failure, fieldNumber: 13)
+      }
+      if !_storage._failedSourceNodeID.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._failedSourceNodeID, fieldNumber: 14)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Roost_V1_ImageStatus, rhs: Roost_V1_ImageStatus) -> Bool {
-    if lhs.imageID != rhs.imageID {return false}
-    if lhs.state != rhs.state {return false}
-    if lhs.chunksHeld != rhs.chunksHeld {return false}
-    if lhs.chunksTotal != rhs.chunksTotal {return false}
-    if lhs.bytesReceived != rhs.bytesReceived {return false}
-    if lhs.sourceNodeID != rhs.sourceNodeID {return false}
-    if lhs.reason != rhs.reason {return false}
-    if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
-    if lhs.failure != rhs.failure {return false}
-    if lhs.failedSourceNodeID != rhs.failedSourceNodeID {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._imageID != rhs_storage._imageID {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._chunksHeld != rhs_storage._chunksHeld {return false}
+        if _storage._chunksTotal != rhs_storage._chunksTotal {return false}
+        if _storage._bytesReceived != rhs_storage._bytesReceived {return false}
+        if _storage._sourceNodeID != rhs_storage._sourceNodeID {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._held != rhs_storage._held {return false}
+        if _storage._bytesPerSecond != rhs_storage._bytesPerSecond {return false}
+        if _storage._failure != rhs_storage._failure {return false}
+        if _storage._failedSourceNodeID != rhs_storage._failedSourceNodeID {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

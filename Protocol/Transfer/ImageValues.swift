@@ -10,15 +10,19 @@ public struct ImageAssignmentValue: Hashable, Sendable {
     /// Best first.
     public var sources: [ChunkSource]
     public var serveTo: Set<NodeID>
+    /// Never evicted.
+    public var pinned: Bool
 
     public init(
-        image: ImageID, manifestDigest: ContentDigest, sizeBytes: Int64, sources: [ChunkSource], serveTo: Set<NodeID>
+        image: ImageID, manifestDigest: ContentDigest, sizeBytes: Int64, sources: [ChunkSource], serveTo: Set<NodeID>,
+        pinned: Bool = false
     ) {
         self.image = image
         self.manifestDigest = manifestDigest
         self.sizeBytes = sizeBytes
         self.sources = sources
         self.serveTo = serveTo
+        self.pinned = pinned
     }
 
     /// Reads a message; `nil` where an identifier, a digest or a size makes no sense.
@@ -36,7 +40,7 @@ public struct ImageAssignmentValue: Hashable, Sendable {
         guard receivers.count == message.serveTo.count else { return nil }
         self.init(
             image: image, manifestDigest: digest, sizeBytes: Int64(message.sizeBytes), sources: sources,
-            serveTo: Set(receivers))
+            serveTo: Set(receivers), pinned: message.pinned)
     }
 
     /// The message; receivers in a fixed order, so that equal values make equal bytes.
@@ -52,6 +56,7 @@ public struct ImageAssignmentValue: Hashable, Sendable {
             return value
         }
         message.serveTo = serveTo.sorted().map { Data($0.bytes) }
+        message.pinned = pinned
         return message
     }
 }
@@ -75,9 +80,13 @@ public struct ImageStatusValue: Hashable, Sendable {
     /// A source that failed in the last seconds.
     public var complaint: SourceComplaint?
 
+    /// What the host has of it; `nil`: not said.
+    public var held: HeldImageValue?
+
     public init(
         image: ImageID, state: State, chunksHeld: Int = 0, chunksTotal: Int = 0, bytesReceived: Int64 = 0,
-        source: ChunkSource? = nil, reason: String = "", throughput: Int64? = nil, complaint: SourceComplaint? = nil
+        source: ChunkSource? = nil, reason: String = "", throughput: Int64? = nil, complaint: SourceComplaint? = nil,
+        held: HeldImageValue? = nil
     ) {
         self.image = image
         self.state = state
@@ -88,6 +97,7 @@ public struct ImageStatusValue: Hashable, Sendable {
         self.reason = reason
         self.throughput = throughput
         self.complaint = complaint
+        self.held = held
     }
 
     public var message: Roost_V1_ImageStatus {
@@ -116,16 +126,27 @@ public struct ImageStatusValue: Hashable, Sendable {
                 }
             message.failedSourceNodeID = complaint.source.map { Data($0.bytes) } ?? Data()
         }
+        if let held { message.held = held.message }
         return message
     }
 }
 
-/// What a node holds of an image, for its inventory.
+/// What a node holds of an image.
 public struct HeldImageValue: Hashable, Sendable {
     public var image: ImageID
     public var manifestDigest: ContentDigest
     public var chunksHeld: Int
     public var chunksTotal: Int
+    /// That the copy takes on the disk.
+    public var diskBytes: Int64 = 0
+    /// `nil`: it is not complete.
+    public var heldSince: Timestamp?
+    /// A disk was made from it, or a peer served.
+    public var lastUsed: Timestamp?
+    /// When all of it was last read and compared with the manifest.
+    public var verifiedAt: Timestamp?
+    /// Found on the disk since the copy began.
+    public var corruptChunks = 0
 
     public init(image: ImageID, manifestDigest: ContentDigest, chunksHeld: Int, chunksTotal: Int) {
         self.image = image
@@ -140,6 +161,11 @@ public struct HeldImageValue: Hashable, Sendable {
         message.manifestDigest = Data(manifestDigest.bytes)
         message.chunksHeld = UInt32(clamping: chunksHeld)
         message.chunksTotal = UInt32(clamping: chunksTotal)
+        message.diskBytes = UInt64(clamping: diskBytes)
+        message.heldSinceMs = heldSince?.milliseconds ?? 0
+        message.lastUsedMs = lastUsed?.milliseconds ?? 0
+        message.verifiedMs = verifiedAt?.milliseconds ?? 0
+        message.corruptChunks = UInt32(clamping: corruptChunks)
         return message
     }
 }

@@ -6,19 +6,23 @@ import ProtocolModel
 /// Instances' files in folders of this host.
 struct FolderStorage: InstanceStorage {
     let data: String
+    var rootDisk = RootDiskKind.overlay
     /// For calls that only touch files: removing a large disk takes its time.
     let thread: BlockingThreads
 
-    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) {
+    func paths(of instance: InstanceID) -> InstancePaths {
         let folder = InstanceFolder(instance, in: data)
-        return (folder.diskPath, folder.seedPath, folder.consoleLogPath)
+        let disk = folder.existingDisk
+        return InstancePaths(
+            disk: disk?.path ?? folder.diskPath, diskFormat: disk?.format ?? .qcow2,
+            diskIsIndependent: disk?.format == .raw, seed: folder.seedPath, consoleLog: folder.consoleLogPath)
     }
 
     /// Side by side: each waits for a program of its own, and a guest waits for both.
-    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure) {
+    func makeFiles(_ assignment: Assignment, image: String?) async throws(ActionFailure) -> Bool {
         async let disk = failure("disk_not_made") {
             try await InstanceFolder(assignment.instance, in: data).createDisk(
-                base: image, sizeBytes: assignment.guest.diskBytes)
+                base: image, sizeBytes: assignment.guest.diskBytes, as: rootDisk)
         }
         async let seed = failure("seed_not_made") {
             let guest = assignment.guest
@@ -28,6 +32,7 @@ struct FolderStorage: InstanceStorage {
                     userData: guest.userData, metadata: guest.metadata))
         }
         for failure in [await disk, await seed] { if let failure { throw failure } }
+        return paths(of: assignment.instance).diskIsIndependent
     }
 
     private func failure(_ code: String, _ body: @Sendable () async throws -> Void) async -> ActionFailure? {
@@ -45,9 +50,12 @@ struct FolderStorage: InstanceStorage {
         }
     }
 
-    func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID> {
+    func instancesWithDisks() async throws(ActionFailure) -> (all: Set<InstanceID>, independent: Set<InstanceID>) {
         try await trying("disks_not_listed") {
-            try await thread.run { [data] in InstanceFolder.all(in: data) }
+            try await thread.run { [data] in
+                let all = InstanceFolder.all(in: data)
+                return (all, all.filter { InstanceFolder($0, in: data).existingDisk?.format == .raw })
+            }
         }
     }
 

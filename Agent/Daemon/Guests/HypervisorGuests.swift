@@ -6,12 +6,25 @@ import ProtocolModel
 
 /// Where instances' files lie; everything in it is repeatable.
 protocol InstanceStorage: Sendable {
-    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String)
-    /// Makes the boot disk on top of a raw image, unless there is one, and the seed anew.
-    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure)
+    func paths(of instance: InstanceID) -> InstancePaths
+    /// Makes the boot disk from a raw image, unless there is one, and the seed anew.
+    ///
+    /// - Parameter image: may be `nil` where there is a disk that depends on no image.
+    /// - Returns: whether the disk depends on no image.
+    func makeFiles(_ assignment: Assignment, image: String?) async throws(ActionFailure) -> Bool
     /// Removes disk, seed and all else of the instance.
     func remove(_ instance: InstanceID) async throws(ActionFailure)
-    func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID>
+    func instancesWithDisks() async throws(ActionFailure) -> (all: Set<InstanceID>, independent: Set<InstanceID>)
+}
+
+/// Where an instance's files lie.
+struct InstancePaths {
+    var disk: String
+    var diskFormat: DomainSpecification.DiskFormat
+    /// The disk depends on no image.
+    var diskIsIndependent: Bool
+    var seed: String
+    var consoleLog: String
 }
 
 /// Who hands out addresses to guests.
@@ -40,7 +53,7 @@ struct HypervisorGuests: GuestHost {
 
     func survey() async throws(ActionFailure) -> Survey {
         let disks = try await storage.instancesWithDisks()
-        return Survey(domains: try await domains(), disks: disks)
+        return Survey(domains: try await domains(), disks: disks.all, independentDisks: disks.independent)
     }
 
     private func domains() async throws(ActionFailure) -> [InstanceID: DomainObservation] {
@@ -60,7 +73,8 @@ struct HypervisorGuests: GuestHost {
     func perform(_ action: Action) async -> Outcome {
         do throws(ActionFailure) {
             switch action {
-            case .makeFiles(let assignment): try await makeFiles(assignment)
+            case .makeFiles(let assignment):
+                if try await makeFiles(assignment) { return .madeIndependentDisk }
             case .reserveAddress(let assignment): try await addresses.reserve(assignment)
             case .start(let assignment): try await start(assignment)
             case .askToShutDown(let id):
@@ -78,22 +92,31 @@ struct HypervisorGuests: GuestHost {
         }
     }
 
-    private func makeFiles(_ assignment: Assignment) async throws(ActionFailure) {
-        guard let image = imagePath(assignment.image) else {
-            throw ActionFailure(
-                code: "image_missing", sentence: "image \(assignment.image) is not on this host any more")
+    private func makeFiles(_ assignment: Assignment) async throws(ActionFailure) -> Bool {
+        let image = imagePath(assignment.image)
+        guard image != nil || storage.paths(of: assignment.instance).diskIsIndependent else {
+            throw Self.missing(assignment.image)
         }
-        try await storage.makeFiles(assignment, image: image)
+        return try await storage.makeFiles(assignment, image: image)
+    }
+
+    private static func missing(_ image: ImageID) -> ActionFailure {
+        ActionFailure(
+            code: "image_missing", sentence: "image \(image) is not on this host, or not verified; it is fetched anew")
     }
 
     private func start(_ assignment: Assignment) async throws(ActionFailure) {
         let paths = storage.paths(of: assignment.instance)
+        // Nobody boots from an image that was not verified (P7).
+        let base = paths.diskIsIndependent ? nil : imagePath(assignment.image)
+        guard base != nil || paths.diskIsIndependent else { throw Self.missing(assignment.image) }
         let specification = DomainSpecification(
             instance: assignment.instance, epoch: assignment.epoch, powerCycle: assignment.powerCycle,
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
-            accelerator: await accelerator(), emulator: emulator, basePath: imagePath(assignment.image))
+            accelerator: await accelerator(), emulator: emulator, basePath: base,
+            diskFormat: paths.diskFormat)
         try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }

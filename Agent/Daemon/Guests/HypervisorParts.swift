@@ -21,12 +21,17 @@ extension HostParts {
         guard let subnet = LibvirtNetwork.Subnet(settings.subnet) else {
             throw AgentProblem.badSubnet(settings.subnet)
         }
+        if settings.rootDisk == .reflink {
+            try Reflink.prove(from: settings.cache, to: InstanceFolder.root(in: settings.data))
+        }
         let hypervisor = LibvirtHypervisor(uri: settings.hypervisor, node: node)
         let network = LibvirtNetwork(hypervisor, name: settings.networkName, bridge: settings.bridge, subnet: subnet)
         let thread = BlockingThreads(name: "roost-disks", threads: 2)
         let accelerator = AcceleratorFinding(settings, boot: boot, thread: thread)
         let guests = HypervisorGuests(
-            hypervisor: hypervisor, storage: FolderStorage(data: settings.data, thread: thread),
+            hypervisor: hypervisor,
+            storage: FolderStorage(data: settings.data, rootDisk: settings.rootDisk, thread: thread),
+
             addresses: NetworkAddresses(network), accelerator: { await accelerator.value().accelerator },
             emulator: settings.emulator, imagePath: imagePath, time: time, logger: logger)
         let probe = ReadinessProbe()

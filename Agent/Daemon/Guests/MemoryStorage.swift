@@ -1,3 +1,4 @@
+import AgentHypervisor
 import AgentReconcile
 import ProtocolModel
 import Synchronization
@@ -6,17 +7,22 @@ import Synchronization
 final class MemoryStorage: InstanceStorage {
     private let disks = Mutex<Set<InstanceID>>([])
 
-    func paths(of instance: InstanceID) -> (disk: String, seed: String, consoleLog: String) { ("", "", "") }
+    func paths(of instance: InstanceID) -> InstancePaths {
+        InstancePaths(disk: "", diskFormat: .qcow2, diskIsIndependent: false, seed: "", consoleLog: "")
+    }
 
-    func makeFiles(_ assignment: Assignment, image: String) async throws(ActionFailure) {
+    func makeFiles(_ assignment: Assignment, image: String?) async throws(ActionFailure) -> Bool {
         disks.withLock { _ = $0.insert(assignment.instance) }
+        return false
     }
 
     func remove(_ instance: InstanceID) async throws(ActionFailure) {
         disks.withLock { _ = $0.remove(instance) }
     }
 
-    func instancesWithDisks() async throws(ActionFailure) -> Set<InstanceID> { disks.withLock { $0 } }
+    func instancesWithDisks() async throws(ActionFailure) -> (all: Set<InstanceID>, independent: Set<InstanceID>) {
+        (disks.withLock { $0 }, [])
+    }
 }
 
 /// Addresses of guests that only pretend.

@@ -18,18 +18,20 @@ final class InventoryKeeper: Sendable {
     private let facts: HostFacts
     private let sources: Sources
     private let cacheFolder: String
+    private let cacheBudgetBytes: Int64?
     private let subnet: String
     private let location: String
     private let thread: BlockingThreads
     private let last = Mutex<Roost_V1_Inventory?>(nil)
 
     init(
-        facts: HostFacts, sources: Sources, cacheFolder: String, subnet: String, location: String,
-        thread: BlockingThreads
+        facts: HostFacts, sources: Sources, cacheFolder: String, cacheBudgetBytes: Int64? = nil, subnet: String,
+        location: String, thread: BlockingThreads
     ) {
         self.facts = facts
         self.sources = sources
         self.cacheFolder = cacheFolder
+        self.cacheBudgetBytes = cacheBudgetBytes
         self.subnet = subnet
         self.location = location
         self.thread = thread
@@ -56,7 +58,17 @@ final class InventoryKeeper: Sendable {
         var comparable = now
         // Free space moves all the time, and heartbeats tell it.
         comparable.diskAvailableBytes = before.diskAvailableBytes
-        return comparable == before ? nil : now
+        comparable.heldImages = comparable.heldImages.map(Self.coarse)
+        var known = before
+        known.heldImages = known.heldImages.map(Self.coarse)
+        return comparable == known ? nil : now
+    }
+
+    /// An image that is served all the time is used anew each second: that is no news.
+    private static func coarse(_ image: Roost_V1_HeldImage) -> Roost_V1_HeldImage {
+        var image = image
+        image.lastUsedMs /= 600_000
+        return image
     }
 
     /// Load, for a heartbeat.
@@ -86,6 +98,7 @@ final class InventoryKeeper: Sendable {
             $0.pciDevices = sources.devices()
             $0.guestSubnet = subnet
             $0.chunkAddress = sources.chunkAddress()
+            $0.cacheBudgetBytes = UInt64(clamping: cacheBudgetBytes ?? 0)
             $0.heldImages = sources.heldImages().map(\.message)
             $0.location = location
         }

@@ -1,3 +1,4 @@
+import AgentHypervisor
 import Logging
 import ProcessSettings
 
@@ -49,6 +50,22 @@ struct AgentSettings: Sendable {
         static let cache = Setting(
             "images.cache", .optional(.path), default: nil,
             "The folder of cached images; by default 'images' in the data folder.")
+        static let cacheBudget = Setting(
+            "images.cache_budget_gib", .optional(.integer(1...1_048_576)), default: nil,
+            "Disk space for cached images; above it the least recently used that nothing holds go; by default no limit."
+        )
+        static let cacheFloor = Setting(
+            "images.free_floor_gib", .integer(0...1_048_576), default: 1,
+            "Free disk space that cached images leave to others.")
+        static let scrubInterval = Setting(
+            "images.scrub_interval", .duration(.zero ... .seconds(31_536_000)), default: .seconds(604_800),
+            "How often each cached image is read and compared with its manifest; 0s: only after an unclean stop.")
+        static let scrubRate = Setting(
+            "images.scrub_rate_mib", .integer(1...65_536), default: 32,
+            "How many MiB of cached images are read a second for that, unless a guest waits.")
+        static let rootDisk = Setting(
+            "images.root_disk", ValueKind<RootDiskKind>.choice, default: .overlay,
+            "overlay: on top of the cached image; reflink: a copy that shares its blocks (XFS, Btrfs).")
         static let chunkHost = Setting(
             "chunks.host", .text(1...255, accepted: "an IP address of this host, or 0.0.0.0 for all"),
             default: "0.0.0.0", "The address on which images are served to other hosts.")
@@ -85,6 +102,8 @@ struct AgentSettings: Sendable {
         [
             Key.manager.declared, Key.nodeName.declared, Key.location.declared, Key.hypervisor.declared,
             Key.accelerator.declared, Key.emulator.declared, Key.parallelStarts.declared, Key.cache.declared,
+            Key.cacheBudget.declared, Key.cacheFloor.declared, Key.scrubInterval.declared, Key.scrubRate.declared,
+            Key.rootDisk.declared,
             Key.chunkHost.declared, Key.chunkPort.declared, Key.chunkAdvertise.declared, Key.networkName.declared,
             Key.subnet.declared, Key.bridge.declared, Key.sysfs.declared, Key.usageBudget.declared,
             Key.usageInterval.declared, Key.logLevel.declared,
@@ -99,6 +118,12 @@ struct AgentSettings: Sendable {
     var emulator: String?
     var parallelStarts: Int
     var cache: String
+    var cacheBudgetBytes: Int64?
+    var cacheFloorBytes: Int64
+    /// `nil`: only after an unclean stop.
+    var scrubInterval: Duration?
+    var scrubBytesPerSecond: Int64
+    var rootDisk: RootDiskKind
     var chunkHost: String
     var chunkPort: Int
     var chunkAdvertise: String?
@@ -123,6 +148,12 @@ struct AgentSettings: Sendable {
         emulator = reader.value(Key.emulator)
         parallelStarts = reader.value(Key.parallelStarts)
         cache = reader.value(Key.cache) ?? reader.dataPath + "/images"
+        cacheBudgetBytes = reader.value(Key.cacheBudget).map { Int64($0) << 30 }
+        cacheFloorBytes = Int64(reader.value(Key.cacheFloor)) << 30
+        let interval = reader.value(Key.scrubInterval)
+        scrubInterval = interval == .zero ? nil : interval
+        scrubBytesPerSecond = Int64(reader.value(Key.scrubRate)) << 20
+        rootDisk = reader.value(Key.rootDisk)
         chunkHost = reader.value(Key.chunkHost)
         chunkPort = reader.value(Key.chunkPort)
         chunkAdvertise = reader.value(Key.chunkAdvertise)

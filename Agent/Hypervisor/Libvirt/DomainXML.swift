@@ -57,9 +57,11 @@ enum DomainXML {
             if let emulator = domain.emulator { Element("emulator", text: emulator) }
             // Formats are named, never guessed: a guest may write any header into its disk (SEC-02).
             Element("disk", ["type": "file", "device": "disk"]) {
-                Element("driver", ["name": "qemu", "type": "qcow2", "discard": "unmap"])
+                Element("driver", ["name": "qemu", "type": domain.diskFormat.rawValue, "discard": "unmap"])
                 Element("source", ["file": domain.diskPath])
-                if let base = domain.basePath { backing(base) }
+                // A raw disk has nothing below it, and is not looked into for it.
+                if domain.diskFormat == .raw { Element("backingStore") }
+                if domain.diskFormat == .qcow2, let base = domain.basePath { backing(base) }
                 Element("target", ["dev": "vda", "bus": "virtio"])
             }
             Element("disk", ["type": "file", "device": "disk"]) {

@@ -97,6 +97,18 @@ struct DomainXMLTests {
         #expect(shape.attributes["root"]?["name"] == text)
     }
 
+    @Test("a raw disk is told as raw, with nothing below it, whatever the guest wrote there (SEC-02)")
+    func rawDisk() throws {
+        let document = Self.document {
+            $0.diskPath = "/data/disk.raw"
+            $0.diskFormat = .raw
+        }
+        let shape = try #require(Shape(document))
+        let disk = try #require(document.components(separatedBy: "<disk ").dropFirst().first)
+        #expect(disk.contains("type=\"raw\"") && !document.contains("qcow2"))
+        #expect(shape.elements.filter { $0.contains("backingStore") } == ["domain/devices/disk/backingStore "])
+    }
+
     @Test("every disk has its format told (SEC-02), and the overlay its whole chain")
     func formats() throws {
         let document = Self.document()

@@ -212,6 +212,7 @@ import TestsSupportWaiting
         #expect(second.counters.snapshot().receivedBytes + before == head.imported.storedBytes)
         // And a third finds it whole, with nothing to fetch.
         let third = try host("n1", node: node)
+        third.cache.apply([assignment(head, [])])
         #expect(third.cache.path(of: image) != nil)
         #expect(!FileManager.default.fileExists(atPath: ImageFiles(cache: folder + "/n1", image: image).bitmap))
     }

@@ -44,7 +44,7 @@ struct LinkCoreTests {
         let set = fullSet(3, [instanceMessage(firstInstance)])
         #expect(words(core.handle(.received(.assignmentSet(set)))) == ["save"])
         #expect(core.book.revision == 0)
-        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "assigned", "hold", "statuses due"])
+        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "hold", "assigned", "statuses due"])
         #expect(core.book.revision == 3)
     }
 

@@ -33,8 +33,8 @@ struct StatusOutboxTests {
     func removedImage() {
         var outbox = StatusOutbox()
         outbox.begin()
-        outbox.add(ImageStatusValue(image: someImage, state: .held))
-        outbox.add(ImageStatusValue(image: someImage, state: .removed))
+        outbox.add(ImageStatusValue(image: someImage, state: .held), isWanted: true)
+        outbox.add(ImageStatusValue(image: someImage, state: .removed), isWanted: false)
         outbox.add(full: true, [])
         #expect(outbox.take()?.images.map(\.state) == [.removed])
         outbox.add(full: true, [])
@@ -44,7 +44,7 @@ struct StatusOutboxTests {
     @Test("without a session nothing piles up, and a new one begins with every image")
     func sessions() {
         var outbox = StatusOutbox()
-        outbox.add(ImageStatusValue(image: someImage, state: .held))
+        outbox.add(ImageStatusValue(image: someImage, state: .held), isWanted: true)
         outbox.add(full: false, [status(firstInstance, .running)])
         #expect(outbox.take() == nil)
         outbox.begin()
@@ -52,7 +52,24 @@ struct StatusOutboxTests {
         #expect(report?.instances.isEmpty == true)
         #expect(report?.images.map(\.state) == [.held])
         outbox.end()
-        outbox.add(ImageStatusValue(image: someImage, state: .removed))
+        outbox.add(ImageStatusValue(image: someImage, state: .removed), isWanted: false)
+        outbox.begin()
+        #expect(outbox.take() == nil)
+    }
+
+    @Test("that a wanted image was evicted is told in every session, until the manager asks for it or lets it go")
+    func evicted() {
+        var outbox = StatusOutbox()
+        outbox.add(ImageStatusValue(image: someImage, state: .removed, reason: "evicted"), isWanted: true)
+        for _ in 1...2 {
+            outbox.begin()
+            #expect(outbox.take()?.images.map(\.reason) == ["evicted"])
+        }
+        // A whole set that names it says nothing new.
+        outbox.repeatStatus(of: someImage, isRenewed: false)
+        #expect(outbox.take()?.images.map(\.state) == [.removed])
+        outbox.repeatStatus(of: someImage, isRenewed: true)
+        #expect(outbox.take() == nil)
         outbox.begin()
         #expect(outbox.take() == nil)
     }

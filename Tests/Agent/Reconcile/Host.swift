@@ -7,6 +7,8 @@ struct Host {
     var now = Moment(timestamp: Timestamp(milliseconds: 1_800_000_000_000), uptime: Uptime(sinceStart: .seconds(1000)))
     var domains: [InstanceID: DomainObservation] = [:]
     var disks: Set<InstanceID> = []
+    /// Disks that are made depend on no image.
+    var makesCopies = false
     var reserved: Set<InstanceID> = []
     /// Effects that nobody has carried out yet.
     var pending: [Effect] = []
@@ -47,7 +49,9 @@ struct Host {
     mutating func carryOutFirst() {
         guard !pending.isEmpty else { return }
         switch pending.removeFirst() {
-        case .survey(let token): send(.surveyed(token, Survey(domains: domains, disks: disks)))
+        case .survey(let token):
+            let independent = makesCopies ? disks : []
+            send(.surveyed(token, Survey(domains: domains, disks: disks, independentDisks: independent)))
         case .perform(let id, let action):
             if let failure = failing(action) {
                 send(.finished(id, .failed(failure)))
@@ -70,7 +74,9 @@ struct Host {
     private mutating func carryOut(_ action: Action) -> Outcome {
         done.append(action)
         switch action {
-        case .makeFiles(let assignment): disks.insert(assignment.instance)
+        case .makeFiles(let assignment):
+            disks.insert(assignment.instance)
+            if makesCopies { return .madeIndependentDisk }
         case .reserveAddress(let assignment): reserved.insert(assignment.instance)
         case .start(let assignment):
             if domains[assignment.instance]?.isRunning == true {

@@ -39,6 +39,35 @@ struct ReconcilerTests {
         #expect(host.probing.isEmpty)
     }
 
+    @Test(
+        "a guest on an overlay waits for its image at every start, one whose disk is a copy only at the first",
+        arguments: [
+            false, true,
+        ])
+    func copies(isCopy: Bool) {
+        var host = Host()
+        host.makesCopies = isCopy
+        for event in [Event.hypervisorReady, .sessionStarted, .assigned(.full([wanted()]))] { host.send(event) }
+        host.run()
+        #expect(host.starts == 0 && host.statuses[first]?.code == "waiting_for_image")
+        host.send(.imageHeld(image))
+        host.run()
+        #expect(host.starts == 1)
+        host.send(.imageMissing(image, reason: "a chunk has rotted"))
+        host.stop(first, .crashed)
+        host.run()
+        host.pass(.seconds(600))
+        host.run()
+        #expect(host.starts == (isCopy ? 2 : 1))
+        if !isCopy { #expect(host.statuses[first]?.reason == "a chunk has rotted") }
+        // Another life of the agent knows it from the disks.
+        var next = Host()
+        (next.makesCopies, next.disks, next.domains) = (isCopy, host.disks, [:])
+        for event in [Event.hypervisorReady, .sessionStarted, .assigned(.full([wanted()]))] { next.send(event) }
+        next.run()
+        #expect(next.starts == (isCopy ? 1 : 0))
+    }
+
     @Test("a guest whose start is under way when it is to stop does not count as stopped yet (P6)")
     func stopDuringStart() {
         var host = Host()

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// An ext4 of some mebibytes, which can be full without filling the machine's disk. Needs root and loop devices.
+/// A file system of some mebibytes, which can be full without filling the machine's disk. Needs root and loop devices.
 public final class SmallDisk: Sendable {
     public struct Failure: Error, CustomStringConvertible {
         public let description: String
@@ -9,14 +9,19 @@ public final class SmallDisk: Sendable {
 
     /// Where it is mounted.
     public let folder: String
-    private var image: String { folder + ".ext4" }
+    private var image: String { folder + ".image" }
     private var ballast: String { folder + "/ballast" }
 
-    public init(mebibytes: Int) throws {
+    /// - Parameter kind: `ext4`, `btrfs` (128 MiB at least) or `xfs` (320).
+    public init(mebibytes: Int, as kind: String = "ext4") throws {
         folder = NSTemporaryDirectory() + "roost-disk-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
         try Self.run("/usr/bin/truncate", "--size=\(mebibytes)M", image)
-        try Self.run("/usr/sbin/mkfs.ext4", "-q", "-m", "0", image)
+        if kind == "ext4" {
+            try Self.run("/usr/sbin/mkfs.ext4", "-q", "-m", "0", image)
+        } else {
+            try Self.run("/usr/sbin/mkfs." + kind, "-q", image)
+        }
         try Self.run("/usr/bin/mount", "-o", "loop", image, folder)
     }
 
