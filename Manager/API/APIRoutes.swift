@@ -5,7 +5,8 @@ import ManagerIdentity
 enum APIRoutes {
     static let all: [Route] =
         SiteRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes + KeyPairRoutes.routes
-        + FlavorRoutes.routes + ImageRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + ManagerRoutes.routes
+        + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes
+        + ManagerRoutes.routes
         + OperationRoutes.routes
         + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent
 }

@@ -3,7 +3,9 @@ import ArgumentParser
 struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "image", abstract: "Disk images.",
-        subcommands: [Create.self, List.self, Show.self, Update.self, Delete.self, Prefill.self])
+        subcommands: [
+            Create.self, List.self, Show.self, Update.self, Delete.self, Prefill.self, Pin.self, Unpin.self, Evict.self,
+        ])
 
     static let columns = [
         Column("name"), Column("status", colour: Colour.status), Column("format"), Column.bytes("size_bytes", "SIZE"),

@@ -106,6 +106,7 @@ struct AssignmentMessages {
         else { return nil }
         let upstream = try placement.upstream.flatMap { try sql.nodes.find($0) }
         let downstream = try sql.images.downstream(of: node, image: placement.image)
+        let isPinned = try sql.imageCopies.isPinned(image.id, on: node)
         let manager = try sql.managers.chunkAddress(of: image.id) ?? managerChunkAddress
         return .with {
             $0.imageID = image.id.octets
@@ -120,6 +121,7 @@ struct AssignmentMessages {
             }
             $0.sources.append(.with { $0.address = manager })
             $0.serveTo = downstream.map(\.octets)
+            $0.pinned = isPinned
         }
     }
 }

@@ -220,12 +220,12 @@ public struct FleetCore: Sendable {
         switch message {
         case .inventory(let inventory):
             let location = String(inventory.location.prefix(128))
-            return [
+            return copies(inventory, of: node, on: connection, at: now) + [
                 .work(.inventory(connection, node, NodeInventory(inventory), location: location), at: now.timestamp)
             ]
         case .statusReport(let report):
             let instances = report.instances.compactMap(ObservedInstance.init)
-            let images = report.images.compactMap(FleetReports.ObservedImage.init)
+            let images = report.images.compactMap { FleetReports.ObservedImage($0, on: node) }
             if instances.isEmpty && images.isEmpty { return [] }
             return [.work(.status(connection, node, instances, images), at: now.timestamp)]
         case .usageBatch(let message):
@@ -238,6 +238,16 @@ public struct FleetCore: Sendable {
     }
 
     // MARK: What came of work
+
+    private func copies(
+        _ inventory: Roost_V1_Inventory, of node: NodeID, on connection: ConnectionID, at now: Moment
+    ) -> [Effect] {
+        let copies = inventory.heldImages.prefix(Self.mostCopies).compactMap { ImageCopy($0, on: node) }
+        return copies.isEmpty ? [] : [.work(.imageCopies(connection, node, copies), at: now.timestamp)]
+    }
+
+    /// What is kept of one inventory (P10).
+    private static let mostCopies = 10_000
 
     private mutating func finished(_ work: FleetWork, _ answer: FleetWork.Answer, at now: Moment) -> [Effect] {
         switch (work, answer) {
@@ -270,7 +280,7 @@ public struct FleetCore: Sendable {
         case .openSession(let connection, let node, _):
             return [.notice(.sessionNotRecorded(node, error)), .refuse(connection, .busy)]
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
-            .usage(let connection, let node, _):
+            .imageCopies(let connection, let node, _), .usage(let connection, let node, _):
             // Not committed, so not acknowledged: the agent says it again in its next session.
             return [.notice(.messageNotRecorded(node, error)), .close(connection, .busy)]
         case .liveness(let change):

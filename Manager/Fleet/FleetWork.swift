@@ -18,6 +18,7 @@ public enum FleetWork: Sendable {
     case openSession(ConnectionID, NodeID, SessionFacts)
     case inventory(ConnectionID, NodeID, NodeInventory, location: String)
     case status(ConnectionID, NodeID, [ObservedInstance], [FleetReports.ObservedImage])
+    case imageCopies(ConnectionID, NodeID, [ImageCopy])
     case usage(ConnectionID, NodeID, UsageBatch)
     case liveness(LivenessChange)
     case advanceDrain(OperationID)
@@ -44,14 +45,15 @@ public enum FleetWork: Sendable {
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
             .usage(let connection, let node, _):
             (connection, node)
-        case .openSession, .liveness, .advanceDrain, .assignments, .nodeIDs, .runningDrains: nil
+        // Copies come with an inventory, and before it: the session waits for that.
+        case .openSession, .imageCopies, .liveness, .advanceDrain, .assignments, .nodeIDs, .runningDrains: nil
         }
     }
 
     /// Whether it changes the record; otherwise it is to be run in a snapshot.
     public var isWrite: Bool {
         switch self {
-        case .openSession, .inventory, .status, .usage, .liveness, .advanceDrain: true
+        case .openSession, .inventory, .status, .imageCopies, .usage, .liveness, .advanceDrain: true
         case .assignments, .nodeIDs, .runningDrains: false
         }
     }
@@ -59,7 +61,10 @@ public enum FleetWork: Sendable {
     /// Whether others may go first. A fleet's usage must not keep agents that come back, and people's requests, waiting: an
     /// agent has one batch under way, and keeps the rest in its spool.
     public var isPatient: Bool {
-        if case .usage = self { true } else { false }
+        switch self {
+        case .usage, .imageCopies: true
+        default: false
+        }
     }
 
     /// Does the work inside one transaction.
@@ -79,6 +84,9 @@ public enum FleetWork: Sendable {
         case .status(_, let node, let instances, let images):
             try reports.observe(instances, on: node)
             try reports.observe(images, on: node)
+            return .done
+        case .imageCopies(_, let node, let copies):
+            try reports.take(copies, on: node)
             return .done
         case .usage(_, let node, let batch):
             switch try Accounting.count(batch, from: node, at: now, in: sql) {

@@ -48,8 +48,21 @@ extension ObservedInstance {
     }
 }
 
+extension ImageCopy {
+    init?(_ message: Roost_V1_HeldImage, on node: NodeID) {
+        guard let image = ImageID(octets: message.imageID) else { return nil }
+        func moment(_ milliseconds: Int64) -> Timestamp? {
+            milliseconds == 0 ? nil : Timestamp(shown: milliseconds)
+        }
+        self.init(
+            image: image, node: node, diskBytes: Int64(clamping: message.diskBytes),
+            heldSince: moment(message.heldSinceMs), lastUsedAt: moment(message.lastUsedMs),
+            verifiedAt: moment(message.verifiedMs), corruptChunks: Int(message.corruptChunks))
+    }
+}
+
 extension FleetReports.ObservedImage {
-    init?(_ message: Roost_V1_ImageStatus) {
+    init?(_ message: Roost_V1_ImageStatus, on node: NodeID) {
         guard let id = ImageID(octets: message.imageID) else { return nil }
         let state: State
         switch message.state {
@@ -61,7 +74,8 @@ extension FleetReports.ObservedImage {
         }
         self.init(
             image: id, state: state, chunksHeld: Int(message.chunksHeld), chunksTotal: Int(message.chunksTotal),
-            bytesReceived: Int64(clamping: message.bytesReceived), reason: message.reason)
+            bytesReceived: Int64(clamping: message.bytesReceived), reason: message.reason,
+            copy: message.hasHeld ? ImageCopy(message.held, on: node) : nil)
     }
 }
 
@@ -83,6 +97,7 @@ extension NodeInventory {
         kernelVersion = text(message.kernelVersion)
         guestSubnet = text(message.guestSubnet)
         chunkAddress = text(message.chunkAddress)
+        cacheBudgetBytes = message.cacheBudgetBytes == 0 ? nil : Int64(clamping: message.cacheBudgetBytes)
         pciDevices = message.pciDevices.prefix(4096).map { device in
             PCIDevice(
                 address: text(device.address), vendor: Int(device.vendor), product: Int(device.product),

@@ -12,7 +12,7 @@ public struct FleetReports {
         self.now = now
     }
 
-    private var commands: Commands {
+    var commands: Commands {
         Commands(in: sql, actor: .manager, at: now, settings: LifecycleSettings())
     }
 
@@ -39,9 +39,12 @@ public struct FleetReports {
         public var chunksTotal: Int
         public var bytesReceived: Int64
         public var reason: String
+        /// What the node says of its copy, where it does.
+        public var copy: ImageCopy?
 
         public init(
-            image: ImageID, state: State, chunksHeld: Int, chunksTotal: Int, bytesReceived: Int64, reason: String
+            image: ImageID, state: State, chunksHeld: Int, chunksTotal: Int, bytesReceived: Int64, reason: String,
+            copy: ImageCopy? = nil
         ) {
             self.image = image
             self.state = state
@@ -49,6 +52,7 @@ public struct FleetReports {
             self.chunksTotal = chunksTotal
             self.bytesReceived = bytesReceived
             self.reason = reason
+            self.copy = copy
         }
     }
 
@@ -62,6 +66,8 @@ public struct FleetReports {
                 if placement.state == .removing {
                     try sql.images.removePlacement(of: observed.image, on: node)
                     try tell("image.uncached", placement)
+                } else {
+                    try evicted(placement, reason: observed.reason)
                 }
                 continue
             case _ where placement.state == .removing: continue
@@ -75,6 +81,13 @@ public struct FleetReports {
             placement.reason = String(observed.reason.prefix(1000))
             placement.updatedAt = now
             try sql.images.update(placement, assigned: false)
+            if let copy = observed.copy, copy.node == node {
+                let known = try sql.imageCopies.find(observed.image, on: node)
+                // While it is on its way its size changes all the time, and an inventory tells it in the end.
+                if observed.state != .fetching || copy.corruptChunks != known?.corruptChunks {
+                    try note(copy, before: known)
+                }
+            }
             if placement.state != before, placement.state == .held { try tell("image.cached", placement) }
             if placement.state != before, placement.state == .failed { try tell("image.cache_failed", placement) }
             if let operation = placement.operation { prefills.insert(operation) }
@@ -83,12 +96,12 @@ public struct FleetReports {
     }
 
     /// What became of an image's copy on a node: an operator's matter.
-    private func tell(_ kind: String, _ placement: ImagePlacement) throws {
+    func tell(_ kind: String, _ placement: ImagePlacement, detail: String? = nil) throws {
         guard let image = try sql.images.find(placement.image), let node = try sql.nodes.find(placement.node) else {
             return
         }
         try commands.event(
-            kind, ResourceReference(image), owner: nil, detail: placement.reason, data: ["node": node.name],
+            kind, ResourceReference(image), owner: nil, detail: detail ?? placement.reason, data: ["node": node.name],
             operation: placement.operation)
     }
 

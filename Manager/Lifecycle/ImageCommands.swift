@@ -196,6 +196,8 @@ extension Commands {
             resource: ResourceReference(image), owner: actor.user, createdAt: now)
         for node in targets {
             let placement = try wantImage(image.id, on: node.id, operation: operation.id)
+            // What an operator put there stays, whatever room is needed, until somebody unpins it (HLT-42).
+            try sql.imageCopies.setPinned(true, image.id, on: node.id, at: now)
             operation.hosts.append(try Self.hostResult(of: placement, on: node, sql: sql))
         }
         try sql.operations.insert(operation)

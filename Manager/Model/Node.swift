@@ -92,6 +92,8 @@ public struct NodeInventory: Sendable, Equatable, Codable {
     public var guestSubnet = ""
     public var chunkAddress = ""
     public var pciDevices: [PCIDevice] = []
+    /// What cached images may take of the disk; `nil`: no limit of their own.
+    public var cacheBudgetBytes: Int64?
 
     public init() {}
 }

@@ -1,5 +1,6 @@
 import ManagerModel
 import ManagerStore
+import ProtocolModel
 
 /// Images as clients see them, with where in the fleet they are.
 enum ImageResource {
@@ -8,7 +9,8 @@ enum ImageResource {
         [
             ("node", .text), ("state", .choice(["fetching", "held", "failed"])), ("progress", .integer(0...100)),
             ("chunks_held", .count), ("chunks_total", .count), ("source", .text), ("updated_at", .time),
-            ("reason", .text),
+            ("reason", .text), ("pinned", .boolean), ("disk_bytes", .count), ("held_since", .nullable(.time)),
+            ("last_used_at", .nullable(.time)), ("verified_at", .nullable(.time)), ("corrupt_chunks", .count),
         ])
 
     static let schema = ObjectSchema.answer(
@@ -35,10 +37,28 @@ enum ImageResource {
             "properties": .map(image.properties), "visibility": .string(image.visibility.rawValue),
             "owner": .string(try names.user(image.owner)), "created_at": .text(image.createdAt),
             "operation_id": .text(image.operation),
-            "nodes": .array(
-                try transaction.images.placements(of: image.id).filter { $0.state != .removing }.map {
-                    try encode($0, names)
-                }),
+            "nodes": .array(try nodes(of: image.id, names, in: transaction)),
+        ]
+    }
+
+    private static func nodes(of image: ImageID, _ names: Names, in transaction: Transaction) throws -> [JSONValue] {
+        let placements = try transaction.images.placements(of: image).filter { $0.state != .removing }
+        guard !placements.isEmpty else { return [] }
+        let pins = try transaction.imageCopies.pins(of: image)
+        let copies = try transaction.imageCopies.copies(of: image)
+        return try placements.map { placement in
+            .object(
+                (try encode(placement, names).members ?? [])
+                    + copyMembers(copies[placement.node], isPinned: pins.contains(placement.node)))
+        }
+    }
+
+    /// What the node says of its copy.
+    static func copyMembers(_ copy: ImageCopy?, isPinned: Bool) -> [JSONValue.Member] {
+        [
+            .init("pinned", .boolean(isPinned)), .init("disk_bytes", .count(copy?.diskBytes ?? 0)),
+            .init("held_since", .text(copy?.heldSince)), .init("last_used_at", .text(copy?.lastUsedAt)),
+            .init("verified_at", .text(copy?.verifiedAt)), .init("corrupt_chunks", .count(copy?.corruptChunks ?? 0)),
         ]
     }
 
@@ -52,7 +72,7 @@ enum ImageResource {
         ]
     }
 
-    private static func progress(_ placement: ImagePlacement) -> Int {
+    static func progress(_ placement: ImagePlacement) -> Int {
         if placement.state == .held { return 100 }
         guard placement.chunksTotal > 0 else { return 0 }
         return min(100, max(0, placement.chunksHeld * 100 / placement.chunksTotal))

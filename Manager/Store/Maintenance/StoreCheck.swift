@@ -130,6 +130,8 @@ public struct StoreCheck {
             ("image_placements", "image_id", "image_id", "images", "1 = 1"),
             ("image_placements", "image_id", "node_id", "nodes", "1 = 1"),
             ("image_placements", "image_id", "upstream_id", "nodes", "c.upstream_id IS NOT NULL"),
+            ("image_copies", "image_id", "node_id", "nodes", "1 = 1"),
+            ("image_pins", "image_id", "node_id", "nodes", "1 = 1"),
             ("usage_spools", "spool_id", "node_id", "nodes", "1 = 1"),
             (
                 "usage_hourly", "instance_id", "instance_id", "instances",

@@ -155,6 +155,7 @@ public struct ImageRepository {
 
     public func removePlacement(of image: ImageID, on node: NodeID) throws {
         try sql.execute("DELETE FROM image_placements WHERE image_id = ? AND node_id = ?", image, node)
+        try sql.imageCopies.remove(image, on: node)
         sql.nodeChanges.changed(image, on: node)
     }
 

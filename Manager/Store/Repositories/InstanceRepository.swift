@@ -20,6 +20,14 @@ public struct InstanceRepository {
         public init() {}
     }
 
+    /// Instances on a node that are made from an image, but for deleted ones.
+    public func list(of image: ImageID, on node: NodeID) throws -> [Instance] {
+        try sql.query(
+            "SELECT * FROM instances WHERE node_id = ? AND image_id = ? AND status <> 'DELETED' ORDER BY id", node,
+            image
+        ).map(Instance.init(row:))
+    }
+
     public func find(_ id: InstanceID) throws -> Instance? {
         try sql.query("SELECT * FROM instances WHERE id = ?", id).first.map(Instance.init(row:))
     }

@@ -104,6 +104,7 @@ public struct NodeRepository {
         try revoke(serial: node.certificateSerial, of: node.id, at: now)
         for copy in try sql.images.placements(on: node.id) { sql.nodeChanges.changed(copy.image, on: node.id) }
         try sql.execute("DELETE FROM image_placements WHERE node_id = ?", node.id)
+        try sql.imageCopies.removeAll(on: node.id)
         try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM nodes WHERE id = ?", node.id)
         sql.nodeNames[node.id] = nil

@@ -397,6 +397,52 @@ struct ResourceRouteTests {
         }
     }
 
+    @Test("a node's cache is listed page by page; copies are pinned and evicted with clear refusals")
+    func imageCopies() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let now = SystemTime().timestamp
+        try await site.store.write { sql in
+            try sql.imageCopies.save(
+                ImageCopy(
+                    image: fixtures.publicImage.id, node: fixtures.node.id, diskBytes: 700, heldSince: now,
+                    corruptChunks: 1))
+            try sql.images.insert(
+                ImagePlacement(
+                    image: fixtures.privateImage.id, node: fixtures.node.id, state: .held, upstream: nil,
+                    requestedAt: now,
+                    updatedAt: now))
+        }
+        try await site.test { client async throws in
+            let list = try await client.get("/v1/nodes/cn1/images", as: "root")
+            let copies = try #require(list.json["items"]?.array)
+            let debian = try #require(copies.first { $0["image"] == "debian" })
+            #expect(copies.count == 2 && SchemaCheck.faults(of: debian, in: .object(ImageCacheRoutes.copy)) == [])
+            #expect(debian["disk_bytes"] == 700 && debian["instances"] == 1)
+            #expect(debian["pinned"] == false && debian["corrupt_chunks"] == 1)
+            let first = try await client.get("/v1/nodes/cn1/images?limit=1", as: "root")
+            let next = try #require(first.json["next"]?.string)
+            let second = try await client.get("/v1/nodes/cn1/images?limit=1&after=\(next)", as: "root")
+            #expect((first.json["items"]?.array ?? []) + (second.json["items"]?.array ?? []) == copies)
+            #expect(second.json["next"] == .null)
+            #expect(try await client.get("/v1/nodes/cn1/images", as: "ann").status == 403)
+            let pinned = try await client.post("/v1/images/secret-image/pin", ["nodes": ["cn1"]], as: "root")
+            #expect(pinned.status == 200 && pinned.json["nodes"]?.array?.first?["pinned"] == true)
+            let refused = try await client.post("/v1/images/secret-image/evict", ["nodes": ["cn1"]], as: "root")
+            #expect(refused.status == 409 && refused.text.contains("unpin it there first"))
+            #expect(
+                try await client.post("/v1/images/secret-image/unpin", ["nodes": ["cn1"]], as: "root").status == 200)
+            let evicted = try await client.post("/v1/images/secret-image/evict", ["nodes": ["cn1"]], as: "root")
+            #expect(evicted.status == 200 && evicted.json["nodes"]?.array?.isEmpty == true)
+            let used = try await client.post("/v1/images/debian/evict", ["nodes": ["cn1"]], as: "root")
+            #expect(used.status == 409 && used.code == "in_use" && used.text.contains("'web'"))
+            let shown = try await client.get("/v1/images/debian", as: "root")
+            #expect(shown.json["nodes"]?.array?.first?["held_since"] == .string("\(now)"))
+            #expect(try await client.post("/v1/images/debian/pin", ["nodes": []], as: "root").status == 400)
+            #expect(try await client.post("/v1/images/debian/pin", ["nodes": ["cn1"]], as: "ann").status == 403)
+        }
+    }
+
     @Test("readiness is told with its reasons; metrics by route; every answer has a request ID")
     func site() async throws {
         let site = try await TestSite()
