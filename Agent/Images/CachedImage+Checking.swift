@@ -116,7 +116,7 @@ extension CachedImage {
         guard let source, let sourceManifest else { return false }
         let (from, to) = (sourceManifest.chunkOffset(otherIndex), manifest.chunkOffset(index))
         let size = manifest.chunkSize(index)
-        if size == Limits.chunkBytes, file.share(size, at: to, of: source, at: from) {
+        if size == manifest.chunkBytes, file.share(size, at: to, of: source, at: from) {
             guard manifest.verifies(try file.read(at: to, count: size), index: index) else {
                 try file.punch(at: to, count: size)
                 return false

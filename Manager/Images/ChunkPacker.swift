@@ -24,6 +24,7 @@ final class ChunkPacker: Sendable {
     private let raw: OpenFile
     private let rawBytes: Int64
     private let sizeBytes: Int64
+    private let chunkBytes: Int
     private let count: Int
     private let pack: OpenFile
     private let folder: String
@@ -40,7 +41,8 @@ final class ChunkPacker: Sendable {
         self.raw = raw
         self.rawBytes = try raw.size()
         self.sizeBytes = sizeBytes
-        self.count = Manifest.chunkCount(imageBytes: sizeBytes)
+        self.chunkBytes = Manifest.chunkBytes(forImageBytes: sizeBytes)
+        self.count = Manifest.chunkCount(imageBytes: sizeBytes, chunkBytes: chunkBytes)
         self.folder = folder
         self.pack = try OpenFile(path: folder + "/" + Names.pack, flags: O_WRONLY | O_CREAT | O_EXCL)
         self.progress = progress
@@ -62,7 +64,8 @@ final class ChunkPacker: Sendable {
         try pack.synchronise()
         let manifest: Manifest
         do {
-            manifest = try Manifest(image: image, sizeBytes: sizeBytes, chunkDigests: digests)
+            manifest = try Manifest(
+                image: image, sizeBytes: sizeBytes, chunkBytes: chunkBytes, chunkDigests: digests)
         } catch {
             throw .conversionFailed(error.description)
         }
@@ -103,8 +106,8 @@ final class ChunkPacker: Sendable {
     }
 
     private func packOne(_ number: Int) throws(ImageError) {
-        let offset = Int64(number) * Int64(Limits.chunkBytes)
-        let size = Int(min(Int64(Limits.chunkBytes), sizeBytes - offset))
+        let offset = Int64(number) * Int64(chunkBytes)
+        let size = Int(min(Int64(chunkBytes), sizeBytes - offset))
         if offset >= rawBytes || raw.isHole(at: offset, count: size) { return }
         var data = try raw.read(at: offset, count: size)
         // The image's size is rounded up to a sector; the file may end before that.

@@ -1086,7 +1086,7 @@ public nonisolated struct Roost_V1_ImageManifest: Sendable {
   /// of the raw image
   public var sizeBytes: UInt64 = 0
 
-  /// 4 MiB
+  /// a power of two, 512 KiB to 4 MiB; 4 MiB where the image has more than 4096 of a smaller size
   public var chunkBytes: UInt32 = 0
 
   /// 32 bytes for each chunk, in order; all zero bytes: the chunk is all zeros
@@ -1103,6 +1103,9 @@ public nonisolated struct Roost_V1_ManifestRequest: Sendable {
   // methods supported on all messages.
 
   public var imageID: Data = Data()
+
+  /// how long the sender may hold the answer while the manifest is on its way to it
+  public var waitMs: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2934,7 +2937,7 @@ nonisolated extension Roost_V1_ImageManifest: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Roost_V1_ManifestRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ManifestRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}wait_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2943,6 +2946,7 @@ nonisolated extension Roost_V1_ManifestRequest: SwiftProtobuf.Message, SwiftProt
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.imageID) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.waitMs) }()
       default: break
       }
     }
@@ -2952,11 +2956,15 @@ nonisolated extension Roost_V1_ManifestRequest: SwiftProtobuf.Message, SwiftProt
     if !self.imageID.isEmpty {
       try visitor.visitSingularBytesField(value: self.imageID, fieldNumber: 1)
     }
+    if self.waitMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.waitMs, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Roost_V1_ManifestRequest, rhs: Roost_V1_ManifestRequest) -> Bool {
     if lhs.imageID != rhs.imageID {return false}
+    if lhs.waitMs != rhs.waitMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

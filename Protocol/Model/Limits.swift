@@ -4,8 +4,12 @@ public enum Limits {
     public static let framePayloadBytes = 4 * 1024 * 1024
     /// The first frame of a session comes from a peer that is not known yet.
     public static let firstFramePayloadBytes = 64 * 1024
-    /// Data of one chunk of an image, before compression (DESIGN §6).
+    /// Data of one chunk of an image at most, before compression (DESIGN §6). A power of two, as every chunk's size.
     public static let chunkBytes = 4 * 1024 * 1024
+    /// Data of one chunk at least: less would cost more in requests than it saves in waiting.
+    public static let smallestChunkBytes = 512 * 1024
+    /// Chunks of an image whose chunks are smaller than the largest.
+    public static let smallChunksPerImage = 4096
     /// Concurrent multiplexed streams in one session.
     public static let streamsPerSession = 256
     /// Frames that may wait for a slow peer before its session ends.

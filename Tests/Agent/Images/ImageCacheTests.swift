@@ -58,14 +58,14 @@ import TestsSupportWaiting
     }
 
     private func head(chunks: Int = 5) async throws -> Head {
-        var bytes = Data(count: chunks * Limits.chunkBytes + 4096)
+        var bytes = Data(count: chunks * Limits.smallestChunkBytes + 4096)
         let random = try #require(FileHandle(forReadingAtPath: "/dev/urandom"))
         // The second chunk stays all zeros, the third compresses well.
         for chunk in 0...chunks where chunk != 1 {
             let noise = try #require(try random.read(upToCount: chunk == 2 ? 100 : 4096))
-            let start = chunk * Limits.chunkBytes
+            let start = chunk * Limits.smallestChunkBytes
             if chunk == 0 || chunk > 2, chunk < chunks {
-                let full = try #require(try random.read(upToCount: Limits.chunkBytes))
+                let full = try #require(try random.read(upToCount: Limits.smallestChunkBytes))
                 bytes.replaceSubrange(start..<start + full.count, with: full)
             } else {
                 bytes.replaceSubrange(start..<start + noise.count, with: noise)
@@ -151,7 +151,7 @@ import TestsSupportWaiting
         // Zero chunks are holes.
         var status = stat()
         #expect(stat(try #require(hosts[2].cache.path(of: image)), &status) == 0)
-        #expect(Int64(status.st_blocks) * 512 < head.imported.virtualSize - Int64(Limits.chunkBytes) + 65_536)
+        #expect(Int64(status.st_blocks) * 512 < head.imported.virtualSize - Int64(Limits.smallestChunkBytes) + 65_536)
     }
 
     @Test func fallsOverFromADeadSource() async throws {
@@ -227,7 +227,7 @@ import TestsSupportWaiting
         guard case .manifest(let serialised) = head.store.manifest(of: image) else { return }
         try Data(serialised).write(to: URL(fileURLWithPath: files.manifest))
         var damaged = Data(repeating: 0xAB, count: head.bytes.count)
-        damaged.resetBytes(in: Limits.chunkBytes..<2 * Limits.chunkBytes)
+        damaged.resetBytes(in: Limits.smallestChunkBytes..<2 * Limits.smallestChunkBytes)
         try damaged.write(to: URL(fileURLWithPath: files.partial))
         let manifest = try Manifest(serialised: serialised)
         var bitmap = ChunkBitmap(count: manifest.chunkCount)
@@ -293,7 +293,8 @@ private struct LyingStore: ChunkSourceStore {
             EncodedChunk(
                 encoding: .raw,
                 bytes: [UInt8](
-                    repeating: 0xEE, count: min(Limits.chunkBytes, max(chunk.bytes.count, Limits.chunkBytes)))))
+                    repeating: 0xEE,
+                    count: min(Limits.smallestChunkBytes, max(chunk.bytes.count, Limits.smallestChunkBytes)))))
     }
 }
 

@@ -31,13 +31,14 @@ import Testing
     /// A disk with random data, text and zeros, with a boot record, not a whole number of chunks.
     private func disk() throws -> [UInt8] {
         let random = try #require(FileHandle(forReadingAtPath: "/dev/urandom"))
-        let noise = try #require(try random.read(upToCount: Limits.chunkBytes))
-        var data = Data(count: 4 * Limits.chunkBytes + 1_536)
-        data.replaceSubrange(0..<Limits.chunkBytes, with: noise)
+        let noise = try #require(try random.read(upToCount: Limits.smallestChunkBytes))
+        var data = Data(count: 4 * Limits.smallestChunkBytes + 1_536)
+        data.replaceSubrange(0..<Limits.smallestChunkBytes, with: noise)
         let line = Data("the quick brown fox jumps over the lazy dog, and again and again and again: 0123456789\n".utf8)
         var text = line
-        while text.count < Limits.chunkBytes { text += text }
-        data.replaceSubrange(2 * Limits.chunkBytes..<3 * Limits.chunkBytes, with: text.prefix(Limits.chunkBytes))
+        while text.count < Limits.smallestChunkBytes { text += text }
+        data.replaceSubrange(
+            2 * Limits.smallestChunkBytes..<3 * Limits.smallestChunkBytes, with: text.prefix(Limits.smallestChunkBytes))
         data[510] = 0x55
         data[511] = 0xAA
         data[data.count - 1] = 1
@@ -83,8 +84,8 @@ import Testing
         #expect(imported.chunkCount == 5)
         #expect(imported.virtualSize == Int64(bytes.count))
         // One random chunk raw, the text compressed, two zero chunks elided.
-        #expect(imported.storedBytes > Int64(Limits.chunkBytes))
-        #expect(imported.storedBytes < Int64(Limits.chunkBytes) * 3 / 2)
+        #expect(imported.storedBytes > Int64(Limits.smallestChunkBytes))
+        #expect(imported.storedBytes < Int64(Limits.smallestChunkBytes) * 3 / 2)
         #expect(try assemble(store) == bytes)
         #expect(
             files() == ["\(image)", "\(image)/chunks.index", "\(image)/chunks.pack", "\(image)/manifest", "staging"])

@@ -22,6 +22,25 @@ import Testing
         #expect(again.digest == Manifest.digest(of: manifest.serialised))
     }
 
+    /// A host of a chain is one chunk behind the one before it, so chunks of small images are small, and manifests of large
+    /// ones stay short.
+    @Test(
+        arguments: [
+            (1, 512 << 10), (256 << 20, 512 << 10), (2 << 30, 512 << 10), ((2 << 30) + 1, 1 << 20), (8 << 30, 2 << 20),
+            (16 << 30, 4 << 20), (16 << 40, 4 << 20),
+        ] as [(Int64, Int)])
+    func choosesTheChunkSize(imageBytes: Int64, chunkBytes: Int) throws {
+        #expect(Manifest.chunkBytes(forImageBytes: imageBytes) == chunkBytes)
+        let count = Manifest.chunkCount(imageBytes: imageBytes, chunkBytes: chunkBytes)
+        let manifest = try Manifest(
+            image: image, sizeBytes: imageBytes, chunkBytes: chunkBytes,
+            chunkDigests: [UInt8](repeating: 0, count: count * 32))
+        #expect(manifest.chunkBytes == chunkBytes)
+        #expect(manifest.chunkCount == count)
+        #expect(manifest.chunkOffset(count - 1) + Int64(manifest.chunkSize(count - 1)) == imageBytes)
+        #expect(manifest.serialised.count <= Manifest.maximumSerialisedBytes(imageBytes: imageBytes))
+    }
+
     @Test func verifiesByDigestAndLength() throws {
         let data = [UInt8](repeating: 3, count: 512)
         let manifest = try Manifest(
@@ -52,7 +71,20 @@ import Testing
         }
         #expect(throws: ManifestError.size(0)) { try Manifest(serialised: message { $0.sizeBytes = 0 }) }
         #expect(throws: ManifestError.size(.max)) { try Manifest(serialised: message { $0.sizeBytes = .max }) }
-        #expect(throws: ManifestError.chunkSize(4096)) { try Manifest(serialised: message { $0.chunkBytes = 4096 }) }
+        for size in [0, 4096, 3 << 19, 8 << 20] as [UInt32] {
+            #expect(throws: ManifestError.chunkSize(size)) {
+                try Manifest(serialised: message { $0.chunkBytes = size })
+            }
+        }
+        // More chunks of that size than a manifest may have.
+        #expect(throws: ManifestError.chunkSize(512 << 10)) {
+            try Manifest(
+                serialised: message {
+                    $0.sizeBytes = 4097 * 512 << 10
+                    $0.chunkBytes = 512 << 10
+                    $0.chunkDigests = Data(repeating: 1, count: 4097 * 32)
+                })
+        }
         #expect(throws: ManifestError.digestCount(expected: 1, foundBytes: 33)) {
             try Manifest(serialised: message { $0.chunkDigests = Data(repeating: 1, count: 33) })
         }
@@ -68,7 +100,9 @@ import Testing
                 var damaged = bytes
                 damaged[position] ^= 1 << UInt8(bit)
                 if let manifest = try? Manifest(serialised: damaged) {
-                    #expect(manifest.chunkCount == Manifest.chunkCount(imageBytes: manifest.sizeBytes))
+                    #expect(
+                        manifest.chunkCount
+                            == Manifest.chunkCount(imageBytes: manifest.sizeBytes, chunkBytes: manifest.chunkBytes))
                 }
             }
         }
