@@ -44,6 +44,9 @@ public final class ChunkClient {
         public var answerTimeout = Duration.seconds(15)
         /// How long the source may hold an answer while the chunk is on its way to it.
         public var wait = Duration.seconds(5)
+        /// The same for the manifest, which every source of the assignment has soon, or never. Short, since no sign of life
+        /// comes meanwhile.
+        public var manifestWait = Duration.milliseconds(500)
         /// How often a source that holds an answer says that it is alive.
         public var pulse = Duration.milliseconds(250)
         /// Requests of `fetch` under way at a time.
@@ -81,6 +84,7 @@ public final class ChunkClient {
     private let interrupt: TransferInterrupt
     private let watch: Watch
     private var channel: FrameChannel
+    private let buffers: ChunkBuffers
 
     /// Connects, and checks that the certificate names the source that was asked for.
     public init(
@@ -93,6 +97,7 @@ public final class ChunkClient {
         self.counters = counters
         self.interrupt = interrupt
         self.watch = watch
+        self.buffers = ChunkBuffers(limit: Self.helpers + 2)
         let deadline = ContinuousClock.now + configuration.connectTimeout
         if interrupt.isInterrupted { throw .interrupted }
         let descriptor = try Socket.connect(source.address, deadline: deadline) { interrupt.isInterrupted }
@@ -122,6 +127,7 @@ public final class ChunkClient {
         defer { channel.accept(payloadBytes: Limits.firstFramePayloadBytes) }
         var request = Roost_V1_ManifestRequest()
         request.imageID = Data(image.bytes)
+        request.waitMs = UInt32(clamping: min(configuration.manifestWait, configuration.wait).milliseconds)
         try channel.send(.manifestRequest, request, deadline: answerDeadline)
         let frame = try nextFrame(doing: "waiting for the manifest")
         guard frame.type == .manifestAnswer else { throw try refusal(in: frame) }
@@ -164,32 +170,83 @@ public final class ChunkClient {
             }, refused: { _, error throws(TransferError) in throw error })
     }
 
-    /// Pulls the chunks that `next` names, which is asked for more after each answer, and hands each over once it is
-    /// verified. Returns when nothing is asked for and `next` names none.
+    /// Pulls the chunks that `next` names, which is asked for more after each answer, and hands each over, in that order,
+    /// once it is verified. Where chunks come faster than this thread verifies them, others help. Returns when nothing is
+    /// asked for and `next` names none.
     ///
     /// - Parameter refused: A chunk that the source does not give now; the connection goes on.
     public func pull(
         _ manifest: Manifest, next: () -> Int?, deliver: (VerifiedChunk) throws(TransferError) -> Void,
         refused: (Int, TransferError) throws(TransferError) -> Void
     ) throws(TransferError) {
+        let verifier = ChunkVerifier(manifest: manifest, buffers: buffers)
+        let helpers = ParallelVerifier(manifest: manifest, buffers: buffers, threads: Self.helpers)
+        defer { helpers.close() }
         var asked: Deque<Int> = []
+        var verifying: Deque<Int> = []
         while true {
             while let index = next() {
                 try ask(manifest, index)
                 asked.append(index)
             }
-            guard let index = asked.popFirst() else { return }
-            let frame = try nextAnswer(doing: "waiting for chunk \(index)")
-            if frame.type == .chunkAnswer {
-                try deliver(try receive(manifest, index, frame))
+            let waits = asked.isEmpty || verifying.count > Self.helpers
+            if let first = verifying.first, let outcome = helpers.outcome(of: first, waiting: waits) {
+                verifying.removeFirst()
+                try hand(outcome, to: deliver)
                 continue
             }
-            let refusal = try refusal(in: frame)
-            switch refusal {
-            case .notYet, .notHeld, .notPermitted, .manifestDiffers: try refused(index, refusal)
-            default: throw refusal
+            guard let index = asked.popFirst() else { return }
+            let encoded: EncodedChunk?
+            do {
+                encoded = try answer(manifest, index, refused: refused)
+            } catch {
+                // What has come is kept, whatever became of the rest.
+                for index in verifying {
+                    if let outcome = helpers.outcome(of: index, waiting: true) { try hand(outcome, to: deliver) }
+                }
+                throw error
+            }
+            guard let encoded else { continue }
+            // In a row that helpers work on, the next one is theirs, too.
+            if !verifying.isEmpty || channel.connection.hasPending(manifest.chunkBytes / 2) {
+                helpers.submit(index, encoded)
+                verifying.append(index)
+            } else {
+                try hand(verifier.verify(index, encoded), to: deliver)
             }
         }
+    }
+
+    /// The answer to the oldest request; `nil` where it was refused.
+    private func answer(
+        _ manifest: Manifest, _ index: Int, refused: (Int, TransferError) throws(TransferError) -> Void
+    ) throws(TransferError) -> EncodedChunk? {
+        let frame = try nextAnswer(doing: "waiting for chunk \(index)")
+        if frame.type == .chunkAnswer { return try receive(manifest, index, frame) }
+        let refusal = try refusal(in: frame)
+        switch refusal {
+        case .notYet, .notHeld, .notPermitted, .manifestDiffers: try refused(index, refusal)
+        default: throw refusal
+        }
+        return nil
+    }
+
+    /// Threads beside the receiving one.
+    private static let helpers = max(1, min(3, ProcessInfo.processInfo.activeProcessorCount - 1))
+
+    private func hand(
+        _ outcome: Result<VerifiedChunk, TransferError>, to deliver: (VerifiedChunk) throws(TransferError) -> Void
+    ) throws(TransferError) {
+        let data: [UInt8]
+        switch outcome {
+        case .success(let chunk):
+            try deliver(chunk)
+            data = chunk.data
+        case .failure(let error):
+            counters.corrupt(from: source.identity)
+            throw error
+        }
+        buffers.give(data)
     }
 
     private func ask(_ manifest: Manifest, _ index: Int) throws(TransferError) {
@@ -202,7 +259,7 @@ public final class ChunkClient {
         try channel.send(.chunkRequest, request, deadline: answerDeadline)
     }
 
-    /// The answer to the oldest request; signs of life before it are only shown.
+    /// The next frame that answers a request; signs of life before it are only shown.
     private func nextAnswer(doing: String) throws(TransferError) -> Frame {
         while true {
             let frame = try nextFrame(doing: doing)
@@ -214,9 +271,7 @@ public final class ChunkClient {
         }
     }
 
-    private func receive(
-        _ manifest: Manifest, _ index: Int, _ frame: Frame
-    ) throws(TransferError) -> VerifiedChunk {
+    private func receive(_ manifest: Manifest, _ index: Int, _ frame: Frame) throws(TransferError) -> EncodedChunk {
         guard let answer = try? Roost_V1_ChunkAnswer(serializedBytes: frame.payload), answer.index == UInt32(index)
         else { throw .protocolViolation("the answer is not for chunk \(index)") }
         let size = manifest.chunkSize(index)
@@ -231,18 +286,13 @@ public final class ChunkClient {
         case .zstd: encoding = .zstd
         case .unspecified, .UNRECOGNIZED: throw .protocolViolation("chunk \(index) has an unknown encoding")
         }
-        let bytes = try channel.data(Int(answer.length), deadline: answerDeadline, doing: "receiving chunk \(index)")
-        counters.received(bytes.count, from: source.identity)
-        let encoded = EncodedChunk(encoding: encoding, bytes: bytes)
-        guard let data = encoded.decoded(byteCount: size) else {
-            counters.corrupt(from: source.identity)
-            throw .undecodable(chunk: index)
-        }
-        guard manifest.verifies(data, index: index) else {
-            counters.corrupt(from: source.identity)
-            throw .digestMismatch(chunk: index)
-        }
-        return VerifiedChunk(index: index, data: data, encoded: encoded)
+        let count = Int(answer.length)
+        // A frame is kept for the next host of the chain; data is written to the file, and its buffer is free then.
+        var bytes =
+            encoding == .raw ? buffers.take(count) : [UInt8](unsafeUninitializedCapacity: count) { $1 = count }
+        try channel.fill(&bytes, deadline: answerDeadline, doing: "receiving chunk \(index)")
+        counters.received(count, from: source.identity)
+        return EncodedChunk(encoding: encoding, bytes: bytes)
     }
 
     private var answerDeadline: ContinuousClock.Instant {

@@ -76,6 +76,8 @@ public final class ChunkServer: Sendable {
     /// The port that it listens on; 0 before `start`.
     public var port: UInt16 { state.withLock { $0.port } }
 
+    var isStopping: Bool { state.withLock { $0.stopping } }
+
     /// Listens and accepts. Throws where the address is taken.
     public func start() throws(TransferError) {
         let (listener, port) = try Socket.listen(configuration.address, backlog: 128)

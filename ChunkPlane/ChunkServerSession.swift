@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Logging
 import ProtocolMessages
 import ProtocolModel
@@ -11,15 +12,20 @@ struct ChunkServerSession {
     static let maximumRequestBytes = 1024
     /// A peer cannot make this host send more often than this.
     private static let shortestPulse = Duration.milliseconds(50)
+    /// As much as the kernel takes as one large packet.
+    private static let gatheredBytes = 64 << 10
 
     let server: ChunkServer
     let peer: PeerIdentity
     private var channel: FrameChannel
+    /// Chunks that lie in files go through it: small enough to stay in the processor's cache between reading and TLS.
+    private var pieces = [UInt8](repeating: 0, count: 128 << 10)
 
     init(server: ChunkServer, connection: TLSConnection, peer: PeerIdentity) {
         self.server = server
         self.peer = peer
         self.channel = FrameChannel(connection: connection, maximumPayloadBytes: Self.maximumRequestBytes)
+        connection.gather(Self.gatheredBytes)
     }
 
     /// Serves until the peer leaves, breaks the protocol or stays silent.
@@ -33,6 +39,7 @@ struct ChunkServerSession {
             case .chunkRequest: try answerChunk(frame)
             default: throw .refused(.unexpectedMessage)
             }
+            try channel.connection.flush(deadline: answerDeadline, doing: "sending an answer")
         }
     }
 
@@ -42,8 +49,8 @@ struct ChunkServerSession {
         guard let request = try? Roost_V1_ManifestRequest(serializedBytes: frame.payload),
             let image = ImageID(bytes: request.imageID)
         else { throw .refused(.malformedMessage) }
-        guard server.authorise(peer, image) else { return try refusePermission(0, image) }
-        switch server.source.manifest(of: image) {
+        switch manifest(of: image, waitingUpTo: .milliseconds(Int64(request.waitMs))) {
+        case nil: try refusePermission(0, image)
         case .manifest(let serialised):
             var answer = Roost_V1_ManifestAnswer()
             answer.manifest = Data(serialised)
@@ -53,7 +60,22 @@ struct ChunkServerSession {
         }
     }
 
-    private func answerChunk(_ frame: Frame) throws(TransferError) {
+    /// Waits where the chain is just being set up: assignments reach its hosts one after another, and so does the manifest.
+    /// `nil` where the peer is not permitted.
+    private func manifest(of image: ImageID, waitingUpTo limit: Duration) -> ManifestReading? {
+        let deadline = ContinuousClock.now + min(limit, server.configuration.longestWait)
+        while true {
+            let reading = server.authorise(peer, image) ? server.source.manifest(of: image) : nil
+            switch reading {
+            case .manifest, .notHeld: return reading
+            case .notYet, nil: if .now >= deadline || server.isStopping { return reading }
+            }
+            // Far less than a chunk takes. What is waited for has many makers, none of which should know of this.
+            usleep(5_000)
+        }
+    }
+
+    private mutating func answerChunk(_ frame: Frame) throws(TransferError) {
         guard let request = try? Roost_V1_ChunkRequest(serializedBytes: frame.payload),
             let image = ImageID(bytes: request.imageID),
             let digest = ContentDigest(bytes: request.manifestDigest)
@@ -66,9 +88,9 @@ struct ChunkServerSession {
             answer.index = request.index
             answer.encoding = chunk.encoding == .zstd ? .zstd : .raw
             answer.waitedMs = UInt32(clamping: waited.milliseconds)
-            answer.length = UInt32(chunk.bytes.count)
-            try channel.send(.chunkAnswer, answer, data: chunk.bytes, deadline: answerDeadline)
-            server.counters.served(chunk.bytes.count, to: peer)
+            answer.length = UInt32(chunk.count)
+            try send(chunk, as: answer)
+            server.counters.served(chunk.count, to: peer)
         case .notYet: try refuse(request.index, .notYet, "the chunk is on its way here")
         case .notHeld: try refuse(request.index, .notHeld, "image \(image) is not held here")
         case .manifestDiffers: try refuse(request.index, .manifestDiffers, "image \(image) has another manifest here")
@@ -98,7 +120,24 @@ struct ChunkServerSession {
             sign.index = request.index
             sign.waitedMs = UInt32(clamping: (ContinuousClock.now - start).milliseconds)
             try channel.send(.chunkWaiting, sign, deadline: answerDeadline)
+            try channel.connection.flush(deadline: answerDeadline, doing: "sending a sign of life")
         }
+    }
+
+    /// The header goes out together with the first piece.
+    private mutating func send(_ chunk: EncodedChunk, as answer: Roost_V1_ChunkAnswer) throws(TransferError) {
+        let deadline = answerDeadline
+        let channel = channel
+        var isFirst = true
+        let isRead = try chunk.forEachPiece(through: &pieces) { (piece) throws(TransferError) in
+            if isFirst { try channel.send(.chunkAnswer, answer, deadline: deadline) }
+            isFirst = false
+            try channel.connection.write(piece, deadline: deadline, doing: "sending a chunk")
+        }
+        guard !isRead else { return }
+        server.logger.error("a chunk could not be read", metadata: ["chunk": "\(answer.index)"])
+        guard isFirst else { throw .closed }
+        try refuse(answer.index, .internal, "the chunk could not be read here")
     }
 
     private func refusePermission(_ index: UInt32, _ image: ImageID) throws(TransferError) {

@@ -8,7 +8,8 @@ struct FrameChannel {
     private var decoder: FrameDecoder
     /// Bytes that came with a frame but belong to the data after it, or to the frames after that.
     private var remainder: [UInt8] = []
-    private var scratch = [UInt8](repeating: 0, count: 64 * 1024)
+    /// One TLS record: what a single read gives.
+    private var scratch = [UInt8](repeating: 0, count: 16 * 1024)
     /// Told how many bytes came, and 0 each tenth of a second in which none did.
     private let watch: (Int) throws(TransferError) -> Void
     private static let quiet = Duration.milliseconds(100)
@@ -44,58 +45,70 @@ struct FrameChannel {
                 begun = true
                 deadline = .now + whole
             }
-            let count = try readScratch(limit: scratch.count, deadline: deadline, doing: doing)
+            let count = try readScratch(deadline: deadline, doing: doing)
             remainder = Array(scratch[..<count])
         }
     }
 
-    /// Exactly `count` bytes that belong to no frame.
-    mutating func data(_ count: Int, deadline: ContinuousClock.Instant, doing: String) throws(TransferError) -> [UInt8]
-    {
-        var bytes = decoder.takeRemainder()
-        if bytes.count >= count {
-            remainder = Array(bytes[count...])
-            return Array(bytes[..<count])
+    /// Fills `bytes` with what belongs to no frame.
+    mutating func fill(_ bytes: inout [UInt8], deadline: ContinuousClock.Instant, doing: String) throws(TransferError) {
+        let first = decoder.takeRemainder()
+        let count = bytes.count
+        if first.count > count { remainder = Array(first[count...]) }
+        var position = min(first.count, count)
+        bytes.replaceSubrange(..<position, with: first[..<position])
+        let (connection, watch) = (connection, watch)
+        do {
+            try bytes.withUnsafeMutableBytes { buffer in
+                while position < count {
+                    let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[position...])
+                    position += try Self.read(connection, watch, into: rest, deadline: deadline, doing: doing)
+                }
+            }
+        } catch let error as TransferError {
+            throw error
+        } catch {
+            throw .closed
         }
-        bytes.reserveCapacity(count)
-        while bytes.count < count {
-            let read = try readScratch(limit: min(scratch.count, count - bytes.count), deadline: deadline, doing: doing)
-            bytes.append(contentsOf: scratch[..<read])
-        }
-        return bytes
     }
 
-    /// Sends a message as a frame, with `data` right behind it.
+    /// Sends a message as a frame.
     func send(
-        _ type: FrameType, _ message: some SwiftProtobuf.Message, data: [UInt8] = [], deadline: ContinuousClock.Instant
+        _ type: FrameType, _ message: some SwiftProtobuf.Message, deadline: ContinuousClock.Instant
     ) throws(TransferError) {
         guard let payload: [UInt8] = try? message.serializedBytes() else {
             throw .protocolViolation("a message could not be encoded")
         }
         try connection.write(
             FrameEncoder.encode(Frame(type: type, payload: payload)), deadline: deadline, doing: "sending a frame")
-        if !data.isEmpty { try connection.write(data, deadline: deadline, doing: "sending a chunk") }
     }
 
-    private mutating func readScratch(
-        limit: Int, deadline: ContinuousClock.Instant, doing: String
+    private mutating func readScratch(deadline: ContinuousClock.Instant, doing: String) throws(TransferError) -> Int {
+        let (connection, watch) = (connection, watch)
+        do {
+            return try scratch.withUnsafeMutableBytes {
+                try Self.read(connection, watch, into: $0, deadline: deadline, doing: doing)
+            }
+        } catch let error as TransferError {
+            throw error
+        } catch {
+            throw .closed
+        }
+    }
+
+    private static func read(
+        _ connection: TLSConnection, _ watch: (Int) throws(TransferError) -> Void,
+        into buffer: UnsafeMutableRawBufferPointer, deadline: ContinuousClock.Instant, doing: String
     ) throws(TransferError) -> Int {
-        let connection = connection
         while true {
             let pause = min(deadline, .now + Self.quiet)
-            do {
-                let count = try scratch.withUnsafeMutableBytes { buffer in
-                    try connection.read(
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<limit]), deadline: pause, doing: doing)
-                }
+            do throws(TransferError) {
+                let count = try connection.read(into: buffer, deadline: pause, doing: doing)
                 try watch(count)
                 return count
-            } catch TransferError.timedOut where pause < deadline {
-                try watch(0)
-            } catch let error as TransferError {
-                throw error
             } catch {
-                throw .closed
+                guard case .timedOut = error, pause < deadline else { throw error }
+                try watch(0)
             }
         }
     }

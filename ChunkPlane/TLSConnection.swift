@@ -94,6 +94,32 @@ final class TLSConnection: Sendable {
             })
     }
 
+    /// Gathers what is written into pieces of `bytes`: a record of 16 KiB alone would cost a system call and a packet each.
+    /// From here on, `flush` ends what belongs together.
+    func gather(_ bytes: Int) {
+        guard let gathering = BIO_new(BIO_f_buffer()), let socket = BIO_new_socket(descriptor, BIO_NOCLOSE) else {
+            return
+        }
+        // The size of the write buffer, as BIO_set_write_buffer_size sets it.
+        BIO_int_ctrl(gathering, BIO_C_SET_BUFF_SIZE, bytes, 1)
+        SSL_set0_wbio(ssl, BIO_push(gathering, socket))
+    }
+
+    func flush(deadline: ContinuousClock.Instant, doing: String) throws(TransferError) {
+        while BIO_ctrl(SSL_get_wbio(ssl), BIO_CTRL_FLUSH, 0, nil) <= 0 {
+            let life = life.withLock { $0 }
+            if life.interrupted { throw .interrupted }
+            guard !life.closed, BIO_test_flags(SSL_get_wbio(ssl), BIO_FLAGS_SHOULD_RETRY) != 0 else { throw .closed }
+            guard Socket.wait(descriptor, for: POLLOUT, until: deadline) else { throw .timedOut(doing: doing) }
+        }
+    }
+
+    /// Whether so many bytes have come that nobody has read.
+    func hasPending(_ count: Int) -> Bool {
+        var waiting: Int32 = 0
+        return ioctl(descriptor, UInt(FIONREAD), &waiting) == 0 && Int(waiting) >= count
+    }
+
     /// Writes all bytes.
     func write(
         _ bytes: UnsafeRawBufferPointer, deadline: ContinuousClock.Instant, doing: String

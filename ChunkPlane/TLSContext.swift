@@ -32,6 +32,7 @@ public final class TLSContext: Sendable {
 
     /// `SSL_OP_IGNORE_UNEXPECTED_EOF`, a macro that Swift does not see.
     private static let ignoreUnexpectedEnd: UInt64 = 1 << 7
+    private static let readBufferBytes = 128 << 10
     static let protocolName = Array("roost-chunks/1".utf8)
 
     // SAFETY: a C pointer is never Sendable. An SSL_CTX is reference-counted and safe to share between threads once it is set up; it is never changed
@@ -44,6 +45,14 @@ public final class TLSContext: Sendable {
         }
         self.raw = raw
         _ = SSL_CTX_ctrl(raw, SSL_CTRL_SET_MIN_PROTO_VERSION, Int(TLS1_3_VERSION), nil)
+        // AES in 128 bits first: as safe here, and the fastest with a processor's own instructions.
+        let suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+        guard SSL_CTX_set_ciphersuites(raw, suites) == 1 else { throw .tls(OpenSSLErrors.last()) }
+        if side == .client {
+            // Several records a system call; without it OpenSSL makes two calls for each record of 16 KiB.
+            SSL_CTX_set_default_read_buffer_len(raw, Self.readBufferBytes)
+            _ = SSL_CTX_ctrl(raw, SSL_CTRL_SET_READ_AHEAD, 1, nil)
+        }
         // A resumed session would not show its certificate again, and a revoked node must be found out at each
         // connection.
         _ = SSL_CTX_ctrl(raw, SSL_CTRL_SET_SESS_CACHE_MODE, 0, nil)

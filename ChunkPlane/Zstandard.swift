@@ -1,27 +1,64 @@
 import CZstd
 
-/// Independent zstd frames (RFC 8878): the only use of the library.
+/// Independent zstd frames (RFC 8878).
 public enum Zstandard {
     /// The level that images are packed with; measured to keep up with a disk on one or two cores.
     public static let packingLevel: Int32 = 3
 
     /// One frame, or `nil` where the frame would be longer than `limit` bytes.
     public static func compress(_ data: [UInt8], level: Int32 = packingLevel, limit: Int) -> [UInt8]? {
-        guard limit > 0 else { return nil }
-        let frame = [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
-            let written = ZSTD_compress(buffer.baseAddress, limit, data, data.count, level)
-            count = ZSTD_isError(written) == 0 ? written : 0
-        }
-        return frame.isEmpty ? nil : frame
+        ZstandardPacker(level: level).compress(data, limit: limit)
     }
 
     /// Decodes into exactly `byteCount` bytes; `nil` for anything else. Memory is bounded by the size asked for,
     /// whatever the frame's header claims.
     public static func decode(_ frame: [UInt8], exactly byteCount: Int) -> [UInt8]? {
-        let data = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
-            let written = ZSTD_decompress(buffer.baseAddress, byteCount, frame, frame.count)
+        var data = [UInt8](unsafeUninitializedCapacity: byteCount) { _, count in count = byteCount }
+        return ZstandardReader().decode(frame, into: &data) ? data : nil
+    }
+}
+
+/// Makes one frame after another with the same tables; belongs to one thread at a time.
+public struct ZstandardPacker: ~Copyable {
+    private let context: OpaquePointer
+    private let level: Int32
+
+    public init(level: Int32 = Zstandard.packingLevel) {
+        guard let context = ZSTD_createCCtx() else { preconditionFailure("there is memory for a packer") }
+        self.context = context
+        self.level = level
+    }
+
+    /// One frame, or `nil` where the frame would be longer than `limit` bytes.
+    public func compress(_ data: [UInt8], limit: Int) -> [UInt8]? {
+        guard limit > 0 else { return nil }
+        let frame = [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
+            let written = ZSTD_compressCCtx(context, buffer.baseAddress, limit, data, data.count, level)
             count = ZSTD_isError(written) == 0 ? written : 0
         }
-        return data.count == byteCount ? data : nil
+        return frame.isEmpty ? nil : frame
     }
+
+    deinit { ZSTD_freeCCtx(context) }
+}
+
+/// Decodes one frame after another with the same tables; belongs to one thread at a time.
+struct ZstandardReader: ~Copyable {
+    private let context: OpaquePointer
+
+    init() {
+        guard let context = ZSTD_createDCtx() else { preconditionFailure("there is memory for a decoder") }
+        self.context = context
+    }
+
+    /// Fills `data` from the frame; false where the frame does not hold exactly that many bytes.
+    func decode(_ frame: [UInt8], into data: inout [UInt8]) -> Bool {
+        let count = data.count
+        return data.withUnsafeMutableBytes { buffer in
+            let written = ZSTD_decompressDCtx(context, buffer.baseAddress, count, frame, frame.count)
+            return ZSTD_isError(written) == 0 && written == count
+        }
+    }
+
+    deinit { ZSTD_freeDCtx(context) }
 }

@@ -24,22 +24,34 @@ final class CacheFile: Sendable {
     func read(at offset: Int64, count: Int) throws(ImageCacheError) -> [UInt8] {
         var failed = false
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            filled = 0
-            guard let start = buffer.baseAddress else { return }
-            while filled < count {
-                let answer = pread(descriptor, start + filled, count - filled, off_t(offset) + filled)
-                if answer > 0 {
-                    filled += answer
-                } else if answer == 0 {
-                    break
-                } else if errno != EINTR {
-                    failed = true
-                    break
-                }
-            }
+            let answer = read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
+            failed = answer == nil
+            filled = answer ?? 0
         }
         if failed { throw .last(path) }
         return bytes
+    }
+
+    /// Fills all of `buffer` from `offset` on; false where that many bytes cannot be read.
+    func fills(_ buffer: UnsafeMutableRawBufferPointer, from offset: Int64) -> Bool {
+        read(into: buffer, at: offset) == buffer.count
+    }
+
+    /// How many bytes were there; `nil` where reading failed, with the reason in `errno`.
+    private func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) -> Int? {
+        var filled = 0
+        while filled < buffer.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+            let answer = pread(descriptor, rest.baseAddress, rest.count, off_t(offset) + off_t(filled))
+            if answer > 0 {
+                filled += answer
+            } else if answer == 0 {
+                break
+            } else if errno != EINTR {
+                return nil
+            }
+        }
+        return filled
     }
 
     func write(_ bytes: ArraySlice<UInt8>, at offset: Int64) throws(ImageCacheError) {

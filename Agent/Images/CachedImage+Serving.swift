@@ -45,13 +45,11 @@ extension CachedImage {
     }
 
     private static func read(_ index: Int, _ manifest: Manifest, _ file: CacheFile) -> ChunkReading {
-        do {
-            let bytes = try file.read(at: manifest.chunkOffset(index), count: manifest.chunkSize(index))
-            guard bytes.count == manifest.chunkSize(index) else { return .failed("the cached file is too short") }
-            return .chunk(EncodedChunk(encoding: .raw, bytes: bytes))
-        } catch {
-            return .failed(error.description)
-        }
+        let offset = manifest.chunkOffset(index)
+        return .chunk(
+            EncodedChunk(encoding: .raw, count: manifest.chunkSize(index)) { buffer, position in
+                file.fills(buffer, from: offset + Int64(position))
+            })
     }
 
     /// Gives the memory of recent chunks back once the image is complete and the hosts behind have caught up.
@@ -75,10 +73,10 @@ struct RecentChunks: Sendable {
         guard chunk.encoding == .zstd, chunks[index] == nil else { return }
         chunks[index] = chunk
         order.append(index)
-        bytes += chunk.bytes.count
+        bytes += chunk.count
         var dropped = 0
         while bytes > Self.maximumBytes, dropped < order.count {
-            bytes -= chunks.removeValue(forKey: order[dropped])?.bytes.count ?? 0
+            bytes -= chunks.removeValue(forKey: order[dropped])?.count ?? 0
             dropped += 1
         }
         order.removeFirst(dropped)

@@ -81,13 +81,11 @@ final class StoredImage: Sendable {
 
     var storedBytes: Int64 { index.entries.reduce(0) { $0 + Int64($1.length) } }
 
-    func chunk(_ number: Int) throws(ImageError) -> EncodedChunk {
-        let entry = index.entries[number]
-        let bytes = try pack.read(at: entry.offset, count: Int(entry.length))
-        guard bytes.count == Int(entry.length) else {
-            throw .file(path: pack.path, reason: "the pack ends before chunk \(number)")
+    func chunk(_ number: Int) -> EncodedChunk {
+        let (entry, pack) = (index.entries[number], pack)
+        return EncodedChunk(encoding: entry.encoding, count: Int(entry.length)) { buffer, position in
+            pack.fills(buffer, from: entry.offset + Int64(position))
         }
-        return EncodedChunk(encoding: entry.encoding, bytes: bytes)
     }
 
     private static func whole(_ path: String, limit: Int) throws(ImageError) -> [UInt8] {

@@ -75,9 +75,12 @@ final class ChunkPacker: Sendable {
     }
 
     private func work() {
+        let packer = ZstandardPacker()
+        // One buffer and one set of tables for all chunks: new ones would cost each chunk as much as its hash.
+        var data: [UInt8] = []
         while let number = take() {
             do {
-                try packOne(number)
+                try packOne(number, &data, packer)
             } catch {
                 state.withLock { $0.failure = $0.failure ?? error }
                 return
@@ -105,17 +108,19 @@ final class ChunkPacker: Sendable {
         }
     }
 
-    private func packOne(_ number: Int) throws(ImageError) {
+    private func packOne(
+        _ number: Int, _ data: inout [UInt8], _ packer: borrowing ZstandardPacker
+    ) throws(ImageError) {
         let offset = Int64(number) * Int64(chunkBytes)
         let size = Int(min(Int64(chunkBytes), sizeBytes - offset))
         if offset >= rawBytes || raw.isHole(at: offset, count: size) { return }
-        var data = try raw.read(at: offset, count: size)
+        if data.count != size { data = [UInt8](unsafeUninitializedCapacity: size) { $1 = size } }
         // The image's size is rounded up to a sector; the file may end before that.
-        if data.count < size { data.append(contentsOf: [UInt8](repeating: 0, count: size - data.count)) }
+        try raw.read(at: offset, into: &data)
         if Self.isZero(data) { return }
         let digest = Manifest.digest(of: data)
         // A frame that saves less than a tenth costs every receiver more time than it saves.
-        let frame = Zstandard.compress(data, limit: size * 9 / 10)
+        let frame = packer.compress(data, limit: size * 9 / 10)
         let bytes = frame ?? data
         let entry = state.withLock { state in
             let entry = PackedChunk(

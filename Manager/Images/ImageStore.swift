@@ -292,11 +292,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         guard let stored = stored(image) else { return .notHeld }
         guard stored.manifest.digest == manifest else { return .manifestDiffers }
         guard index >= 0, index < stored.manifest.chunkCount, !stored.manifest.isZero(index) else { return .outOfRange }
-        do {
-            return .chunk(try stored.chunk(index))
-        } catch {
-            return .failed(error.sentence)
-        }
+        return .chunk(stored.chunk(index))
     }
 
     private func stored(_ image: ImageID) -> StoredImage? {

@@ -35,21 +35,44 @@ final class OpenFile: Sendable {
     func read(at offset: Int64, count: Int) throws(ImageError) -> [UInt8] {
         var failed = false
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            filled = 0
-            while filled < count {
-                let answer = pread(descriptor, buffer.baseAddress! + filled, count - filled, off_t(offset) + filled)
-                if answer > 0 {
-                    filled += answer
-                } else if answer == 0 {
-                    break
-                } else if errno != EINTR {
-                    failed = true
-                    break
-                }
-            }
+            let answer = read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
+            failed = answer == nil
+            filled = answer ?? 0
         }
         if failed { throw Self.failure(path) }
         return bytes
+    }
+
+    /// Fills `buffer` from `offset` on, and zeros what lies beyond the end of the file.
+    func read(at offset: Int64, into buffer: inout [UInt8]) throws(ImageError) {
+        let filled = buffer.withUnsafeMutableBytes { bytes in
+            let answer = read(into: bytes, at: offset)
+            if let answer { bytes[answer...].initializeMemory(as: UInt8.self, repeating: 0) }
+            return answer
+        }
+        if filled == nil { throw Self.failure(path) }
+    }
+
+    /// Fills all of `buffer` from `offset` on; false where that many bytes cannot be read.
+    func fills(_ buffer: UnsafeMutableRawBufferPointer, from offset: Int64) -> Bool {
+        read(into: buffer, at: offset) == buffer.count
+    }
+
+    /// How many bytes were there; `nil` where reading failed, with the reason in `errno`.
+    private func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) -> Int? {
+        var filled = 0
+        while filled < buffer.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+            let answer = pread(descriptor, rest.baseAddress, rest.count, off_t(offset) + off_t(filled))
+            if answer > 0 {
+                filled += answer
+            } else if answer == 0 {
+                break
+            } else if errno != EINTR {
+                return nil
+            }
+        }
+        return filled
     }
 
     func write(_ bytes: [UInt8], at offset: Int64) throws(ImageError) {

@@ -5,6 +5,7 @@ import ProtocolMessages
 import ProtocolModel
 import ProtocolTransfer
 import ProtocolWire
+import Synchronization
 import Testing
 import TestsSupportWaiting
 
@@ -43,10 +44,12 @@ import TestsSupportWaiting
 
     private func connect(
         _ server: ChunkServer, credentials: TLSCredentials? = nil, expecting: NodeID? = nil,
-        counters: TransferCounters = TransferCounters(), wait: Duration = .milliseconds(10)
+        counters: TransferCounters = TransferCounters(), wait: Duration = .milliseconds(10),
+        manifestWait: Duration = .seconds(2)
     ) throws -> ChunkClient {
         var configuration = ChunkClient.Configuration()
         configuration.wait = wait
+        configuration.manifestWait = manifestWait
         let context = try TLSContext(side: .client, credentials: try credentials ?? site.node(node))
         return try ChunkClient(
             source: ChunkSource(node: expecting, address: "127.0.0.1:\(server.port)"), context: context,
@@ -104,6 +107,24 @@ import TestsSupportWaiting
         #expect(throws: TransferError.self) {
             try client.manifest(of: image, digest: Manifest.digest(of: [1]), sizeBytes: store.manifest.sizeBytes)
         }
+    }
+
+    /// While a chain is set up, its hosts hear of it one after another: a manifest is waited for, and so is the permission.
+    @Test func holdsTheManifestsAnswer() async throws {
+        let permitted = Mutex(false)
+        let server = try self.start(authorise: { _, _ in permitted.withLock { $0 } })
+        defer { server.stop() }
+        #expect(throws: TransferError.self) {
+            try connect(server, wait: .zero).manifest(
+                of: image, digest: store.manifest.digest, sizeBytes: store.manifest.sizeBytes)
+        }
+        async let manifest = Task.detached { [self] in
+            try connect(server, wait: .seconds(30), manifestWait: .seconds(30)).manifest(
+                of: image, digest: store.manifest.digest, sizeBytes: store.manifest.sizeBytes)
+        }.value
+        try await eventually("asks") { server.counters.snapshot().connections > 0 }
+        permitted.withLock { $0 = true }
+        #expect(try await manifest == store.manifest)
     }
 
     private func refusal(_ server: ChunkServer, _ expected: SessionRefusal) async throws {
