@@ -206,10 +206,12 @@ let package = Package(
                 "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTransfer", "AgentDurability",
                 "AgentReconcile", "AgentUsage", protobuf,
             ]),
+        room("Agent/Managers", ["ProtocolModel"]),
         room(
             "Agent/Uplink",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509, asn1, nio, nioPosix,
+                "AgentManagers", "ProtocolModel", "ProtocolMessages", "ProtocolWire", "ProtocolTrust", crypto, x509,
+                asn1, nio, nioPosix,
                 nioTLS,
                 nioSSL, logging, protobuf,
             ]),
@@ -219,7 +221,8 @@ let package = Package(
                 "ProtocolModel", "ProtocolMessages", "ProtocolTrust", "ProtocolTransfer", "ProcessSettings",
                 "ProcessLog", "ProcessMemory", "ProcessThreads", "ChunkPlane", "AgentReconcile", "AgentDurability",
                 "AgentHypervisor", "AgentImages", "AgentDevices", "AgentLink",
-                "AgentNetwork", "AgentUsage", "AgentUplink", "ProtocolWire", arguments, lifecycle, signals, logging,
+                "AgentNetwork", "AgentUsage", "AgentManagers", "AgentUplink", "ProtocolWire", arguments, lifecycle,
+                signals, logging,
                 protobuf,
             ]),
 
@@ -234,8 +237,9 @@ let package = Package(
             "Simulator/Site",
             [
                 "SimulatorWorld", "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolTransfer",
-                "ProtocolWire", "ManagerModel", "ManagerStore", "ManagerLifecycle", "ManagerFleet", "AgentDurability",
-                "AgentReconcile", "AgentUsage", "AgentLink", protobuf,
+                "ProtocolWire", "ManagerModel", "ManagerStore", "ManagerLifecycle", "ManagerFleet",
+                "ManagerLeadership", "AgentDurability", "AgentReconcile", "AgentUsage", "AgentLink", "AgentManagers",
+                protobuf,
             ]),
         room(
             "Simulator/Checker",
@@ -268,7 +272,9 @@ let package = Package(
             ]),
         room("Tests/Support/Waiting", []),
         room("Tests/Support/Store", ["ManagerStore"], exclude: ["mariadb-server"]),
-        tests("Manager/Store", ["ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Store",
+            ["ManagerStore", "TestsSupportStore", "TestsSupportWaiting", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
             ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
@@ -304,7 +310,7 @@ let package = Package(
         tests(
             "Manager/Daemon",
             [
-                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
+                "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
                 "TestsSupportStore",
                 "ManagerDaemon", httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
@@ -331,10 +337,11 @@ let package = Package(
         tests(
             "Agent/Usage",
             ["AgentUsage", "AgentDurability", "TestsSupportFiles", "ProtocolModel", "ProtocolMessages", protobuf]),
+        tests("Agent/Managers", ["AgentManagers", "ProtocolModel"]),
         tests(
             "Agent/Uplink",
             [
-                "AgentUplink", "ManagerFleetNetwork", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
+                "AgentManagers", "AgentUplink", "ManagerFleetNetwork", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
                 "ProtocolMessages", "TestsSupportWaiting", logging, protobuf,
             ]),
         tests(
@@ -342,7 +349,8 @@ let package = Package(
             [
                 "AgentDaemon", "AgentLink", "AgentReconcile", "AgentDurability", "TestsSupportAssignments",
                 "TestsSupportFiles", "TestsSupportWaiting", "AgentHypervisor", "AgentImages",
-                "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleetNetwork", "ProcessSettings",
+                "AgentManagers", "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleetNetwork",
+                "ProcessSettings",
                 "ProcessThreads", "ProtocolModel",
                 "ProtocolMessages", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire", lifecycle, protobuf, logging,
             ]),
@@ -373,8 +381,9 @@ if Context.environment["ROOST_BENCHMARKS"] != nil {
         program(
             "Benchmarks/FleetLoad",
             [
-                "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTransfer", "ProtocolTrust", "ProtocolWire",
-                arguments, logging, nio, nioPosix, nioSSL, protobuf,
+                "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTransfer",
+                "ProtocolTrust",
+                "ProtocolWire", arguments, logging, nio, nioPosix, nioSSL, protobuf,
             ]))
     package.products.append(.executable(name: "roost-fleet-load", targets: ["BenchmarksFleetLoad"]))
 }

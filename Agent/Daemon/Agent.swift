@@ -3,6 +3,7 @@ import AgentHypervisor
 import AgentImages
 import AgentLink
 import AgentReconcile
+import AgentManagers
 import AgentUplink
 import AgentUsage
 import ChunkPlane

@@ -1,3 +1,4 @@
+public import AgentManagers
 import Foundation
 public import NIOCore
 public import NIOPosix

@@ -1,3 +1,4 @@
+import AgentManagers
 import NIOCore
 import NIOPosix
 import NIOSSL

@@ -1,3 +1,4 @@
+public import AgentManagers
 public import Logging
 import Foundation
 public import NIOCore

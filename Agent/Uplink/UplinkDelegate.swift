@@ -1,3 +1,4 @@
+public import AgentManagers
 public import ProtocolMessages
 public import ProtocolWire
 

@@ -1,4 +1,5 @@
 import AgentDurability
+import AgentManagers
 import AgentUplink
 import ArgumentParser
 import ProtocolTrust

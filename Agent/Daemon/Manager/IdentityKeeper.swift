@@ -1,3 +1,4 @@
+import AgentManagers
 import AgentUplink
 import ChunkPlane
 import ProcessThreads

@@ -1,5 +1,6 @@
 import AgentLink
 import AgentReconcile
+import AgentManagers
 import AgentUplink
 import AgentUsage
 import Logging

@@ -1,4 +1,5 @@
 import AgentDurability
+import AgentManagers
 import AgentUplink
 import Foundation
 import ProtocolTrust

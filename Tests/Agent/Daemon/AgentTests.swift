@@ -1,6 +1,7 @@
 @testable import AgentDaemon
 import AgentDurability
 import AgentReconcile
+import AgentManagers
 import AgentUplink
 import Foundation
 import ProcessSettings

@@ -1,5 +1,6 @@
 @testable import AgentDaemon
 import AgentDurability
+import AgentManagers
 import AgentUplink
 import Foundation
 import Testing

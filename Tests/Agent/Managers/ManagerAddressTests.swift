@@ -1,4 +1,4 @@
-import AgentUplink
+import AgentManagers
 import Testing
 
 @Suite("a manager's address")

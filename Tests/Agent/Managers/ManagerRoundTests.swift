@@ -1,4 +1,4 @@
-import AgentUplink
+import AgentManagers
 import ProtocolModel
 import Testing
 
