@@ -55,8 +55,8 @@ public struct Leadership: Sendable {
         case acquired(Term?)
         /// The answer to `renew`; `false`: the record knows a higher term.
         case renewed(Term, Bool, resign: Bool)
-        /// The record did not answer a `read`, an `acquire` or a `renew`.
-        case failed
+        /// The record did not answer this `read`, `acquire` or `renew`.
+        case failed(Effect)
         /// Hand leadership over, if it is here, and leave it to others for a while.
         case resign
         /// Hand it over for good: the process ends.
@@ -91,8 +91,8 @@ public struct Leadership: Sendable {
     /// Since when the lease has looked like this.
     private var seenSince = Uptime(sinceStart: .zero)
     private var hasRead = false
-    /// When the question was put that the record has not answered yet.
-    private var asked: Uptime?
+    /// The question that the record has not answered yet, and when it was put.
+    private var asked: (question: Effect, at: Uptime)?
     /// The next moment for a question.
     private var next = Uptime(sinceStart: .zero)
     /// When this leader stops, unless it renews.
@@ -118,8 +118,9 @@ public struct Leadership: Sendable {
         case .read(let lease): effects += look(lease, at: now)
         case .acquired(let term): effects += acquired(term, at: now)
         case .renewed(let term, let isOurs, let resign): effects += renewed(term, isOurs, resign: resign, at: now)
-        case .failed:
-            asked = nil
+        case .failed(let question):
+            // One of an earlier term may fail long after it mattered.
+            if asked?.question == question { asked = nil }
         case .resign:
             guard case .leader(let term) = state else { break }
             effects += resign(term, at: now)
@@ -151,22 +152,24 @@ public struct Leadership: Sendable {
 
     private mutating func tick(at now: Uptime) -> [Effect] {
         guard asked == nil, now >= next else { return [] }
-        asked = now
         switch state {
         case .leader(let term):
             next = now + times.renewal
-            return [.renew(term)]
+            return ask(.renew(term), at: now)
         case .follower:
             next = now + times.poll
-            return [.read]
-        case .retired:
-            asked = nil
-            return []
+            return ask(.read, at: now)
+        case .retired: return []
         }
     }
 
+    private mutating func ask(_ question: Effect, at now: Uptime) -> [Effect] {
+        asked = (question, now)
+        return [question]
+    }
+
     private mutating func look(_ lease: Lease?, at now: Uptime) -> [Effect] {
-        guard state == .follower, asked != nil else { return [] }
+        guard state == .follower, asked?.question == .read else { return [] }
         asked = nil
         if !hasRead || lease?.term != seen?.term || lease?.renewals != seen?.renewals { seenSince = now }
         hasRead = true
@@ -179,12 +182,11 @@ public struct Leadership: Sendable {
         }
         // Its own lease is that of an earlier life of this manager: nobody else holds the data folder, so that life is over.
         guard isFree || lease?.holder == own || now - seenSince >= times.lease else { return [] }
-        asked = now
-        return [.acquire(over: lease)]
+        return ask(.acquire(over: lease), at: now)
     }
 
     private mutating func acquired(_ term: Term?, at now: Uptime) -> [Effect] {
-        guard state == .follower, let began = asked else {
+        guard state == .follower, let (question, began) = asked, case .acquire = question else {
             // An answer that nobody waits for any more: a lease that came too late is handed back.
             return term.map { [.release($0)] } ?? []
         }
@@ -200,7 +202,7 @@ public struct Leadership: Sendable {
     }
 
     private mutating func renewed(_ term: Term, _ isOurs: Bool, resign: Bool, at now: Uptime) -> [Effect] {
-        guard state == .leader(term), let began = asked else { return [] }
+        guard state == .leader(term), let (question, began) = asked, question == .renew(term) else { return [] }
         asked = nil
         guard isOurs else { return follow(after: term, at: now) }
         deadline = began + (times.lease - times.margin)

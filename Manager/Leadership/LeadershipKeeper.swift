@@ -80,40 +80,31 @@ public final class LeadershipKeeper: Service {
     private func ask(_ question: Leadership.Effect) {
         // Not awaited: a record that hangs must not keep the clock from ending a leadership.
         Task {
-            let answer: Leadership.Event
-            do { answer = try await self.answer(question) } catch {
+            var answer = Leadership.Event.failed(question)
+            do {
+                answer = try await self.answer(question) ?? answer
+            } catch {
                 logger.debug("the lease was not answered", metadata: ["error": "\(error)"])
-                answer = .failed
             }
             await handle(answer)
         }
     }
 
-    private func answer(_ question: Leadership.Effect) async throws -> Leadership.Event {
+    private func answer(_ question: Leadership.Effect) async throws -> Leadership.Event? {
         let own = self.own.id
-        switch question {
-        case .read:
-            let (lease, holder) = try await store.read { sql in
-                let lease = try sql.leadership.lease()
-                return (lease, try lease?.holder.flatMap { try sql.managers.find($0) })
-            }
-            leader.withLock { $0 = holder }
-            return .read(lease)
-        case .acquire(let lease):
-            return .acquired(try await store.write { sql in try sql.leadership.acquire(over: lease, for: own) })
-        case .renew(let term):
-            let (isOurs, resign) = try await store.write { sql in
-                (try sql.leadership.renew(term), try sql.leadership.lease()?.resignTerm == term)
-            }
-            return .renewed(term, isOurs, resign: resign)
-        case .release, .lead, .stop: return .failed
+        guard !question.isWrite else {
+            // Ahead of what else waits: a lease that is renewed behind a long queue is lost for no reason.
+            return try await store.write(isUrgent: true) { sql in try question.ask(for: own, in: sql).answer }
         }
+        let (answer, holder) = try await store.read { sql in try question.ask(for: own, in: sql) }
+        leader.withLock { $0 = holder }
+        return answer
     }
 
     private func release(_ term: Term) async {
         logger.notice("leadership handed back", metadata: ["term": "\(term)"])
         do {
-            try await store.write { sql in try sql.leadership.release(term) }
+            _ = try await answer(.release(term))
         } catch {
             logger.warning("the lease was not handed back", metadata: ["term": "\(term)", "error": "\(error)"])
         }
@@ -123,6 +114,8 @@ public final class LeadershipKeeper: Service {
         // Its last term's work has been cancelled; two of them never run at once.
         await settle()
         guard state.withLock({ $0.term }) == term, let work = work.withLock({ $0 }) else { return }
+        // Once this term is over, whoever led before it does not lead again by that.
+        leader.withLock { $0 = nil }
         logger.notice("this manager leads", metadata: ["term": "\(term)"])
         let task = Task { await work.lead(term) }
         leading.withLock { $0 = (term, task) }

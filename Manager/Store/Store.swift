@@ -68,7 +68,7 @@ public final class Store: Sendable {
         let committer = BatchCommitter(connection: connection, writer: writer, patience: patience, health: health)
         threads.start(name: "roost-store-w", owning: committer) { [weak self, writes] committer in
             while let batch = writes.take(upTo: 512) {
-                committer.commit(batch) { self?.tell($0) }
+                committer.commit(batch, urgent: { writes.takeUrgent() }) { self?.tell($0) }
                 self?.noteBatch()
             }
         }
@@ -139,9 +139,11 @@ public final class Store: Sendable {
         lock.withLock { $0 = nil }
     }
 
-    private static func add<Job>(to queue: JobQueue<Job>, _ job: Job, isPatient: Bool = false) throws(StoreError) {
+    private static func add<Job>(
+        to queue: JobQueue<Job>, _ job: Job, isPatient: Bool = false, isUrgent: Bool = false
+    ) throws(StoreError) {
         do throws(JobQueue<Job>.Refusal) {
-            try queue.add(job, isPatient: isPatient)
+            try queue.add(job, isPatient: isPatient, isUrgent: isUrgent)
         } catch {
             switch error {
             case .full: throw .busy
@@ -187,14 +189,17 @@ public final class Store: Sendable {
 
     /// Runs `body` in a transaction and returns once it is durable. An error thrown by `body` undoes all that it did.
     ///
-    /// - Parameter isPatient: others that came later may go first: nobody waits for this one, and there are many of its kind.
+    /// - Parameters:
+    ///   - isPatient: others that came later may go first: nobody waits for this one, and there are many of its kind.
+    ///   - isUrgent: it waits for no more than the batch that is under way, however many writes wait. For few.
     /// - Throws: what `body` throws, or a `StoreError`.
     public func write<Result: Sendable>(
-        isPatient: Bool = false, _ body: @escaping @Sendable (Transaction) throws -> Result
+        isPatient: Bool = false, isUrgent: Bool = false, _ body: @escaping @Sendable (Transaction) throws -> Result
     ) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             do throws(StoreError) {
-                try Self.add(to: writes, Write(body: body, continuation: continuation), isPatient: isPatient)
+                try Self.add(
+                    to: writes, Write(body: body, continuation: continuation), isPatient: isPatient, isUrgent: isUrgent)
             } catch {
                 continuation.resume(throwing: error)
             }

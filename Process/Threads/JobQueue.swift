@@ -8,6 +8,8 @@ public final class JobQueue<Job: Sendable>: Sendable {
     }
 
     private struct Content: Sendable {
+        /// Those that come before all others.
+        var urgent: Deque<Job> = []
         var jobs: Deque<Job> = []
         /// Those that may come after others.
         var patient: Deque<Job> = []
@@ -15,17 +17,26 @@ public final class JobQueue<Job: Sendable>: Sendable {
         /// Threads in `take`.
         var takers = 0
 
-        var count: Int { jobs.count + patient.count }
+        var count: Int { urgent.count + jobs.count + patient.count }
 
         mutating func next(_ limit: Int) -> [Job]? {
             guard count > 0 else { return nil }
+            let next = nextUrgent(limit)
+            let limit = limit - next.count
             // A quarter is for the patient ones, so that they are never left behind for good.
             let first = min(jobs.count, limit - min(patient.count, limit / 4))
             let second = min(patient.count, limit - first)
-            let next = Array(jobs.prefix(first)) + Array(patient.prefix(second))
-            jobs.removeFirst(first)
-            patient.removeFirst(second)
-            return next
+            defer {
+                jobs.removeFirst(first)
+                patient.removeFirst(second)
+            }
+            return next + jobs.prefix(first) + patient.prefix(second)
+        }
+
+        mutating func nextUrgent(_ limit: Int) -> [Job] {
+            let count = min(urgent.count, limit)
+            defer { urgent.removeFirst(count) }
+            return Array(urgent.prefix(count))
         }
     }
 
@@ -46,12 +57,17 @@ public final class JobQueue<Job: Sendable>: Sendable {
 
     /// Adds a job. False where more jobs than threads are waiting: another thread would find work.
     ///
-    /// - Parameter isPatient: it may come after others that were added later; a quarter of what is taken is kept for such.
+    /// - Parameters:
+    ///   - isPatient: it may come after others that were added later; a quarter of what is taken is kept for such.
+    ///   - isUrgent: it comes before all others. For few, since they are never made to wait.
     @discardableResult
-    public func add(_ job: Job, isPatient: Bool = false) throws(Refusal) -> Bool {
+    public func add(_ job: Job, isPatient: Bool = false, isUrgent: Bool = false) throws(Refusal) -> Bool {
         try content.update(waking: .one) { content throws(Refusal) in
             if content.isClosed { throw .closed }
-            if isPatient {
+            if isUrgent {
+                guard content.urgent.count < limit else { throw .full }
+                content.urgent.append(job)
+            } else if isPatient {
                 guard content.patient.count < patientLimit else { throw .full }
                 content.patient.append(job)
             } else {
@@ -62,7 +78,11 @@ public final class JobQueue<Job: Sendable>: Sendable {
         }
     }
 
-    /// The next jobs in the order of their arrival, patient ones behind the others, at most `count`; `nil` once the queue is closed and empty. Blocks.
+    /// Urgent jobs that have come; none where there are none. Does not block: for a thread that has others in hand.
+    public func takeUrgent() -> [Job] { content.withLock { $0.nextUrgent(.max) } }
+
+    /// The next jobs in the order of their arrival, urgent ones before and patient ones behind the others, at most `count`;
+    /// `nil` once the queue is closed and empty. Blocks.
     public func take(upTo count: Int) -> [Job]? {
         content.withLock { $0.takers += 1 }
         let next: [Job]?? = content.wait { content in

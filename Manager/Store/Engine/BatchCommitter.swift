@@ -28,10 +28,18 @@ final class BatchCommitter {
         self.health = health
     }
 
-    /// - Parameter told: called after each commit with what it changed.
-    func commit(_ writes: [any PendingWrite], told: ([Change]) -> Void) {
+    /// - Parameters:
+    ///   - urgent: those that came meanwhile and go first, asked before each batch but the first: the writes may be many, and
+    ///     the disk slow.
+    ///   - told: called after each commit with what it changed.
+    func commit(
+        _ writes: [any PendingWrite], urgent: () -> [any PendingWrite] = { [] }, told: ([Change]) -> Void
+    ) {
         var rest = writes[...]
+        var isFirst = true
         while !rest.isEmpty {
+            if !isFirst { rest = (urgent() + rest)[...] }
+            isFirst = false
             do throws(StoreError) {
                 let batch = try settled(rest)
                 health.noteBatch(nil)

@@ -85,6 +85,24 @@ struct LeadershipTests {
         #expect(late.term == nil)
     }
 
+    @Test("what fails late answers no newer question")
+    func lateFailure() {
+        let own = ManagerID.generate(at: now)
+        var core = leading(own)
+        #expect(core.handle(.ticked, at: at(1)) == [.renew(Term(1))])
+        _ = core.handle(.ticked, at: at(3))
+        let mine = Lease(holder: own, term: Term(1), renewals: 1)
+        #expect(core.handle(.read(mine), at: at(3)) == [.acquire(over: mine)])
+        #expect(core.handle(.acquired(Term(2)), at: at(3)) == [.lead(Term(2))])
+        #expect(core.handle(.ticked, at: at(4)) == [.renew(Term(2))])
+        // Were it taken for the newer one's, that would be put again at 5, and its answer counted from there.
+        #expect(core.handle(.failed(.renew(Term(1))), at: at(4.5)) == [])
+        #expect(core.handle(.ticked, at: at(5)) == [])
+        #expect(core.handle(.renewed(Term(2), true, resign: false), at: at(5.5)) == [])
+        #expect(core.handle(.ticked, at: at(5.6)) == [.renew(Term(2))])
+        #expect(core.handle(.ticked, at: at(7)) == [.stop(Term(2)), .read], "three seconds after 4")
+    }
+
     @Test("a leader that was overtaken, or is asked to resign, stops at once and lets others come first")
     func overtaken() {
         let own = ManagerID.generate(at: now)

@@ -75,6 +75,22 @@ struct ThreadsTests {
         #expect(queue.take(upTo: 5) == [4, 1, 2])
     }
 
+    @Test("urgent jobs come before all others, also for a thread that has some in hand")
+    func urgent() throws {
+        let queue = JobQueue<Int>(limit: 100)
+        for number in 0..<4 { try queue.add(number) }
+        try queue.add(100, isPatient: true)
+        try queue.add(200, isUrgent: true)
+        try queue.add(201, isUrgent: true)
+        #expect(queue.count == 7)
+        #expect(queue.take(upTo: 1) == [200])
+        #expect(queue.take(upTo: 3) == [201, 0, 1])
+        #expect(queue.takeUrgent() == [])
+        try queue.add(202, isUrgent: true)
+        #expect(queue.takeUrgent() == [202])
+        #expect(queue.take(upTo: 8) == [2, 3, 100])
+    }
+
     @Test("as many blocking calls run at once as there are threads, and the rest follow")
     func together() async throws {
         let threads = BlockingThreads(name: "test", threads: 3)
