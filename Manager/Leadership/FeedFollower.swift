@@ -7,34 +7,24 @@ import Synchronization
 /// Tells this manager what the others changed, so that it wakes those who wait as after a commit of its own.
 public final class FeedFollower: Service {
     /// Between two looks. A look is one read of an index.
-    static let interval = Duration.milliseconds(200)
-    /// A manager that could not look for so long serves what may be out of date.
-    static let patience = Duration.seconds(5)
-    private static let batch = 500
+    public static let interval = Duration.milliseconds(200)
 
     private let store: Store
     private let time: any TimeSource
     private let logger: Logger
-    private let state: Mutex<State>
-
-    private struct State {
-        var last: Int64?
-        var looked: Uptime
-    }
+    private let position: Mutex<FeedPosition>
 
     public init(store: Store, time: any TimeSource = SystemTime(), logger: Logger) {
         self.store = store
         self.time = time
         self.logger = logger
-        state = Mutex(State(looked: time.uptime))
+        position = Mutex(FeedPosition(at: time.uptime))
     }
 
     /// Why this manager may be behind the others; `nil` where it is not.
     public var shortcoming: String? {
         guard store.isShared else { return nil }
-        let behind = time.uptime - state.withLock { $0.looked }
-        return behind > Self.patience
-            ? "not caught up with the other managers for \(behind.milliseconds / 1000) s" : nil
+        return position.withLock { $0.shortcoming(at: time.uptime) }
     }
 
     public func run() async throws {
@@ -62,26 +52,14 @@ public final class FeedFollower: Service {
 
     /// Reads and tells all that is new.
     func look() async throws {
-        while true {
+        var hasMore = true
+        while hasMore {
             let began = time.uptime
-            let last = state.withLock { $0.last }
-            let (entries, bounds) = try await store.read { sql in
-                let bounds = try sql.changeFeed.bounds()
-                guard let last else { return ([ChangeFeedRepository.Entry](), bounds) }
-                return (try sql.changeFeed.list(after: last, limit: Self.batch), bounds)
-            }
-            guard let last else {
-                // What was before has been read, or will be, by whoever begins now.
-                state.withLock { $0 = State(last: bounds?.upperBound ?? 0, looked: began) }
-                continue
-            }
-            var changes = entries.filter { $0.writer != store.writer }.flatMap(\.changes)
-            // Rows that were pruned before they were read, or a record that was restored.
-            if let bounds, bounds.lowerBound > last + 1 || bounds.upperBound < last { changes = [.everything] }
-            let newest = entries.last?.sequence ?? bounds?.upperBound ?? last
-            if !changes.isEmpty { store.tell(changes) }
-            state.withLock { $0 = State(last: newest, looked: began) }
-            if entries.count < Self.batch { return }
+            let last = position.withLock { $0.last }
+            let look = try await store.read { sql in try FeedPosition.look(after: last, in: sql) }
+            let news = position.withLock { $0.take(look, writer: store.writer, began: began) }
+            store.tell(news.changes)
+            hasMore = news.hasMore
         }
     }
 }

@@ -26,7 +26,11 @@ public struct ChangeFeedRepository {
 
     /// The numbers of the oldest and the newest batch; `nil` if there is none.
     public func bounds() throws -> ClosedRange<Int64>? {
-        let row = try sql.query("SELECT MIN(sequence) AS first, MAX(sequence) AS last FROM change_feed")[0]
+        // Apart, since SQLite looks at every row for two of them at once.
+        let row = try sql.query(
+            """
+            SELECT (SELECT MIN(sequence) FROM change_feed) AS first, (SELECT MAX(sequence) FROM change_feed) AS last
+            """)[0]
         guard let first = try row.optionalInteger("first"), let last = try row.optionalInteger("last") else {
             return nil
         }

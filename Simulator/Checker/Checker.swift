@@ -13,19 +13,21 @@ public final class Checker: SiteWatch {
     let store: SynchronousStore
     let evidence: Evidence
     let machines: [Machine]
-    /// Nodes with a session at the manager.
-    private let openSessions: () -> [NodeID]
+    /// Managers whose process runs.
+    let managers: () -> [ManagerSight]
     private var strangers: [NodeID: SimulatedTime] = [:]
+    var leaders = Leaders()
 
     package init(
         world: World, store: SynchronousStore, evidence: Evidence, machines: [Machine],
-        openSessions: @escaping () -> [NodeID]
+        managers: @escaping () -> [ManagerSight]
     ) {
         self.world = world
         self.store = store
         self.evidence = evidence
         self.machines = machines
-        self.openSessions = openSessions
+        self.managers = managers
+        evidence.leaderWatch = self
         evidence.runs.started = { [unowned self] in started($0, $1) }
         evidence.runs.cut = { [unowned self] in cut($0, $1) }
     }
@@ -122,7 +124,10 @@ public final class Checker: SiteWatch {
         checkPlacements(nodes, instances)
         for instance in instances { checkStopped(instance) }
         let known = Set(nodes.map(\.id))
-        for node in openSessions() where !known.contains(node) {
+        inspectLeadership(known)
+        let open = Set(managers().filter(\.isAwake).flatMap(\.sessions)).subtracting(known)
+        strangers = strangers.filter { open.contains($0.key) }
+        for node in open.sorted() {
             let since = strangers[node] ?? world.now
             strangers[node] = since
             if world.now - since > .seconds(10) { broken("P9", "node \(node.short) was removed and keeps its session") }

@@ -40,14 +40,21 @@ public struct Simulation: Sendable {
     private func run(in world: World) -> Outcome {
         var violation: Violation?
         do {
-            let site = try Site(world: world, hosts: world.random.number(2...4), planted: planted)
+            let managers = world.random.number(1...3)
+            let isShared = managers > 1 || world.random.chance(0.5)
+            let site = try Site(
+                world: world, hosts: world.random.number(2...4), managers: managers, isShared: isShared,
+                planted: planted)
             let checker = Checker(
                 world: world, store: site.store, evidence: site.evidence, machines: site.machines,
-                openSessions: { site.openSessions })
+                managers: { site.sights })
             let course = Course(site: site, watch: checker)
             course.start()
             let calm = SimulatedTime.seconds(length.seconds * Self.faultShare)
-            world.after(calm) { course.calmDown() }
+            world.after(calm) {
+                course.calmDown()
+                checker.becameCalm()
+            }
             inspect(checker, world)
             world.run(until: length) { site.evidence.violation != nil }
             if site.evidence.violation == nil {

@@ -30,7 +30,11 @@ public final class Clients {
     private var isOver = false
     /// Instances that clients know of, by their owner's name.
     private var known: [(owner: String, instance: InstanceID)] = []
+    /// Of the site's proxy: any manager that listens, whether or not it answers.
+    private var manager: SimulatedManager? { world.random.pick(site.managers.compactMap(\.process)) }
     private var images = ["base"]
+    /// Attempts of hosts to join again; only the last of each counts.
+    private var joins: [Int: Int] = [:]
     private var watch: (any SiteWatch)?
 
     static let instanceLimit = 9
@@ -162,15 +166,17 @@ public final class Clients {
     private func look() {
         let actor = anybody
         world.after(.milliseconds(2)) { [self] in
-            guard let manager = site.manager, manager.isAlive else { return }
+            guard let manager else { return }
             let effective = rights(of: actor)
-            manager.read({ sql in
-                let commands = self.site.commands(effective, sql)
-                var filter = InstanceRepository.Filter()
-                filter.owner = commands.visibleOwner
-                return try sql.instances.list(filter).map(\.owner)
-            }) { result in
-                if let owners = try? result.get() { self.watch?.listed(owners, to: actor) }
+            manager.whenAwake { [self] in
+                manager.read({ [self] sql in
+                    let commands = site.commands(effective, sql, at: manager.now.timestamp)
+                    var filter = InstanceRepository.Filter()
+                    filter.owner = commands.visibleOwner
+                    return try sql.instances.list(filter).map(\.owner)
+                }) { [self] result in
+                    if let owners = try? result.get() { watch?.listed(owners, to: actor) }
+                }
             }
         }
     }
@@ -204,8 +210,9 @@ public final class Clients {
     private func changeImages() {
         if images.count < 3, world.random.chance(0.6) {
             let name = "image\(requests)"
-            request("image", by: site.administrator) { [site] _, sql, _ in
-                try site.addImage(name, by: site.administrator, in: sql)
+            let keeper = world.random.pick(site.managers) ?? site.managers[0]
+            request("image", by: site.administrator) { [site] commands, sql, _ in
+                try site.addImage(name, keptBy: keeper, commands, in: sql)
                 return Answer()
             }
             images.append(name)
@@ -226,19 +233,37 @@ public final class Clients {
             site.evidence.removedNodes.insert(node.id)
             return Answer()
         }
-        let secret = "again\(requests)"
+        join(machine, after: old, attempts: 6)
+    }
+
+    /// Where no answer comes, the operator looks whether the node is there, removes it, and lets the host join once more.
+    private func join(_ machine: Machine, after old: Machine.Identity?, attempts: Int) {
+        joins[machine.index, default: 0] += 1
+        let number = joins[machine.index]
+        let secret = "again \(machine.index) \(number ?? 0)"
         world.after(world.random.time(.seconds(2)...(.seconds(20)))) { [self] in
-            guard let manager = site.manager, manager.isAlive, machine.isUp, machine.identity == old else { return }
-            manager.write({ sql -> Machine.Identity? in
-                // Only where it was removed.
-                guard try sql.nodes.find(name: machine.name) == nil else { return nil }
-                _ = try self.site.commands(self.site.administrator, sql).token(secret)
-                return try self.site.join(machine, secret, in: sql)
-            }) { result in
-                guard let identity = try? result.get() else { return }
-                self.world.trace.note(self.world, "joined", identity.node.mark, 0, machine.name)
+            guard machine.identity == old, joins[machine.index] == number else { return }
+            world.after(.seconds(40)) { [self] in
+                guard machine.identity == old, joins[machine.index] == number, attempts > 1 else { return }
+                join(machine, after: old, attempts: attempts - 1)
+            }
+            guard let manager, !manager.isStopped, machine.isUp else { return }
+            manager.write({ [self] sql -> Machine.Identity? in
+                guard joins[machine.index] == number else { return nil }
+                let now = manager.now.timestamp
+                let commands = site.commands(site.administrator, sql, at: now)
+                if let node = try sql.nodes.find(name: machine.name) {
+                    // Only where it was removed.
+                    guard node.id != old?.node else { return nil }
+                    site.evidence.removedNodes.insert(try commands.removeNode(machine.name).id)
+                }
+                _ = try commands.token(secret)
+                return try site.join(machine, secret, in: sql, at: now)
+            }) { [self] result in
+                guard let identity = try? result.get(), joins[machine.index] == number else { return }
+                world.trace.note(world, "joined", identity.node.mark, 0, machine.name)
                 machine.identity = identity
-                self.site.restartAgent(machine, after: .milliseconds(500))
+                site.restartAgent(machine, after: .milliseconds(500))
             }
         }
     }
@@ -262,7 +287,7 @@ public final class Clients {
 
     private func ask(_ request: Request, attempt: Int) {
         world.after(world.random.time(.milliseconds(1)...(.milliseconds(20)))) { [self] in
-            guard let manager = site.manager, manager.isAlive else { return askAgain(request, attempt) }
+            guard let manager else { return askAgain(request, attempt) }
             var isAnswered = false
             func answer(_ result: Result<Answer, any Error>) {
                 guard !isAnswered else { return }
@@ -270,18 +295,23 @@ public final class Clients {
                 // Otherwise the client waits in vain, and asks again below.
                 if !self.world.random.chance(self.lostAnswers) { self.answered(request, result, attempt) }
             }
-            if site.planted == .acknowledgementBeforeCommit {
-                var early: Result<Answer, any Error> = .failure(Refusal(.busy, ""))
-                try? site.store.abandon { sql in early = Result { try self.perform(request, in: sql) } }
-                answer(early)
+            manager.whenAwake { [self] in
+                if site.planted == .acknowledgementBeforeCommit {
+                    var early: Result<Answer, any Error> = .failure(Refusal(.busy, ""))
+                    try? site.store.abandon(by: manager.door.writer) { [self] sql in
+                        early = Result { try perform(request, by: manager, in: sql) }
+                    }
+                    answer(early)
+                }
+                manager.write({ [self] in try perform(request, by: manager, in: $0) }) { answer($0) }
             }
-            manager.write({ try self.perform(request, in: $0) }) { answer($0) }
             world.after(.seconds(12)) { if !isAnswered { isAnswered = true; self.askAgain(request, attempt) } }
         }
     }
 
     /// As the API's door does it: a repetition gets the answer of the first time.
-    private func perform(_ request: Request, in sql: Transaction) throws -> Answer {
+    private func perform(_ request: Request, by manager: SimulatedManager, in sql: Transaction) throws -> Answer {
+        let now = manager.now.timestamp
         let identifiers = Randomness(seed: request.seed)
         return try SimulatedRandomness.$source.withValue(SimulatedRandomness.Source { identifiers.next() }) {
             guard let user = request.actor.user else { throw Refusal(.forbidden, "nobody") }
@@ -289,13 +319,13 @@ public final class Clients {
             if site.planted != .retryNotIdempotent, let kept = try sql.idempotency.find(user: user, key: request.name) {
                 return try JSONDecoder().decode(Answer.self, from: Data(kept.body))
             }
-            let answer = try request.body(site.commands(rights(of: request.actor), sql), sql)
+            let answer = try request.body(site.commands(rights(of: request.actor), sql, at: now), sql)
             if site.planted != .retryNotIdempotent {
                 try sql.idempotency.insert(
                     .init(
                         requestDigest: digest, status: 202, headers: [:],
                         body: Array(try JSONEncoder().encode(answer))),
-                    user: user, key: request.name, at: world.timestamp)
+                    user: user, key: request.name, at: now)
             }
             return answer
         }

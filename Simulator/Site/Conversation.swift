@@ -29,6 +29,8 @@ final class Conversation {
     private var isWorking = false
     private var isClosing = false
     private var isOwedClosed = false
+    /// The leader's work has heard of it.
+    var isTaken = false
 
     var node: NodeID? { peer.node }
     var isEstablished: Bool { machine.state == .established }
@@ -43,23 +45,27 @@ final class Conversation {
 
     func begin() {
         connection.listen(.listener) { [weak self] arrival in
-            guard let self, self.manager.isAlive else { return }
-            switch arrival {
-            case .message(let message):
-                self.inbound.append(message)
-                self.pump()
-            case .ended:
-                self.apply { $0.disconnected() }
-                self.becameInactive()
-            }
+            guard let self else { return }
+            self.manager.whenAwake { self.hear(arrival) }
         }
         enqueue(.admit)
         tick()
     }
 
+    private func hear(_ arrival: Connection.Arrival) {
+        switch arrival {
+        case .message(let message):
+            inbound.append(message)
+            pump()
+        case .ended:
+            apply { $0.disconnected() }
+            becameInactive()
+        }
+    }
+
     private func tick() {
-        manager.world.after(.seconds(5)) { [weak self] in
-            guard let self, self.manager.isAlive, !self.isClosing else { return }
+        manager.after(.seconds(5)) { [weak self] in
+            guard let self, !self.isClosing else { return }
             if !self.isWorking { self.apply { $0.tick(at: self.manager.now.uptime) } }
             self.tick()
         }
@@ -83,7 +89,7 @@ final class Conversation {
             case .close:
                 isClosing = true
                 connection.close(.listener)
-                manager.world.after(.milliseconds(1)) { [weak self] in self?.becameInactive() }
+                manager.after(.milliseconds(1)) { [weak self] in self?.becameInactive() }
             }
         }
     }
@@ -114,13 +120,11 @@ final class Conversation {
                 self?.admitted((try? result.get()) ?? false)
             }
         case .open(let hello):
-            manager.handle(.hello(id, node, hello, remoteAddress: "192.0.2.1:1")) { [weak self] answer in
-                self?.opened(answer ?? .failure(.internalError))
-            }
+            manager.open(self, node, hello) { [weak self] answer in self?.opened(answer ?? .failure(.notLeader)) }
         case .deliver(let message):
-            manager.handle(.received(manager.hearing(self), node, message)) { [weak self] _ in self?.finished() }
+            manager.received(message, of: self, node) { [weak self] in self?.finished() }
         case .closed:
-            manager.handle(.closed(id, node)) { [weak self] _ in
+            manager.closed(self, node) { [weak self] in
                 guard let self else { return }
                 self.manager.forget(self.id)
                 self.finished()
@@ -138,7 +142,9 @@ final class Conversation {
 
     private func opened(_ answer: Result<Roost_V1_Welcome, SessionRefusal>) {
         switch answer {
-        case .failure(let refusal): apply { $0.refuse(refusal) }
+        case .failure(let refusal):
+            let leader = refusal == .notLeader ? manager.leaderAddress : nil
+            apply { $0.refuse(refusal, leader: leader) }
         case .success(let welcome):
             isOwedClosed = true
             epoch = welcome.sessionEpoch

@@ -1,11 +1,15 @@
 import AgentReconcile
+import ManagerStore
 import SimulatorWorld
 
 /// What goes wrong, and when: each seed has its own choice of faults, so that some runs see many of one kind and none of
 /// another.
 final class FaultSchedule {
     enum Fault: CaseIterable {
-        case managerCrash, managerUpgrade, agentCrash, agentCrashInCall, powerLoss, partition, deafDirection,
+        case managerCrash, managerUpgrade, managerStops, managerStepsDown, managerCutFromRecord, managerCutFromHosts,
+            managerClock, allManagersUpgrade, allManagersCrash, recordAway, slowAnswers, agentCrash, agentCrashInCall,
+            powerLoss,
+            partition, deafDirection,
             badNetwork, hypervisorAway, badCalls, hungCalls, fullDisk, fullStore, slowStore, clockJump, guestTrouble
     }
 
@@ -15,6 +19,8 @@ final class FaultSchedule {
     private let chosen: [Fault]
     private let pace: ClosedRange<SimulatedTime>
     private var isOver = false
+    /// Of the record while nothing is wrong with it.
+    private var usualQuality = Record.Quality()
 
     init(site: Site, clients: Clients) {
         self.site = site
@@ -30,8 +36,8 @@ final class FaultSchedule {
     func start() {
         if world.random.chance(0.5) { clients.lostAnswers = 0.15 }
         if world.random.chance(0.5) { site.badChunks = 0.3 }
-        if world.random.chance(0.3) { site.storeQuality.retry = 0.2 }
-        site.manager?.quality = site.storeQuality
+        if world.random.chance(0.3) { usualQuality.retry = 0.2 }
+        site.record.quality = usualQuality
         if world.random.chance(0.4) {
             for machine in site.machines {
                 machine.hypervisor.guests.deaf = 0.15
@@ -57,8 +63,11 @@ final class FaultSchedule {
         site.badChunks = 0
         site.network.heal()
         site.network.quality = NetworkQuality()
-        site.storeQuality = SimulatedManager.StoreQuality()
-        site.manager?.quality = site.storeQuality
+        site.record.quality = Record.Quality()
+        for manager in site.managers {
+            (manager.isCutOff, manager.isDeaf) = (false, false)
+            manager.process?.resume()
+        }
         site.calls = SimulatedAgent.CallQuality()
         for agent in site.agents { agent?.calls = site.calls }
         for machine in site.machines {
@@ -74,9 +83,9 @@ final class FaultSchedule {
         guard let machine = random.pick(site.machines) else { return }
         world.trace.note(world, "fault", UInt64(machine.index), 0, "\(fault) \(machine.name)")
         switch fault {
-        case .managerCrash:
-            site.restartManager(gracefully: false, after: random.time(.milliseconds(300)...(.seconds(20))))
-        case .managerUpgrade: site.restartManager(gracefully: true, after: random.time(.seconds(1)...(.seconds(5))))
+        case .managerCrash, .managerUpgrade, .managerStops, .managerStepsDown, .managerCutFromRecord,
+            .managerCutFromHosts, .managerClock, .allManagersUpgrade, .allManagersCrash, .recordAway:
+            happen(fault, to: site.victim)
         case .agentCrash: site.restartAgent(machine, after: random.time(.milliseconds(200)...(.seconds(25))))
         case .agentCrashInCall: machine.disk.dieSoon(random.below(8))
         case .powerLoss: site.reboot(machine, after: random.time(.seconds(2)...(.seconds(30))))
@@ -99,7 +108,10 @@ final class FaultSchedule {
             machine.disk.setFull(true)
             machine.noteFault(lasting: later { _ in machine.disk.setFull(false) })
         case .fullStore: setStore { $0.isFull = true }
-        case .slowStore: setStore { $0.latency = .milliseconds(100)...(.seconds(3)) }
+        case .slowAnswers: setStore { $0.answer = .milliseconds(10)...(.milliseconds(2500)) }
+        case .slowStore:
+            let slowest = SimulatedTime.seconds(random.chance(0.5) ? 3 : 12)
+            setStore { $0.latency = .milliseconds(100)...slowest }
         case .clockJump:
             machine.noteFault()
             let jump = random.time(.seconds(1)...(.minutes(15)))
@@ -118,10 +130,55 @@ final class FaultSchedule {
         }
     }
 
+    private func happen(_ fault: Fault, to manager: ManagerHost) {
+        let random = world.random
+        world.trace.note(world, "to", UInt64(manager.index), 0, manager.name)
+        switch fault {
+        case .managerCrash:
+            site.restart(manager, gracefully: false, after: random.time(.milliseconds(600)...(.seconds(20))))
+        case .managerUpgrade: site.restart(manager, gracefully: true, after: random.time(.seconds(1)...(.seconds(5))))
+        case .managerStops:
+            let process = manager.process
+            process?.pause()
+            later(.milliseconds(200)...(.seconds(25))) { _ in process?.resume() }
+        case .managerStepsDown: manager.process?.write({ try $0.leadership.askToResign() }) { _ in }
+        case .managerCutFromRecord where site.record.isShared:
+            // First the answers are lost, then the questions, too; at times either alone.
+            manager.isDeaf = random.chance(0.7)
+            later(.milliseconds(1)...(.milliseconds(2500))) {
+                manager.isDeaf = false
+                manager.isCutOff = random.chance(0.8)
+                $0.later(.milliseconds(500)...(.seconds(20))) { _ in manager.isCutOff = false }
+            }
+        case .managerCutFromHosts:
+            for machine in site.machines { cut(machine, from: manager.place) }
+        case .managerClock:
+            if random.chance(0.5) { manager.skew() }
+            manager.clockError = random.time(SimulatedTime.zero - .minutes(2)...(.minutes(2)))
+        case .allManagersUpgrade: site.upgradeAll(site.managers[...])
+        case .allManagersCrash:
+            for manager in site.managers {
+                site.restart(manager, gracefully: false, after: random.time(.milliseconds(600)...(.seconds(8))))
+            }
+        case .recordAway where site.record.isShared: setStore { $0.isAway = true }
+        default: break
+        }
+    }
+
+    private func cut(_ machine: Machine, from place: Place) {
+        let host = Place.host(machine.index)
+        site.network.block(from: host, to: place, true)
+        site.network.block(from: place, to: host, true)
+        later {
+            $0.site.network.block(from: host, to: place, false)
+            $0.site.network.block(from: place, to: host, false)
+        }
+    }
+
     private func cut(_ machine: Machine, both: Bool) {
         let other: Place =
             world.random.chance(0.8)
-            ? .manager : .host(world.random.pick(site.machines)?.index ?? 0)
+            ? site.victim.place : .host(world.random.pick(site.machines)?.index ?? 0)
         let host = Place.host(machine.index)
         let isOutward = world.random.chance(0.5)
         if both || isOutward { site.network.block(from: host, to: other, true) }
@@ -148,20 +205,17 @@ final class FaultSchedule {
         for machine in site.machines { machine.noteFault(lasting: length) }
     }
 
-    private func setStore(_ change: (inout SimulatedManager.StoreQuality) -> Void) {
-        let usual = site.storeQuality
-        change(&site.storeQuality)
-        site.manager?.quality = site.storeQuality
-        later {
-            $0.site.storeQuality = usual
-            $0.site.manager?.quality = usual
-        }
+    private func setStore(_ change: (inout Record.Quality) -> Void) {
+        change(&site.record.quality)
+        later { $0.site.record.quality = $0.usualQuality }
     }
 
     /// - Returns: the time after which it is done.
     @discardableResult
-    private func later(_ body: @escaping (FaultSchedule) -> Void) -> SimulatedTime {
-        let length = world.random.time(.seconds(2)...(.seconds(45)))
+    private func later(
+        _ range: ClosedRange<SimulatedTime> = .seconds(2)...(.seconds(45)), _ body: @escaping (FaultSchedule) -> Void
+    ) -> SimulatedTime {
+        let length = world.random.time(range)
         world.after(length) {
             // Mended already where faults have stopped.
             if !self.isOver { body(self) }

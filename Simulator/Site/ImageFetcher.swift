@@ -86,9 +86,10 @@ final class ImageFetcher {
             else { return nil }
             bytes = site.agents[upstream.index]?.images.bytes(of: assignment.image, for: node)
         } else {
-            guard site.network.passes(.host(machine.index), .manager),
-                site.network.passes(.manager, .host(machine.index)),
-                site.manager?.isAlive == true,
+            guard let manager = site.manager(at: source.address),
+                site.network.passes(.host(machine.index), manager.place),
+                site.network.passes(manager.place, .host(machine.index)), manager.process?.isStopped == false,
+                site.record.isReachable(from: manager),
                 let placement = try? site.store.read({ try $0.images.placement(of: assignment.image, on: node) }),
                 placement.state != .removing
             else { return nil }

@@ -41,4 +41,18 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case strayBeforeSetIsKnown = "stray-before-set-is-known"
     /// A user's request is carried out with the rights of a superuser.
     case userTakenForSuperuser = "user-taken-for-superuser"
+    /// A write of an old leader is not refused.
+    case fencingLeftOut = "fencing-left-out"
+    /// A leader counts its lease from the moment at which its renewal is answered.
+    case leaseCountedFromAnswer = "lease-counted-from-answer"
+    /// A manager that sees another's lease takes it without waiting for its end.
+    case takenOverAtOnce = "taken-over-at-once"
+    /// A manager that wants the lease takes it, though it has changed since it was looked at.
+    case leaseTakenUncompared = "lease-taken-uncompared"
+    /// A manager that does not lead takes agents, and records what they say.
+    case agentsWithoutLeading = "agents-without-leading"
+    /// A leader whose term is over keeps its agents.
+    case sessionsOutliveTheTerm = "sessions-outlive-the-term"
+    /// What other managers change is not followed.
+    case feedNotFollowed = "feed-not-followed"
 }

@@ -60,7 +60,7 @@ final class SimulatedAgent {
         var book = AssignmentBook()
         var bookIsKnown = false
         if case .book(let kept) = try journal.load() { (book, bookIsKnown) = (kept, true) }
-        link = LinkCore(book: book, managerHost: "manager", usageInterval: nil)
+        link = LinkCore(book: book, managerHost: site.managers[0].name, usageInterval: nil)
         reconciler = Reconciler(hostRebooted: hostBoot.hostRebooted, seed: world.random.next())
         var random = world.random
         let opened = try UsageSpool.open(

@@ -1,9 +1,42 @@
 import ManagerFleet
+import ManagerLeadership
 import ManagerModel
 import ManagerStore
 import ProtocolModel
 
-/// What planted faults do to the manager's work.
+/// What planted faults do to a manager's leadership.
+extension SimulatedManager {
+    /// The record's own check of a leader's write, where no fault leaves it out.
+    func fence(_ term: Term, in sql: Transaction) throws {
+        if planted == .fencingLeftOut || term == Term(0) { return }
+        try sql.leadership.check(term)
+    }
+
+    /// What a manager with the planted fault makes of its look at the lease.
+    func altered(_ answer: Leadership.Event) -> Leadership.Event {
+        guard planted == .takenOverAtOnce, case .read(var lease?) = answer, lease.holder != host.id else {
+            return answer
+        }
+        lease.holder = nil
+        return .read(lease)
+    }
+
+    /// The question as a manager with the planted fault would put it.
+    func altered(_ question: Leadership.Effect, in sql: Transaction) throws -> Leadership.Effect {
+        guard planted == .leaseTakenUncompared, case .acquire = question else { return question }
+        return .acquire(over: try sql.leadership.lease())
+    }
+
+    /// Where an answer was long in coming, it is taken for that of a question put just now, so that the lease counts from here.
+    func countAnew() {
+        guard let term = leadership.term else { return }
+        var misled = leadership
+        _ = misled.handle(.failed(.renew(term)), at: now.uptime)
+        if misled.handle(.ticked, at: now.uptime) == [.renew(term)] { leadership = misled }
+    }
+}
+
+/// What planted faults do to the leader's work.
 extension SimulatedManager {
     /// The work as a manager with the planted fault would do it.
     func altered(_ work: FleetWork, in sql: Transaction) throws -> FleetWork {
@@ -35,7 +68,8 @@ extension SimulatedManager {
     ) -> Result<FleetWork.Answer, any Error> {
         guard planted == .drainLostOnRestart, case .success(.drains(let drains)) = result else { return result }
         let known = drains.filter { id in
-            (try? store.read { try $0.operations.find(id)?.createdAt }).flatMap { $0 }.map { $0 >= began } ?? false
+            (try? record.store.read { try $0.operations.find(id)?.createdAt }).flatMap { $0 }.map { $0 >= began }
+                ?? false
         }
         return .success(.drains(known))
     }

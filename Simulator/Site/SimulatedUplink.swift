@@ -1,5 +1,6 @@
 import AgentReconcile
 import AgentLink
+import AgentManagers
 import ProtocolMessages
 import ProtocolModel
 import ProtocolWire
@@ -16,11 +17,14 @@ final class SimulatedUplink {
     /// Which connection is the current one; what belongs to an earlier one is over.
     private var turn: UInt64 = 0
     private var stood = false
-    private var backoff = Backoff(first: .milliseconds(500), maximum: .seconds(30), jitter: 0.5)
+    private var round: ManagerRound
 
     init(machine: Machine, site: Site) {
         self.machine = machine
         self.site = site
+        round = ManagerRound(
+            configured: site.configured[machine.index], learned: site.learned[machine.index],
+            backoff: Backoff(first: .milliseconds(500), maximum: .seconds(20), jitter: 0.5))
     }
 
     var isEstablished: Bool { session?.state == .established }
@@ -32,27 +36,29 @@ final class SimulatedUplink {
         let turn = turn
         agent?.after(delay) { agent in
             guard turn == self.turn else { return }
-            guard let identity = self.machine.identity else { return self.dialAgain() }
+            guard let identity = self.machine.identity, let address = self.round.next(),
+                let manager = self.site.manager(at: address.host)
+            else { return self.dialAgain(.failed) }
             let peer = VerifiedPeer(
                 identity: .node(identity.node), site: self.site.id, serial: identity.serial,
                 notAfter: World.epoch + .seconds(86_400))
             self.site.network.connect(
-                .host(self.machine.index), to: .manager,
-                accept: { self.site.manager?.accept($0, peer: peer) ?? false }
+                .host(self.machine.index), to: manager.place,
+                accept: { manager.process?.accept($0, peer: peer) ?? false }
             ) { connection in
                 guard agent.isAlive, turn == self.turn else {
                     connection?.close(.dialler)
                     return
                 }
-                guard let connection else { return self.dialAgain() }
+                guard let connection else { return self.dialAgain(.failed) }
                 self.begin(connection, identity, turn)
             }
         }
     }
 
-    private func dialAgain() {
+    private func dialAgain(_ outcome: ManagerRound.Outcome) {
         var random = site.world.random
-        dial(after: SimulatedTime(backoff.next(using: &random)))
+        dial(after: SimulatedTime(round.ended(outcome, using: &random)))
     }
 
     private func begin(_ connection: Connection, _ identity: Machine.Identity, _ turn: UInt64) {
@@ -75,6 +81,7 @@ final class SimulatedUplink {
             $0.protocolMaximum = ProtocolVersion.current
             $0.softwareVersion = "0.0"
             $0.appliedRevision = agent?.link.book.revision ?? 0
+            $0.features = [ProtocolFeature.managers]
         }
         apply { $0.start(hello, at: $1) }
         tick(turn)
@@ -100,6 +107,8 @@ final class SimulatedUplink {
             case .send(let message): connection?.send(message, from: .dialler)
             case .established(let welcome):
                 stood = true
+                let managers = welcome.managerAddresses.prefix(ManagerRound.limit).compactMap { ManagerAddress($0) }
+                if round.learn(managers) { site.learned[machine.index] = managers }
                 agent.handle(.sessionStarted(welcome))
             case .deliver(let message): agent.handle(.received(message))
             case .heartbeatDue(let sequence):
@@ -111,9 +120,13 @@ final class SimulatedUplink {
                             $0.appliedRevision = agent.link.book.revision
                         }))
             case .stream: continue
-            case .close:
+            case .close(let end):
+                let leader = session.leader.flatMap { ManagerAddress($0) }
+                let outcome: ManagerRound.Outcome =
+                    stood
+                    ? .stood(leader: leader) : end.refusal == .notLeader ? .notLeader(leader) : .failed
                 over()
-                if agent.isAlive { dialAgain() }
+                if agent.isAlive { dialAgain(outcome) }
             }
         }
     }
@@ -129,7 +142,6 @@ final class SimulatedUplink {
         session = nil
         if stood {
             stood = false
-            backoff.reset()
             agent?.handle(.sessionEnded)
         }
     }
@@ -140,7 +152,8 @@ final class SimulatedUplink {
             for case .send(let message) in actions { connection?.send(message, from: .dialler) }
         }
         over()
-        backoff.reset()
+        var random = site.world.random
+        _ = round.ended(.stood(leader: nil), using: &random)
     }
 
     /// The process is gone: the kernel closes its socket, unless the power went as well.

@@ -1,4 +1,5 @@
 import AgentLink
+import AgentManagers
 import Foundation
 import ManagerFleet
 import ManagerLifecycle
@@ -12,11 +13,12 @@ import ProtocolWire
 public import SimulatorWorld
 import SwiftProtobuf
 
-/// A whole site in one thread: hosts, the manager, and what lies between them.
+/// A whole site in one thread: hosts, managers, their record, and what lies between them.
 public final class Site {
     public let world: World
     public let network: Network
-    package let store: SynchronousStore
+    let record: Record
+    package var store: SynchronousStore { record.store }
     public let evidence: Evidence
     public let id: SiteID
     public let planted: PlantedFault?
@@ -24,13 +26,15 @@ public final class Site {
     var agents: [SimulatedAgent?] = []
     /// How often each host has booted.
     var boots: [Int] = []
-    var manager: SimulatedManager?
+    let managers: [ManagerHost]
+    /// Where each host joined, and what managers told it since.
+    let configured: [[ManagerAddress]]
+    var learned: [[ManagerAddress]]
     var manifests: [ImageID: Manifest] = [:]
     /// The share of pulled chunks that arrive changed.
     var badChunks = 0.0
     var guests = SimulatedHypervisor.Guests()
     var calls = SimulatedAgent.CallQuality()
-    var storeQuality = SimulatedManager.StoreQuality()
     private var serials = 0
     public private(set) var administrator = Actor.console
     public private(set) var users: [Actor] = []
@@ -39,12 +43,21 @@ public final class Site {
     public static let flavors = ["small", "large"]
 
     /// Builds a site of so many hosts that have just joined. Throws where the record refuses that, which is a fault too.
-    public init(world: World, hosts: Int, planted: PlantedFault?) throws {
+    ///
+    /// - Parameter isShared: whether other managers could open the record; to be true where there are several.
+    public init(world: World, hosts: Int, managers count: Int, isShared: Bool, planted: PlantedFault?) throws {
         self.world = world
         self.planted = planted
         network = Network(world: world)
         evidence = Evidence(world: world)
-        store = try SynchronousStore(at: World.epoch)
+        record = try Record(world: world, isShared: isShared)
+        let managers = (0..<count).map { ManagerHost(index: $0, world: world, isExact: !isShared) }
+        self.managers = managers
+        let addresses = managers.map { ManagerAddress(host: $0.name) }
+        configured = (0..<hosts).map { _ in
+            world.random.chance(0.5) ? addresses : world.random.pick(addresses).map { [$0] } ?? []
+        }
+        learned = Array(repeating: [], count: hosts)
         id = .generate(at: World.epoch)
         var lifecycle = LifecycleSettings()
         lifecycle.bootTimeoutSeconds = 40
@@ -59,11 +72,17 @@ public final class Site {
             agents.append(nil)
             boots.append(0)
             let secret = "token-\(index)"
-            _ = try store.write { try self.commands(self.administrator, $0).token(secret) }
-            machine.identity = try store.write { try self.join(machine, secret, in: $0) }.result
+            machine.identity = try write { sql in
+                _ = try self.commands(self.administrator, sql, at: World.epoch).token(secret)
+                return try self.join(machine, secret, in: sql, at: World.epoch)
+            }
         }
-        startManager()
+        for manager in managers { start(manager) }
         for machine in machines { startAgent(machine) }
+    }
+
+    private func write<Answer>(_ body: (Transaction) throws -> Answer) throws -> Answer {
+        try store.write(by: SynchronousStore.Writer(name: "founder", isShared: record.isShared), body).result
     }
 
     private func found() throws {
@@ -71,29 +90,32 @@ public final class Site {
             let user = User(
                 id: .generate(at: World.epoch), name: name, role: role, account: name, email: nil, passwordHash: "",
                 tokensValidAfter: World.epoch, createdAt: World.epoch)
-            _ = try store.write { try $0.users.insert(user) }
+            try write { try $0.users.insert(user) }
             let actor = Actor(user: user.id, name: name, role: role)
             if role == .superuser { administrator = actor } else { users.append(actor) }
         }
-        _ = try store.write { sql in
-            let commands = self.commands(self.administrator, sql)
+        try write { sql in
+            for manager in managers { try sql.managers.register(manager.record(startedAt: World.epoch)) }
+            let commands = self.commands(administrator, sql, at: World.epoch)
             _ = try commands.createFlavor(name: "small", vcpus: 1, ramMiB: 512, diskGiB: 2, properties: [:])
             _ = try commands.createFlavor(name: "large", vcpus: 4, ramMiB: 4096, diskGiB: 20, properties: [:])
+            try addImage("base", keptBy: managers[0], commands, in: sql)
         }
-        _ = try store.write { try self.addImage("base", by: self.administrator, in: $0) }
     }
 
-    func commands(_ actor: Actor, _ sql: Transaction) -> Commands {
-        Commands(in: sql, actor: actor, at: world.timestamp, settings: lifecycle)
+    /// - Parameter now: of the manager that carries them out.
+    func commands(_ actor: Actor, _ sql: Transaction, at now: Timestamp) -> Commands {
+        Commands(in: sql, actor: actor, at: now, settings: lifecycle)
     }
 
     /// An image that was uploaded and converted.
     @discardableResult
-    func addImage(_ name: String, by actor: Actor, in sql: Transaction) throws -> Image {
-        let commands = commands(actor, sql)
+    func addImage(
+        _ name: String, keptBy manager: ManagerHost, _ commands: Commands, in sql: Transaction
+    ) throws -> Image {
         let image = try commands.createImage(
             name: name, format: nil, minDiskGiB: 0, minRAMMiB: 0, properties: [:], visibility: .public)
-        _ = try commands.beginUpload("\(image.id)")
+        _ = try commands.beginUpload("\(image.id)", by: manager.id)
         let bytes = Array(repeating: Array(image.id.bytes), count: 16).flatMap { $0 }
         let digest = Manifest.digest(of: bytes)
         _ = try commands.beginConversion(image.id, uploadBytes: Int64(bytes.count), checksum: digest)
@@ -106,32 +128,6 @@ public final class Site {
         try commands.finishImport(
             image.id, .init(format: "raw", sizeBytes: size, manifestDigest: manifest.digest))
         return image
-    }
-
-    // MARK: Manager
-
-    func startManager() {
-        store.processBegins()
-        var settings = FleetCore.Settings(
-            chunkAddress: ":7403", lifecycle: lifecycle, softwareVersion: "0.0")
-        settings.heartbeatInterval = .seconds(5)
-        let manager = SimulatedManager(
-            world: world, store: store, evidence: evidence, settings: settings, planted: planted)
-        manager.quality = storeQuality
-        self.manager = manager
-        manager.start()
-    }
-
-    /// Sessions that stand, by node: for those who check.
-    public var openSessions: [NodeID] {
-        (manager?.conversations.values.filter { $0.isEstablished } ?? []).compactMap(\.node).sorted()
-    }
-
-    /// Ends the manager's process and starts another after a while.
-    func restartManager(gracefully: Bool, after delay: SimulatedTime) {
-        guard let old = manager, old.isAlive else { return }
-        if gracefully { old.stop() } else { old.kill() }
-        world.after(delay + .milliseconds(300)) { if self.manager?.isAlive != true { self.startManager() } }
     }
 
     // MARK: Agents
@@ -189,7 +185,9 @@ public final class Site {
     // MARK: Joining
 
     /// Gives a host a place in the site for a token.
-    func join(_ machine: Machine, _ secret: String, in sql: Transaction) throws -> Machine.Identity {
+    func join(
+        _ machine: Machine, _ secret: String, in sql: Transaction, at now: Timestamp
+    ) throws -> Machine.Identity {
         serials += 1
         let serial = "serial\(serials)"
         let request = Roost_V1_EnrolmentRequest.with {
@@ -197,7 +195,7 @@ public final class Site {
             $0.nodeName = machine.name
             $0.softwareVersion = "0.0"
         }
-        let node = try Enrolment.join(request, at: world.timestamp, in: sql) { _ in serial }
+        let node = try Enrolment.join(request, at: now, in: sql) { _ in serial }
         return Machine.Identity(node: node, serial: serial)
     }
 
@@ -252,7 +250,7 @@ extension Commands {
 extension Site {
     /// Lets everything go, since what runs and what it runs in know each other.
     public func close() {
-        manager = nil
+        for manager in managers { manager.process?.kill() }
         agents = []
         evidence.runs.started = nil
         evidence.runs.cut = nil

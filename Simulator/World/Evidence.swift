@@ -55,6 +55,10 @@ public final class Evidence {
     /// True chunk contents by image.
     public var imageBytes: [ImageID: [UInt8]] = [:]
     public let runs = SimulatedHypervisor.Ledger()
+    /// Of the newest session of a node whose report was recorded, by whichever manager.
+    public var reported: [NodeID: UInt64] = [:]
+    /// Is told of leaders and their commits as they happen.
+    public weak var leaderWatch: (any LeaderWatch)?
     /// The first promise that was seen broken.
     public private(set) var violation: Violation?
     private let world: World
@@ -91,4 +95,32 @@ public protocol SiteWatch: AnyObject {
     func created(_ instances: [Instance], disabled: [NodeID])
     /// A request changed an instance.
     func changed(_ instance: Instance, by actor: Actor)
+}
+
+/// What a check of leadership wants to see as it happens.
+public protocol LeaderWatch: AnyObject {
+    /// A manager begins to lead, as it believes.
+    func led(_ manager: Int, in term: Term)
+    /// Work of a leader is in the record.
+    func committed(by manager: Int, in term: Term)
+}
+
+/// What can be seen of a manager from outside.
+public struct ManagerSight: Sendable {
+    public let index: Int
+    public let id: ManagerID
+    /// Its process runs, and is not stopped.
+    public let isAwake: Bool
+    /// In which it believes to lead.
+    public let term: Term?
+    /// Nodes with a session here.
+    public let sessions: [NodeID]
+
+    public init(index: Int, id: ManagerID, isAwake: Bool, term: Term?, sessions: [NodeID]) {
+        self.index = index
+        self.id = id
+        self.isAwake = isAwake
+        self.term = term
+        self.sessions = sessions
+    }
 }

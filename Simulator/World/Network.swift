@@ -2,7 +2,7 @@ public import ProtocolWire
 
 /// A machine on the network.
 public enum Place: Hashable, Sendable {
-    case manager
+    case manager(Int)
     case host(Int)
 }
 

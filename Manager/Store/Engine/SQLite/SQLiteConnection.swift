@@ -20,7 +20,8 @@ final class SQLiteConnection: SQLConnection {
     private let handle: OpaquePointer
     private var statements: [String: Statement] = [:]
     let inventories: DecodedColumn<NodeInventory>
-    let nodeChanges: NodeChanges
+    /// Changed by the simulation alone, in which several managers share a connection.
+    var nodeChanges: NodeChanges
     let memory = BatchMemory()
     private(set) var broken: StoreError?
     private var isOpen = false
