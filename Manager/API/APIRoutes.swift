@@ -6,6 +6,7 @@ enum APIRoutes {
     static let all: [Route] =
         SiteRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes + KeyPairRoutes.routes
         + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes
+        + AggregateRoutes.routes
         + ManagerRoutes.routes
         + OperationRoutes.routes
         + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent

@@ -11,6 +11,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case instanceRead, instanceCreate, instanceChange, instancePower, instanceDelete, instanceConsole
     case instancePin, instanceReadAll
     case nodeRead, nodeChange, nodeDelete, nodeTokenCreate
+    case aggregateRead, aggregateCreate, aggregateChange, aggregateDelete
     case managerRead
     case operationRead, usageRead, eventRead
     /// Resources that this version announces but does not serve yet.
@@ -55,6 +56,7 @@ public enum Access {
         case .imagePublish, .imagePrefill: .superuser
         case .instancePin, .instanceReadAll: .superuser
         case .nodeRead, .nodeChange, .nodeDelete, .nodeTokenCreate, .managerRead: .superuser
+        case .aggregateRead, .aggregateCreate, .aggregateChange, .aggregateDelete: .superuser
         }
     }
 

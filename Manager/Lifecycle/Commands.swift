@@ -98,6 +98,9 @@ extension ResourceReference {
     public init(_ instance: Instance) { self.init(kind: "instance", id: "\(instance.id)", name: instance.name) }
     public init(_ image: Image) { self.init(kind: "image", id: "\(image.id)", name: image.name) }
     public init(_ node: Node) { self.init(kind: "node", id: "\(node.id)", name: node.name) }
+    public init(_ aggregate: Aggregate) {
+        self.init(kind: "aggregate", id: "\(aggregate.id)", name: aggregate.name)
+    }
     public init(_ flavor: Flavor) { self.init(kind: "flavor", id: "\(flavor.id)", name: flavor.name) }
     public init(_ user: User) { self.init(kind: "user", id: "\(user.id)", name: user.name) }
     public init(_ key: KeyPair) { self.init(kind: "keypair", id: "\(key.id)", name: key.name) }

@@ -40,6 +40,13 @@ extension Commands {
         return found
     }
 
+    public func aggregate(_ reference: String) throws -> Aggregate {
+        let found =
+            try AggregateID(reference).flatMap { try sql.aggregates.find($0) } ?? sql.aggregates.find(name: reference)
+        guard let found else { throw Refusal.notFound("aggregate", reference) }
+        return found
+    }
+
     public func keyPair(_ reference: String) throws -> KeyPair {
         if let id = KeyPairID(reference) {
             guard let found = try sql.keyPairs.find(id), visibleOwner == nil || found.owner == visibleOwner else {

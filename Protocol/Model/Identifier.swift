@@ -117,6 +117,8 @@ public enum SpoolKind: IdentifierKind { public static let noun = "usage spool" }
 public enum TokenKind: IdentifierKind { public static let noun = "token" }
 public enum SiteKind: IdentifierKind { public static let noun = "site" }
 public enum ManagerKind: IdentifierKind { public static let noun = "manager" }
+public enum AggregateKind: IdentifierKind { public static let noun = "aggregate" }
+public enum PrefillPolicyKind: IdentifierKind { public static let noun = "prefill policy" }
 
 public typealias InstanceID = ID<InstanceKind>
 public typealias NodeID = ID<NodeKind>
@@ -134,3 +136,5 @@ public typealias TokenID = ID<TokenKind>
 public typealias SiteID = ID<SiteKind>
 /// One manager of a site, for as long as its data folder lives.
 public typealias ManagerID = ID<ManagerKind>
+public typealias AggregateID = ID<AggregateKind>
+public typealias PrefillPolicyID = ID<PrefillPolicyKind>

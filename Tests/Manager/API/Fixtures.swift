@@ -15,6 +15,7 @@ struct Fixtures: Sendable {
     let instance: Instance
     let keyPair: KeyPair
     let operation: ManagerModel.Operation
+    let aggregate: Aggregate
 
     static let ed25519 =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkgzcgr0G4dd7zVuqCa4rr8PpFpupLB8x9mGEy2IQ55 key@test"
@@ -75,9 +76,13 @@ struct Fixtures: Sendable {
             try transaction.events.append(
                 "instance.created", actor: owner.actor, owner: owner.id,
                 resource: ResourceReference(kind: "instance", id: instance.id.description, name: "web"), at: now)
+            let aggregate = Aggregate(
+                id: .generate(at: now), name: "gpu", metadata: ["gpu": "true"], createdAt: now, updatedAt: now)
+            try transaction.aggregates.insert(aggregate)
+            try transaction.aggregates.add(node.id, to: aggregate.id)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
-                keyPair: pair, operation: operation)
+                keyPair: pair, operation: operation, aggregate: aggregate)
         }
     }
 
@@ -92,9 +97,11 @@ struct Fixtures: Sendable {
             case "instances": instance.id.description
             case "nodes": node.id.description
             case "operations": operation.id.description
+            case "aggregates": aggregate.id.description
             default: "anything"
             }
         return pattern.replacing("{ref}", with: reference).replacing("{id}", with: reference)
+            .replacing("{node}", with: node.name)
     }
 }
 
