@@ -156,8 +156,9 @@ let package = Package(
         room(
             "Manager/Fleet",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolWire", "ManagerModel", "ManagerStore",
-                "ManagerLifecycle", "ManagerAccounting", protobuf,
+                "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolTransfer", "ProtocolWire",
+                "ManagerModel",
+                "ManagerStore", "ManagerLifecycle", "ManagerAccounting", protobuf,
             ], exclude: ["Network"]),
         room(
             "Manager/Fleet/Network",
@@ -175,7 +176,8 @@ let package = Package(
         program(
             "Manager/Daemon",
             [
-                "ProtocolModel", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory", "ChunkPlane",
+                "ProtocolModel", "ProtocolTransfer", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory",
+                "ChunkPlane",
                 "ManagerModel",
                 "ManagerStore",
                 "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerLeadership",

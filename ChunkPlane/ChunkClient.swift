@@ -51,6 +51,9 @@ public final class ChunkClient {
         public var pulse = Duration.milliseconds(250)
         /// Requests of `fetch` under way at a time.
         public var window = 8
+        /// Shared with whatever else moves images in the process.
+        public var governor = TransferGovernor()
+        public var purpose = TransferPurpose.prefill
 
         public init() {}
     }
@@ -79,7 +82,16 @@ public final class ChunkClient {
     }
 
     public let source: ChunkSource
-    private let configuration: Configuration
+    /// Holds for what is asked for from now on.
+    public var purpose: TransferPurpose {
+        get { configuration.purpose }
+        set {
+            guard newValue != configuration.purpose else { return }
+            configuration.purpose = newValue
+            channel.connection.keep(.init(governor: configuration.governor, purpose: newValue))
+        }
+    }
+    private var configuration: Configuration
     private let counters: TransferCounters
     private let interrupt: TransferInterrupt
     private let watch: Watch
@@ -102,6 +114,7 @@ public final class ChunkClient {
         if interrupt.isInterrupted { throw .interrupted }
         let descriptor = try Socket.connect(source.address, deadline: deadline) { interrupt.isInterrupted }
         let connection = try TLSConnection(descriptor: descriptor, context: context)
+        connection.keep(.init(governor: configuration.governor, purpose: configuration.purpose))
         interrupt.attach(connection)
         self.channel = FrameChannel(
             connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes,
@@ -256,6 +269,7 @@ public final class ChunkClient {
         request.index = UInt32(index)
         request.waitMs = UInt32(clamping: configuration.wait.milliseconds)
         request.pulseMs = UInt32(clamping: configuration.pulse.milliseconds)
+        request.launch = configuration.purpose == .launch
         try channel.send(.chunkRequest, request, deadline: answerDeadline)
     }
 

@@ -29,6 +29,8 @@ public final class ChunkServer: Sendable {
         public var answerTimeout = Duration.seconds(60)
         /// The longest that an answer is held while its chunk is on its way.
         public var longestWait = Duration.seconds(30)
+        /// Shared with whatever else moves images in the process.
+        public var governor = TransferGovernor()
 
         public init(address: String, credentials: TLSCredentials) {
             self.address = address

@@ -81,6 +81,8 @@ struct ChunkServerSession {
             let digest = ContentDigest(bytes: request.manifestDigest)
         else { throw .refused(.malformedMessage) }
         guard server.authorise(peer, image) else { return try refusePermission(request.index, image) }
+        channel.connection.keep(
+            .init(governor: server.configuration.governor, purpose: request.launch ? .launch : .prefill))
         let (reading, waited) = try read(request, of: image, manifest: digest)
         switch reading {
         case .chunk(let chunk):

@@ -8,6 +8,7 @@ struct FrameChannel {
     private var decoder: FrameDecoder
     /// Bytes that came with a frame but belong to the data after it, or to the frames after that.
     private var remainder: [UInt8] = []
+    private static let patienceBetweenBytes = Duration.seconds(5)
     /// One TLS record: what a single read gives.
     private var scratch = [UInt8](repeating: 0, count: 16 * 1024)
     /// Told how many bytes came, and 0 each tenth of a second in which none did.
@@ -58,11 +59,14 @@ struct FrameChannel {
         var position = min(first.count, count)
         bytes.replaceSubrange(..<position, with: first[..<position])
         let (connection, watch) = (connection, watch)
+        var deadline = deadline
         do {
             try bytes.withUnsafeMutableBytes { buffer in
                 while position < count {
                     let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[position...])
                     position += try Self.read(connection, watch, into: rest, deadline: deadline, doing: doing)
+                    // Limits, here or at the source, may make data slow; while it comes, it is not late.
+                    deadline = max(deadline, .now + Self.patienceBetweenBytes)
                 }
             }
         } catch let error as TransferError {

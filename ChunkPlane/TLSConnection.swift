@@ -14,6 +14,13 @@ final class TLSConnection: Sendable {
     private struct Life {
         var closed = false
         var interrupted = false
+        var pace: Pace?
+    }
+
+    /// Keeps what moves over the connection within the limits of the process.
+    struct Pace: Sendable {
+        var governor: TransferGovernor
+        var purpose: TransferPurpose
     }
 
     /// Takes the descriptor over, also where it throws.
@@ -84,14 +91,24 @@ final class TLSConnection: Sendable {
         }
     }
 
+    /// From now on what moves is counted, and waits where it is too much.
+    func keep(_ pace: Pace?) { life.withLock { $0.pace = pace } }
+
+    private var isInterrupted: Bool { life.withLock { $0.interrupted || $0.closed } }
+
     /// Reads at least one byte.
     func read(
         into buffer: UnsafeMutableRawBufferPointer, deadline: ContinuousClock.Instant, doing: String
     ) throws(TransferError) -> Int {
-        Int(
+        let count = Int(
             try repeating(doing, deadline: deadline) {
                 SSL_read(ssl, buffer.baseAddress, Int32(clamping: buffer.count))
             })
+        // Whoever sends is held up by TCP while this waits.
+        if let pace = life.withLock({ $0.pace }), pace.governor.isLimited(.receive) {
+            pace.governor.pass(count, .receive, for: pace.purpose) { isInterrupted }
+        }
+        return count
     }
 
     /// Gathers what is written into pieces of `bytes`: a record of 16 KiB alone would cost a system call and a packet each.
@@ -125,8 +142,16 @@ final class TLSConnection: Sendable {
         _ bytes: UnsafeRawBufferPointer, deadline: ContinuousClock.Instant, doing: String
     ) throws(TransferError) {
         var position = 0
+        // What the limit makes it wait is not the peer's fault.
+        var deadline = deadline
         while position < bytes.count {
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            var rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
+            if let pace = life.withLock({ $0.pace }), pace.governor.isLimited(.send) {
+                rest = UnsafeRawBufferPointer(rebasing: rest.prefix(BandwidthSchedule.sliceBytes))
+                let asked = ContinuousClock.now
+                pace.governor.pass(rest.count, .send, for: pace.purpose) { isInterrupted }
+                deadline += .now - asked
+            }
             position += Int(
                 try repeating(doing, deadline: deadline) {
                     SSL_write(ssl, rest.baseAddress, Int32(clamping: rest.count))

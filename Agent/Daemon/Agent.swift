@@ -49,7 +49,8 @@ struct Agent: Sendable {
         let journal = AssignmentJournal(data: settings.data)
         let (book, isKnown) = try Self.book(journal, logger)
 
-        let cache = try Self.cache(settings, keeper, time, logger)
+        let governor = TransferGovernor()
+        let cache = try Self.cache(settings, keeper, governor, time, logger)
         let parts = try makeParts(keeper.identity.nodeID, boot.id) { cache.path(of: $0) }
         let router = Router()
         var policy = ReconcilePolicy()
@@ -61,7 +62,7 @@ struct Agent: Sendable {
             report: { full, statuses in router.link?.report(full: full, statuses) },
             stopped: { router.usage?.stopped($0) })
 
-        chunks = try Self.chunks(settings, cache, keeper, time, logger) { router.took($0) }
+        chunks = try Self.chunks(settings, cache, keeper, governor, time, logger) { router.took($0) }
         try chunks.start()
         let inventory = Self.inventory(settings, parts, cache, chunks, manager, files)
         link = ManagerLink(
@@ -118,9 +119,11 @@ struct Agent: Sendable {
     }
 
     private static func cache(
-        _ settings: AgentSettings, _ keeper: IdentityKeeper, _ time: any TimeSource, _ logger: Logger
+        _ settings: AgentSettings, _ keeper: IdentityKeeper, _ governor: TransferGovernor, _ time: any TimeSource,
+        _ logger: Logger
     ) throws -> ImageCache {
         var configuration = ImageCache.Configuration(folder: settings.cache)
+        configuration.client.governor = governor
         configuration.budgetBytes = settings.cacheBudgetBytes
         configuration.freeFloorBytes = settings.cacheFloorBytes
         configuration.scrubInterval = settings.scrubInterval
@@ -136,8 +139,8 @@ struct Agent: Sendable {
     }
 
     private static func chunks(
-        _ settings: AgentSettings, _ cache: ImageCache, _ keeper: IdentityKeeper, _ time: any TimeSource,
-        _ logger: Logger, status: @escaping @Sendable (ImageStatusValue) -> Void
+        _ settings: AgentSettings, _ cache: ImageCache, _ keeper: IdentityKeeper, _ governor: TransferGovernor,
+        _ time: any TimeSource, _ logger: Logger, status: @escaping @Sendable (ImageStatusValue) -> Void
     ) throws -> ChunkService {
         let host = settings.chunkHost.contains(":") ? "[\(settings.chunkHost)]" : settings.chunkHost
         let address = "\(host):\(settings.chunkPort)"
@@ -145,9 +148,11 @@ struct Agent: Sendable {
         return try ChunkService(
             cache: cache, identity: keeper, logger: logger,
             makeServer: { credentials throws(TransferError) in
-                try ChunkServer(
-                    configuration: ChunkServer.Configuration(address: address, credentials: credentials),
-                    source: cache, authorise: { peer, image in cache.mayServe(image, to: peer) },
+                var configuration = ChunkServer.Configuration(address: address, credentials: credentials)
+                configuration.governor = governor
+                return try ChunkServer(
+                    configuration: configuration, source: cache,
+                    authorise: { peer, image in cache.mayServe(image, to: peer) },
                     verify: { keeper.verify($0, at: time.timestamp) }, logger: logger, counters: counters)
             }, status: status)
     }

@@ -50,6 +50,8 @@ public final class ImageCache: Sendable, ChunkSourceStore {
         /// Images in doubt that guests have been told about.
         var toldDoubts: Set<ImageID> = []
         var stopped = false
+        /// Images received at a time, where the manager says so.
+        var places: Int?
     }
 
     /// What happens to images, newest last. Bounded: a reader that is slow misses old states, never the newest.
@@ -88,9 +90,9 @@ public final class ImageCache: Sendable, ChunkSourceStore {
         environment = ImageFetch.Environment(
             context: context, verify: verify, counters: counters, logger: logger, client: configuration.client,
             patience: patience, report: { continuation.yield($0) },
-            threads: ThreadGroup(maximum: 8 * configuration.concurrentFetches))
+            threads: ThreadGroup(maximum: 8 * max(configuration.concurrentFetches, Self.mostPlaces)))
         // A thread that ends starts its successor before it is gone, so there may be more than fetches for a moment.
-        threads = ThreadGroup(maximum: 4 * configuration.concurrentFetches)
+        threads = ThreadGroup(maximum: 4 * max(configuration.concurrentFetches, Self.mostPlaces))
         mark = CleanMark(folder: ImageFiles.folder(configuration.folder))
         do {
             try FileManager.default.createDirectory(
@@ -106,7 +108,7 @@ public final class ImageCache: Sendable, ChunkSourceStore {
     // MARK: What should be
 
     /// Takes the whole set of images that this host should hold. Starts what is missing, gives running fetches their
-    /// new sources, and stops fetches of images that are not in the set; what those held stays until `remove`, or until
+    /// new sources, and stops fetches of images that are paused or not in the set; what those held stays until `remove`, or until
     /// its room is needed.
     ///
     /// - Parameters:
@@ -125,7 +127,7 @@ public final class ImageCache: Sendable, ChunkSourceStore {
             state.assignments = Dictionary(assignments.map { ($0.image, $0) }, uniquingKeysWith: { $1 })
             var stopping: [ImageFetch] = []
             for (image, fetch) in state.fetches {
-                if let assignment = state.assignments[image] {
+                if let assignment = state.assignments[image], !assignment.isPaused {
                     fetch.update(assignment)
                 } else {
                     stopping.append(fetch)
@@ -171,6 +173,16 @@ public final class ImageCache: Sendable, ChunkSourceStore {
         }
         reports.yield(ImageStatusValue(image: image, state: .removed))
     }
+
+    /// What all transfers of this host may move, from now on. Fewer places end no fetch that is under way.
+    public func limit(_ limits: TransferLimitsValue) {
+        configuration.client.governor.limit(limits)
+        state.withLock { $0.places = limits.concurrentImages.map { min($0, Self.mostPlaces) } }
+        startWaiting()
+    }
+
+    /// Images received at a time, however many the manager would have.
+    private static let mostPlaces = 64
 
     /// Stops all fetches and returns when their threads have ended; what they held is saved. Blocks.
     public func stop() {
@@ -259,7 +271,7 @@ public final class ImageCache: Sendable, ChunkSourceStore {
 
     /// Whether an assigned image is to be fetched. What is in doubt is checked first, and may turn out to be whole.
     static func wants(_ state: State, _ image: ImageID) -> Bool {
-        guard !state.evicted.contains(image) else { return false }
+        guard !state.evicted.contains(image), state.assignments[image]?.isPaused != true else { return false }
         guard let cached = state.images[image], let assignment = state.assignments[image] else { return true }
         guard cached.currentManifest?.digest == assignment.manifestDigest else { return true }
         return !cached.isComplete && !(cached.isPublished && cached.isInDoubt)
@@ -316,10 +328,12 @@ public final class ImageCache: Sendable, ChunkSourceStore {
 
     private func nextFetch() -> ImageFetch? {
         state.withLock { state in
-            guard !state.stopped, state.fetches.count < configuration.concurrentFetches, !state.waiting.isEmpty else {
-                return nil
-            }
-            let image = state.waiting.removeFirst()
+            guard !state.stopped, !state.waiting.isEmpty else { return nil }
+            // What an instance waits for goes first, and has as many places more.
+            let launch = state.waiting.firstIndex { state.assignments[$0]?.isForLaunch == true }
+            let places = (state.places ?? configuration.concurrentFetches) * (launch == nil ? 1 : 2)
+            guard state.fetches.count < places else { return nil }
+            let image = state.waiting.remove(at: launch ?? 0)
             guard let assignment = state.assignments[image], let cached = state.images[image] else { return nil }
             let fetch = ImageFetch(assignment: assignment, cached: cached, environment: environment)
             state.fetches[image] = fetch

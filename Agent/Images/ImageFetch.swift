@@ -41,6 +41,9 @@ final class ImageFetch: Sendable {
         self.environment = environment
     }
 
+    /// What the image is wanted for.
+    var purpose: TransferPurpose { state.withLock { $0.assignment.isForLaunch ? .launch : .prefill } }
+
     // MARK: Orders from outside
 
     func update(_ assignment: ImageAssignmentValue) {

@@ -11,6 +11,8 @@ public struct AssignmentBook: Sendable, Equatable {
     public private(set) var revision: UInt64 = 0
     public private(set) var instances: [InstanceID: Roost_V1_InstanceAssignment] = [:]
     public private(set) var images: [ImageID: Roost_V1_ImageAssignment] = [:]
+    /// `nil`: the manager has never said any.
+    public private(set) var transferLimits: TransferLimitsValue?
 
     /// What a set changed, in the words of those who act on it.
     public struct Change: Sendable, Equatable {
@@ -68,6 +70,7 @@ public struct AssignmentBook: Sendable, Equatable {
             removedImages.append(id)
             next.images[id] = nil
         }
+        if set.hasTransferLimits { next.transferLimits = TransferLimitsValue(set.transferLimits) }
         next.revision = set.revision
         self = next
         return Change(
@@ -87,6 +90,7 @@ public struct AssignmentBook: Sendable, Equatable {
             $0.full = true
             $0.instances = instances.sorted { $0.key < $1.key }.map(\.value)
             $0.images = images.sorted { $0.key < $1.key }.map(\.value)
+            if let transferLimits { $0.transferLimits = transferLimits.message }
         }
     }
 }

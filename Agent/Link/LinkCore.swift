@@ -52,6 +52,8 @@ public struct LinkCore: Sendable {
         case reconcile(AgentReconcile.Event)
         case hold(WantedImages)
         case removeImage(ImageID)
+        /// From now on, for all transfers of images.
+        case limitTransfers(TransferLimitsValue)
         case setUsageInterval(Duration)
         case collectInventory
         /// Batches of the spool behind a position, at most so many.
@@ -139,7 +141,12 @@ public struct LinkCore: Sendable {
     private func resume() -> [Effect] {
         var same = AssignmentBook()
         guard let change = try? same.apply(book.message) else { return [] }
-        return [.reconcile(.assigned(change.instances)), hold(change.images, renewed: [])]
+        return [.reconcile(.assigned(change.instances))] + limits(after: nil) + [hold(change.images, renewed: [])]
+    }
+
+    private func limits(after before: TransferLimitsValue?) -> [Effect] {
+        guard let limits = book.transferLimits, limits != before else { return [] }
+        return [.limitTransfers(limits)]
     }
 
     private mutating func start(_ welcome: Roost_V1_Welcome) -> [Effect] {
@@ -172,6 +179,7 @@ public struct LinkCore: Sendable {
     private mutating func saved(_ isDurable: Bool) -> [Effect] {
         guard let pending else { return [] }
         self.pending = nil
+        let before = book.transferLimits
         guard isDurable else { return [.notice(.notKept(revision: pending.set.revision)), .resynchronise] }
         book = pending.book
         resynchronisations.reset()
@@ -190,7 +198,7 @@ public struct LinkCore: Sendable {
         for image in named { outbox.repeatStatus(of: image, isRenewed: !set.full) }
         // A whole set says again what was wanted before; of what else is named, somebody has just said so.
         let renewed = set.full ? [] : named
-        return effects + follow(pending.change, renewed: renewed) + [.due(.statuses)]
+        return effects + limits(after: before) + follow(pending.change, renewed: renewed) + [.due(.statuses)]
     }
 
     /// Images first: what a guest is made from is not to be evicted from here on.

@@ -70,7 +70,7 @@ struct UplinkSession: Sendable {
         hello.siteID = identity.siteID.bytes
         hello.protocolMinimum = ProtocolVersion.minimum
         hello.protocolMaximum = ProtocolVersion.current
-        hello.features.append(ProtocolFeature.managers)
+        hello.features += [ProtocolFeature.managers, ProtocolFeature.transferControl]
         if hello.softwareVersion.isEmpty { hello.softwareVersion = uplink.configuration.softwareVersion }
         let greeting = hello
         carryOut(state.apply { $0.start(greeting, at: $1) }, on: channel.channel)

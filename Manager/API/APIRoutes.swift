@@ -4,9 +4,9 @@ import ManagerIdentity
 /// Every route that the manager serves, in the order of the document.
 enum APIRoutes {
     static let all: [Route] =
-        SiteRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes + KeyPairRoutes.routes
-        + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes
-        + AggregateRoutes.routes
+        SiteRoutes.routes + SiteSettingRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes
+        + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
+        + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes
         + ManagerRoutes.routes
         + OperationRoutes.routes
         + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent

@@ -87,7 +87,8 @@ final class APIClient: Sendable {
         return (list ?? .list([])).setting("items", to: .array(items)).setting("next", to: .null)
     }
 
-    func post(_ path: String, _ body: JSON = [:]) async throws -> JSON { try await send(.POST, path, body: body).body }
+    /// - Parameter body: `nil` for a route that takes none.
+    func post(_ path: String, _ body: JSON? = [:]) async throws -> JSON { try await send(.POST, path, body: body).body }
 
     func patch(_ path: String, _ body: JSON, ifMatch tag: String? = nil) async throws -> JSON {
         try await send(.PATCH, path, body: body, ifMatch: tag).body

@@ -5,6 +5,7 @@ struct ImageCommand: AsyncParsableCommand {
         commandName: "image", abstract: "Disk images.",
         subcommands: [
             Create.self, List.self, Show.self, Update.self, Delete.self, Prefill.self, Pin.self, Unpin.self, Evict.self,
+            Policy.self,
         ])
 
     static let columns = [

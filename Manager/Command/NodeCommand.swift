@@ -5,7 +5,8 @@ struct NodeCommand: AsyncParsableCommand {
         commandName: "node", abstract: "Hosts of the fleet (superusers).",
         discussion: "Host lists: cn[43-45,47], comma lists, @file with # comments; quote brackets against the shell.",
         subcommands: [
-            List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Remove.self, Token.self,
+            List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Remove.self, Limit.self,
+            Token.self,
         ])
 
     static let columns = [

@@ -51,9 +51,12 @@ struct OperationWait {
     @discardableResult
     func success(of id: String) async throws -> JSON {
         let operation = try await end(of: id)
-        guard operation["status"].text != "failed" else { throw Self.failure(operation) }
+        guard !Self.hasFailed(operation) else { throw Self.failure(operation) }
         return operation
     }
+
+    /// Whether it ended otherwise than it should.
+    static func hasFailed(_ operation: JSON) -> Bool { ["failed", "cancelled"].contains(operation["status"].text) }
 
     static func failure(_ operation: JSON) -> Failure {
         Failure(operation["error"]["detail"].text ?? "operation \(operation["id"].text ?? "?") failed")

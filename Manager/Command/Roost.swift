@@ -17,7 +17,8 @@ struct Roost: AsyncParsableCommand {
         version: "roost \(version)",
         subcommands: [
             LoginCommand.self, LogoutCommand.self, InstanceCommand.self, ImageCommand.self, FlavorCommand.self,
-            NodeCommand.self, AggregateCommand.self, ManagerCommand.self, KeyCommand.self, UserCommand.self,
+            NodeCommand.self, AggregateCommand.self, SiteCommand.self, ManagerCommand.self, KeyCommand.self,
+            UserCommand.self,
             UsageCommand.self,
             OperationCommand.self,
             EventCommand.self, CompletionCommand.self, VersionCommand.self,

@@ -103,7 +103,8 @@ struct Manager {
                 certificateDER: keys.certificate.der, authorityDER: keys.authority.certificateDER,
                 times: SessionTimes(heartbeatInterval: settings.heartbeatInterval)),
             backend: fleet, time: time, logger: logger)
-        let chunks = try Self.chunkServer(settings, keys, images, fleet, time, logger)
+        let governor = TransferGovernor()
+        let chunks = try Self.chunkServer(settings, keys, images, fleet, governor, time, logger)
 
         let metrics = MetricsPage()
         ManagerMetrics.add(to: metrics, store: store, fleet: fleet, listener: listener.counters, chunks: chunks.server)
@@ -133,7 +134,8 @@ struct Manager {
         // Those who come later use those who come earlier, and stop first: another manager leads while this one still
         // finishes the requests that it has.
         services = [
-            Housekeeping(store: store, images: images, logger: logger), imports, chunks, registry, follower, listener,
+            Housekeeping(store: store, images: images, logger: logger), imports, chunks,
+            TransferKeeper(store: store, governor: governor, logger: logger), registry, follower, listener,
             api,
             keeper,
         ]
@@ -157,17 +159,19 @@ struct Manager {
     }
 
     private static func chunkServer(
-        _ settings: ManagerSettings, _ keys: Site.Keys, _ images: ImageStore, _ fleet: Fleet, _ time: SystemTime,
-        _ logger: Logger
+        _ settings: ManagerSettings, _ keys: Site.Keys, _ images: ImageStore, _ fleet: Fleet,
+        _ governor: TransferGovernor, _ time: SystemTime, _ logger: Logger
     ) throws -> ChunkService {
         let anchor = try TrustAnchor(authorityDER: keys.authority.certificateDER)
+        var configuration = ChunkServer.Configuration(
+            address: "\(settings.chunksHost):\(settings.chunksPort)",
+            credentials: TLSCredentials(
+                certificatePEM: Array(keys.certificate.pem.utf8), privateKeyPEM: Array(keys.managerKeyPEM.utf8)))
+        configuration.governor = governor
         let server = try ChunkServer(
-            configuration: .init(
-                address: "\(settings.chunksHost):\(settings.chunksPort)",
-                credentials: TLSCredentials(
-                    certificatePEM: Array(keys.certificate.pem.utf8), privateKeyPEM: Array(keys.managerKeyPEM.utf8))),
-            source: images, authorise: { peer, image in fleet.mayPull(peer, image) },
-            verify: { leaf in anchor.verify(leafDER: leaf, at: time.timestamp) }, logger: logger,
+            configuration: configuration, source: images, authorise: { peer, image in fleet.mayPull(peer, image) },
+            verify: { leaf in anchor.verify(leafDER: leaf, at: time.timestamp).flatMap(fleet.admitToChunks) },
+            logger: logger,
             counters: TransferCounters())
         return ChunkService(server: server, logger: logger)
     }

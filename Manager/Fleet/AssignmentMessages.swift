@@ -4,6 +4,7 @@ import ManagerModel
 import ManagerStore
 import ProtocolMessages
 import ProtocolModel
+import ProtocolTransfer
 import SwiftProtobuf
 
 /// Turns the record into what one node is told.
@@ -23,6 +24,7 @@ struct AssignmentMessages {
         message.revision = newest.value
         message.full = revision == nil
         message.baseRevision = since.value
+        message.transferLimits = try limits()
         let known = Known(sql)
         for instance in try sql.instances.changed(on: node, since: since) {
             if instance.status != .deleted {
@@ -100,11 +102,28 @@ struct AssignmentMessages {
         }
     }
 
+    /// What the node may move for images.
+    private func limits() throws -> Roost_V1_TransferLimits {
+        let site = try sql.siteSettings.transfers()
+        let own = try (sql.nodes.transferLimits(of: node) ?? TransferLimits()).or(site.node)
+        var limits = TransferLimitsValue(
+            sendBytesPerSecond: own.sendBytesPerSecond, receiveBytesPerSecond: own.receiveBytesPerSecond,
+            diskBytesPerSecond: own.diskBytesPerSecond, concurrentImages: own.concurrentImages,
+            prefillSharePercent: site.prefillSharePercent)
+        if let total = site.totalBytesPerSecond {
+            let share = try sql.siteSettings.receiveShare() ?? total
+            limits.receiveBytesPerSecond = min(limits.receiveBytesPerSecond ?? share, share)
+        }
+        return limits.message
+    }
+
     private func assignment(of placement: ImagePlacement) throws -> Roost_V1_ImageAssignment? {
         guard let image = try sql.images.find(placement.image), let digest = image.manifestDigest,
             let size = image.sizeBytes
         else { return nil }
         let upstream = try placement.upstream.flatMap { try sql.nodes.find($0) }
+        // Nobody gives anything to a node that is disabled, so it need not ask.
+        let isPaused = try placement.isPaused || !sql.nodes.isEnabled(node)
         let downstream = try sql.images.downstream(of: node, image: placement.image)
         let isPinned = try sql.imageCopies.isPinned(image.id, on: node)
         let manager = try sql.managers.chunkAddress(of: image.id) ?? managerChunkAddress
@@ -122,6 +141,8 @@ struct AssignmentMessages {
             $0.sources.append(.with { $0.address = manager })
             $0.serveTo = downstream.map(\.octets)
             $0.pinned = isPinned
+            $0.paused = isPaused
+            $0.launch = placement.priority == .launch
         }
     }
 }

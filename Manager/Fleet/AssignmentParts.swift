@@ -12,6 +12,7 @@ extension Roost_V1_AssignmentSet {
         var empty = Self()
         (empty.revision, empty.full, empty.baseRevision) = (revision, full, baseRevision)
         empty.more = true
+        if hasTransferLimits { empty.transferLimits = transferLimits }
         // Room for the fields of the set itself, and around each entry for its tag and length.
         let (room, frame) = (limit - 64, 16)
         var parts = [empty]

@@ -68,6 +68,7 @@ public struct FleetCore: Sendable {
         case livenessNotRecorded(NodeID, any Error)
         case drainNotAdvanced(OperationID, any Error)
         case drainsNotRead(any Error)
+        case prefillsNotAdvanced(any Error)
         case assignmentsNotRead(NodeID, any Error)
         case nodesNotRead(any Error)
     }
@@ -175,12 +176,15 @@ public struct FleetCore: Sendable {
         }
     }
 
-    /// Who has fallen silent, which drains advance.
+    /// Who has fallen silent, which drains and prefills advance.
     private mutating func tick(at now: Moment) -> [Effect] {
-        let changes = state.tick(now: now.uptime, interval: settings.heartbeatInterval)
-        return changes.flatMap { change -> [Effect] in
-            [.notice(.liveness(change)), .work(.liveness(change), at: now.timestamp)]
-        } + [.work(.runningDrains, at: now.timestamp)]
+        var effects: [Effect] = []
+        for change in state.tick(now: now.uptime, interval: settings.heartbeatInterval) {
+            effects += [.notice(.liveness(change)), .work(.liveness(change), at: now.timestamp)]
+        }
+        effects += [.work(.runningDrains, at: now.timestamp), .work(.waitingPrefills, at: now.timestamp)]
+        if state.isPolicyTick() { effects.append(.work(.policies, at: now.timestamp)) }
+        return effects
     }
 
     // MARK: Hearing agents
@@ -261,6 +265,11 @@ public struct FleetCore: Sendable {
             return pushed(message, connection, node)
         case (.nodeIDs, .nodeIDs(let known)): return checked(known)
         case (.runningDrains, .drains(let drains)): return drains.map { .work(.advanceDrain($0), at: now.timestamp) }
+        case (.waitingPrefills, .prefills(let waiting)):
+            return waiting.map { .work(.advancePrefill($0), at: now.timestamp) }
+        case (.policies, .policies(let due, let isBalanceDue)):
+            return due.map { .work(.advancePolicy($0), at: now.timestamp) }
+                + (isBalanceDue ? [.work(.balanceTransfers, at: now.timestamp)] : [])
         case (.usage(let connection, _, let batch), .counted(let number)):
             return [
                 .send(
@@ -290,6 +299,8 @@ public struct FleetCore: Sendable {
             // One that cannot go on must not hold up the others.
             return [.notice(.drainNotAdvanced(operation, error))]
         case .runningDrains: return [.notice(.drainsNotRead(error))]
+        case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
+            return [.notice(.prefillsNotAdvanced(error))]
         case .assignments(let connection, let node, _):
             // The agent reconnects and gets a full set.
             state.pushed(connection, to: node, revision: nil)

@@ -38,6 +38,13 @@ struct FleetState: Sendable {
     private(set) var heard: [NodeID: Heard] = [:]
     private var dirty: Set<NodeID> = []
     var mustCheckNodes = false
+    private var ticks = 0
+
+    /// Policies look at every node, and are looked at each third second.
+    mutating func isPolicyTick() -> Bool {
+        ticks += 1
+        return ticks % 3 == 0
+    }
 
     /// Takes a session in; the older one of the same node is handed back to be closed. Two that open at once may come here
     /// in either order: their numbers tell which is the older.

@@ -22,10 +22,17 @@ public enum FleetWork: Sendable {
     case usage(ConnectionID, NodeID, UsageBatch)
     case liveness(LivenessChange)
     case advanceDrain(OperationID)
+    /// One that waits for its image.
+    case advancePrefill(OperationID)
+    case advancePolicy(PrefillPolicyID)
+    /// Gives the nodes that receive images another share of what all may receive.
+    case balanceTransfers
     /// What the node is to be told since a revision; `nil`: everything.
     case assignments(ConnectionID, NodeID, since: Revision?)
     case nodeIDs
     case runningDrains
+    case waitingPrefills
+    case policies
 
     public enum Answer: Sendable {
         case done
@@ -37,6 +44,8 @@ public enum FleetWork: Sendable {
         case assignments(Roost_V1_AssignmentSet?)
         case nodeIDs(Set<NodeID>)
         case drains([OperationID])
+        case prefills([OperationID])
+        case policies([PrefillPolicyID], isBalanceDue: Bool)
     }
 
     /// The session that waits for it before it is listened to again.
@@ -46,15 +55,20 @@ public enum FleetWork: Sendable {
             .usage(let connection, let node, _):
             (connection, node)
         // Copies come with an inventory, and before it: the session waits for that.
-        case .openSession, .imageCopies, .liveness, .advanceDrain, .assignments, .nodeIDs, .runningDrains: nil
+        case .openSession, .imageCopies, .liveness, .advanceDrain, .advancePrefill, .advancePolicy, .balanceTransfers,
+            .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies:
+            nil
         }
     }
 
     /// Whether it changes the record; otherwise it is to be run in a snapshot.
     public var isWrite: Bool {
         switch self {
-        case .openSession, .inventory, .status, .imageCopies, .usage, .liveness, .advanceDrain: true
-        case .assignments, .nodeIDs, .runningDrains: false
+        case .openSession, .inventory, .status, .imageCopies, .usage, .liveness, .advanceDrain, .advancePrefill,
+            .advancePolicy,
+            .balanceTransfers:
+            true
+        case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies: false
         }
     }
 
@@ -105,12 +119,29 @@ public enum FleetWork: Sendable {
             guard let current = try sql.operations.find(id), current.status == .running else { return .done }
             try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advanceDrain(current)
             return .done
+        case .advancePrefill(let id):
+            guard let current = try sql.operations.find(id), current.status == .running else { return .done }
+            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advancePrefill(current)
+            return .done
+        case .advancePolicy(let id):
+            guard let policy = try sql.prefillPolicies.find(id) else { return .done }
+            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advancePolicy(policy)
+            return .done
         case .assignments(_, let node, let revision):
             return .assignments(
                 try AssignmentMessages(
                     sql: sql, node: node, settings: settings.lifecycle, managerChunkAddress: settings.chunkAddress
                 ).set(since: revision))
         case .nodeIDs: return .nodeIDs(try sql.nodes.ids())
+        case .balanceTransfers:
+            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).balanceTransfers()
+            return .done
+        case .policies:
+            let commands = Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)
+            // Those that have nothing to send cost no write.
+            let due = try sql.prefillPolicies.list().filter { try commands.isDue($0) }
+            return .policies(due.map(\.id), isBalanceDue: try commands.isBalanceDue())
+        case .waitingPrefills: return .prefills(try sql.operations.waitingPrefills())
         case .runningDrains: return .drains(try sql.operations.running(.nodeDisable).map(\.id))
         }
     }

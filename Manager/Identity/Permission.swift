@@ -3,6 +3,7 @@ public import ProtocolModel
 
 /// What somebody may be allowed to do. Every route names one; the table below is the only place that says who may (P9).
 public enum Permission: String, Sendable, CaseIterable {
+    case siteRead, siteChange
     case siteStatusRead, apiDocumentRead, tokenRequest
     case userRead, userCreate, userChange, userAdminister, userDelete
     case keyPairRead, keyPairCreate, keyPairDelete
@@ -13,7 +14,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case nodeRead, nodeChange, nodeDelete, nodeTokenCreate
     case aggregateRead, aggregateCreate, aggregateChange, aggregateDelete
     case managerRead
-    case operationRead, usageRead, eventRead
+    case operationRead, operationChange, usageRead, eventRead
     /// Resources that this version announces but does not serve yet.
     case notYetServed
 }
@@ -50,12 +51,13 @@ public enum Access {
         case .imageRead: .ownerOrShared
         case .imageCreate, .imageUpload, .imageChange, .imageDelete: .owner
         case .instanceRead, .instanceCreate, .instanceChange, .instancePower, .instanceDelete, .instanceConsole: .owner
-        case .operationRead, .usageRead, .eventRead: .owner
+        case .operationRead, .operationChange, .usageRead, .eventRead: .owner
         case .userCreate, .userAdminister, .userDelete: .superuser
         case .flavorCreate, .flavorDelete: .superuser
         case .imagePublish, .imagePrefill: .superuser
         case .instancePin, .instanceReadAll: .superuser
         case .nodeRead, .nodeChange, .nodeDelete, .nodeTokenCreate, .managerRead: .superuser
+        case .siteRead, .siteChange: .superuser
         case .aggregateRead, .aggregateCreate, .aggregateChange, .aggregateDelete: .superuser
         }
     }

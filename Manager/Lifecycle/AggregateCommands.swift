@@ -64,6 +64,10 @@ extension Commands {
     /// Forgets the group; its nodes stay what they are.
     public func deleteAggregate(_ reference: String) throws -> Aggregate {
         let aggregate = try aggregate(reference)
+        if let policy = try sql.prefillPolicies.list(for: aggregate.id).first {
+            throw Refusal(
+                .inUse, "prefill policy '\(policy.name)' is about aggregate '\(aggregate.name)'; delete it first")
+        }
         try sql.aggregates.remove(aggregate.id)
         try event(
             "aggregate.deleted", ResourceReference(aggregate), owner: nil,

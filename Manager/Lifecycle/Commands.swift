@@ -80,6 +80,16 @@ extension Operation {
         finishedAt = now
     }
 
+    /// Ends the operation before it is done.
+    mutating func cancel(detail: String, at now: Timestamp) {
+        guard status == .running else { return }
+        status = .cancelled
+        isPaused = false
+        errorCode = "cancelled"
+        errorDetail = detail
+        finishedAt = now
+    }
+
     /// Notes a step; a step that goes on only changes its sentence.
     mutating func note(step name: String, _ detail: String, at now: Timestamp) {
         guard status == .running else { return }

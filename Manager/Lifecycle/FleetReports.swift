@@ -72,7 +72,9 @@ public struct FleetReports {
                 continue
             case _ where placement.state == .removing: continue
             case .fetching: placement.state = .fetching
-            case .held: placement.state = .held
+            case .held:
+                placement.state = .held
+                placement.isPaused = false
             case .failed: placement.state = .failed
             }
             placement.chunksHeld = observed.chunksHeld
@@ -103,46 +105,6 @@ public struct FleetReports {
         try commands.event(
             kind, ResourceReference(image), owner: nil, detail: detail ?? placement.reason, data: ["node": node.name],
             operation: placement.operation)
-    }
-
-    /// Brings a prefill's hosts up to date and ends it when each is done.
-    public func settlePrefill(_ id: OperationID) throws {
-        guard var operation = try sql.operations.find(id), operation.status == .running,
-            let image = ImageID(operation.resource.id)
-        else { return }
-        let before = operation
-        for (index, host) in operation.hosts.enumerated() {
-            guard let node = try sql.nodes.find(name: host.node),
-                let placement = try sql.images.placement(of: image, on: node.id), placement.operation == id
-            else {
-                // What a later prefill, or a node that came back under this name, makes of it is not told here any more.
-                if !Self.isSettled(host) {
-                    operation.hosts[index].state = "failed"
-                    operation.hosts[index].detail = "the node was removed"
-                }
-                continue
-            }
-            var result = try Commands.hostResult(of: placement, on: node, sql: sql)
-            if placement.state == .fetching && node.liveness == .down {
-                result.state = "failed"
-                result.detail = "the node is down; it fetches the image when it comes back"
-            }
-            operation.hosts[index] = result
-        }
-        let total = operation.hosts.map(\.progress).reduce(0, +)
-        operation.progress = operation.hosts.isEmpty ? 100 : total / operation.hosts.count
-        if operation.hosts.allSatisfy(Self.isSettled) {
-            let failed = operation.hosts.filter { $0.state == "failed" }
-            operation.finish(
-                errorCode: failed.isEmpty ? nil : "prefill_incomplete",
-                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "),
-                at: now)
-        }
-        if operation != before { try commands.save(operation) }
-    }
-
-    private static func isSettled(_ host: Operation.HostResult) -> Bool {
-        host.state == "held" || host.state == "failed"
     }
 
     /// Batches of a node's usage will never come: an operator's matter.

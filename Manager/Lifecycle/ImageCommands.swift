@@ -173,75 +173,6 @@ extension Commands {
         return image
     }
 
-    /// Caches an image on nodes in one chain: the manager serves the first, each node the next.
-    public func prefill(_ reference: String, on nodes: [String]) throws -> Operation {
-        let image = try image(reference)
-        guard image.status == .active else { throw try notReady(image) }
-        var targets: [Node] = []
-        for name in nodes {
-            let node = try node(name)
-            if !targets.contains(where: { $0.id == node.id }) { targets.append(node) }
-        }
-        // Another chain of the image may run, but a node is in one at a time.
-        for node in targets {
-            if let placement = try sql.images.placement(of: image.id, on: node.id), placement.state == .fetching,
-                let running = try running(placement.operation)
-            {
-                throw conflict(with: running, on: "image '\(image.name)' on node '\(node.name)'")
-            }
-        }
-        var operation = Operation(
-            id: .generate(at: now), kind: .imagePrefill,
-            steps: [.init(name: "accepted", detail: "chain of \(targets.count) planned", at: now)],
-            resource: ResourceReference(image), owner: actor.user, createdAt: now)
-        for node in targets {
-            let placement = try wantImage(image.id, on: node.id, operation: operation.id)
-            // What an operator put there stays, whatever room is needed, until somebody unpins it (HLT-42).
-            try sql.imageCopies.setPinned(true, image.id, on: node.id, at: now)
-            operation.hosts.append(try Self.hostResult(of: placement, on: node, sql: sql))
-        }
-        try sql.operations.insert(operation)
-        try event(
-            "image.prefill_requested", ResourceReference(image), owner: nil,
-            detail: targets.map(\.name).joined(separator: " "), operation: operation.id)
-        try FleetReports(in: sql, at: now).settlePrefill(operation.id)
-        return try sql.operations.find(operation.id) ?? operation
-    }
-
-    /// Puts an image into a node's assignment set, behind the best source there is: the last node of a chain under way,
-    /// or the holder that serves fewest, or the manager.
-    @discardableResult
-    func wantImage(_ image: ImageID, on node: NodeID, operation: OperationID?) throws -> ImagePlacement {
-        if var existing = try sql.images.placement(of: image, on: node), existing.state != .removing {
-            if let operation {
-                existing.operation = operation
-                // A failed copy is asked for anew.
-                if existing.state == .failed { existing.state = .fetching }
-                existing.updatedAt = now
-                try sql.images.update(existing, assigned: true)
-            }
-            return existing
-        }
-        let upstream = try sql.images.bestUpstream(of: image, for: node)
-        try sql.images.removePlacement(of: image, on: node)
-        let placement = ImagePlacement(
-            image: image, node: node, upstream: upstream, operation: operation, requestedAt: now, updatedAt: now)
-        try sql.images.insert(placement)
-        return placement
-    }
-
-    static func hostResult(of placement: ImagePlacement, on node: Node, sql: Transaction) throws -> Operation.HostResult
-    {
-        let total = max(1, placement.chunksTotal)
-        return Operation.HostResult(
-            node: node.name, state: placement.state.rawValue,
-            progress: placement.state == .held ? 100 : 100 * placement.chunksHeld / total,
-            source: try placement.upstream.flatMap { try sql.nodes.find($0)?.name } ?? "manager",
-            bytes: placement.bytesReceived,
-            seconds: Double((placement.updatedAt - placement.requestedAt).milliseconds) / 1000, detail: placement.reason
-        )
-    }
-
     /// Why an image serves nothing yet, and the operation that may change that.
     func notReady(_ image: Image) throws -> Refusal {
         Refusal(
@@ -252,14 +183,6 @@ extension Commands {
     }
 
     private func runningImport(of image: Image) throws -> Operation? { try running(image.operation) }
-
-    /// A prefill that still waits for a node.
-    private func runningPrefill(of image: ImageID) throws -> Operation? {
-        for placement in try sql.images.placements(of: image) {
-            if let running = try running(placement.operation) { return running }
-        }
-        return nil
-    }
 
     private func running(_ id: OperationID?) throws -> Operation? {
         try id.flatMap { try sql.operations.find($0) }.flatMap { $0.status == .running ? $0 : nil }

@@ -74,7 +74,7 @@ extension Commands {
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)
                 directory.recorded(request, on: host, in: sql)
-                try wantImage(image.id, on: node, operation: nil)
+                try wantImage(image.id, on: node, operation: nil, priority: .launch)
                 try event(
                     "instance.created", ResourceReference(instance), owner: owner.id,
                     data: ["node": host.name, "flavor": flavor.name, "image": image.name], operation: operation.id,

@@ -57,6 +57,7 @@ extension Commands {
             node.drainState = .none
             node.drainReason = ""
             try sql.nodes.update(node)
+            if !before.enabled { try retellTransfers(of: node.id) }
             // A drain that runs ends here, so that it does not go on with the next one.
             for drain in try sql.operations.running(.nodeDisable)
             where drain.hosts.contains(where: { $0.node == node.name }) {
@@ -124,6 +125,7 @@ extension Commands {
             node.drainState = .draining
             node.drainReason = ""
             try sql.nodes.update(node)
+            if before.enabled { try retellTransfers(of: node.id) }
             try event(
                 "node.disabled", ResourceReference(node), owner: nil, detail: order.reason, operation: operation.id,
                 changes: Event.differences(from: before, to: node))
@@ -234,6 +236,7 @@ extension Commands {
             )
         }
         let prefills = Set(try sql.images.placements(on: node.id).compactMap(\.operation))
+        try sql.images.touchTransfers(of: node.id)
         try sql.nodes.remove(node, at: now)
         try event(
             "node.removed", ResourceReference(node), owner: nil, changes: Event.differences(from: node, to: nil))
@@ -243,7 +246,8 @@ extension Commands {
     }
 
     public func updateNode(
-        _ reference: String, cpuRatio: Double?, ramRatio: Double?, diskRatio: Double?, location: String?
+        _ reference: String, cpuRatio: Double?, ramRatio: Double?, diskRatio: Double?, location: String?,
+        limits: (inout TransferLimits) -> Void = { _ in }
     ) throws -> Node {
         var node = try node(reference)
         let before = node
@@ -251,7 +255,9 @@ extension Commands {
         if let ramRatio { node.ramAllocationRatio = ramRatio }
         if let diskRatio { node.diskAllocationRatio = diskRatio }
         if let location { node.location = location }
+        limits(&node.transferLimits)
         try sql.nodes.update(node)
+        if node.transferLimits != before.transferLimits { _ = try sql.nodes.nextAssignmentRevision(node.id) }
         try event(
             "node.updated", ResourceReference(node), owner: nil, changes: Event.differences(from: before, to: node))
         return node

@@ -120,6 +120,7 @@ extension Node: Audited {
             "chunk_address": inventory.chunkAddress,
         ]
         for (field, text) in texts where !text.isEmpty { fields[field] = text }
+        fields.merge(transferLimits.auditedFields) { $1 }
         guard inventory.cpuCount > 0 else { return fields }
         fields["cpu_count"] = "\(inventory.cpuCount)"
         fields["memory_bytes"] = "\(inventory.memoryBytes)"

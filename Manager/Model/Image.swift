@@ -68,6 +68,13 @@ public struct ImagePlacement: Sendable, Equatable {
     public enum State: String, Sendable, CaseIterable {
         case fetching, held, failed, removing
     }
+    /// What the node's copy is for.
+    public enum Priority: String, Sendable, CaseIterable {
+        /// To be there beforehand.
+        case prefill
+        /// An instance waits for it.
+        case launch
+    }
 
     public var image: ImageID
     public var node: NodeID
@@ -80,13 +87,16 @@ public struct ImagePlacement: Sendable, Equatable {
     public var reason: String
     /// The prefill that asked for it, if one did.
     public var operation: OperationID?
+    public var priority: Priority
+    /// Its transfer stands still until somebody wants it to go on; what came is kept.
+    public var isPaused: Bool
     public var requestedAt: Timestamp
     public var updatedAt: Timestamp
 
     public init(
         image: ImageID, node: NodeID, state: State = .fetching, upstream: NodeID?, chunksHeld: Int = 0,
         chunksTotal: Int = 0, bytesReceived: Int64 = 0, reason: String = "", operation: OperationID? = nil,
-        requestedAt: Timestamp, updatedAt: Timestamp
+        priority: Priority = .prefill, isPaused: Bool = false, requestedAt: Timestamp, updatedAt: Timestamp
     ) {
         self.image = image
         self.node = node
@@ -97,6 +107,8 @@ public struct ImagePlacement: Sendable, Equatable {
         self.bytesReceived = bytesReceived
         self.reason = reason
         self.operation = operation
+        self.priority = priority
+        self.isPaused = isPaused
         self.requestedAt = requestedAt
         self.updatedAt = updatedAt
     }

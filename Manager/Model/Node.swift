@@ -41,6 +41,9 @@ public struct Node: Sendable, Equatable {
     public var ramAllocationRatio: Double
     public var diskAllocationRatio: Double
 
+    /// Where the node differs from what the site says.
+    public var transferLimits: TransferLimits
+
     // The sum of the claims on this node, kept in the transactions that make and release them (P3).
     public var claimedVCPUs: Int
     public var claimedRAMMiB: Int
@@ -68,6 +71,7 @@ public struct Node: Sendable, Equatable {
         self.cpuAllocationRatio = 4
         self.ramAllocationRatio = 1
         self.diskAllocationRatio = 1
+        self.transferLimits = TransferLimits()
         self.claimedVCPUs = 0
         self.claimedRAMMiB = 0
         self.claimedDiskGiB = 0

@@ -14,6 +14,8 @@ public struct Operation: Sendable, Equatable {
     }
     public enum Status: String, Sendable, CaseIterable {
         case running, succeeded, failed
+        /// Somebody ended it before it was done.
+        case cancelled
     }
 
     public var id: OperationID
@@ -53,6 +55,12 @@ public struct Operation: Sendable, Equatable {
         self.finishedAt = finishedAt
     }
 
+    /// Whether it stands still until somebody resumes it. Kept among the parameters, as a wish of a caller like them.
+    public var isPaused: Bool {
+        get { parameters["paused"] == "true" }
+        set { parameters["paused"] = newValue ? "true" : nil }
+    }
+
     /// One step of an operation as people see it.
     public struct Step: Sendable, Equatable, Codable {
         public var name: String
@@ -69,12 +77,14 @@ public struct Operation: Sendable, Equatable {
     /// What came of an operation on one host.
     public struct HostResult: Sendable, Equatable, Codable {
         public var node: String
-        /// `waiting`, `fetching`, `held`, `stopping`, `done` or `failed`.
+        /// `waiting`, `fetching`, `paused`, `held`, `stopping`, `done`, `failed` or `cancelled`.
         public var state: String
         public var progress: Int
         public var source: String?
         public var bytes: Int64?
         public var seconds: Double?
+        /// Bytes a second, as last seen; once it is done, over the whole time.
+        public var rate: Double?
         public var detail: String
         public var stopped: [String]
         public var forced: [String]
@@ -82,7 +92,8 @@ public struct Operation: Sendable, Equatable {
 
         public init(
             node: String, state: String, progress: Int = 0, source: String? = nil, bytes: Int64? = nil,
-            seconds: Double? = nil, detail: String = "", stopped: [String] = [], forced: [String] = [],
+            seconds: Double? = nil, rate: Double? = nil, detail: String = "", stopped: [String] = [],
+            forced: [String] = [],
             remaining: [String] = []
         ) {
             self.node = node
@@ -91,6 +102,7 @@ public struct Operation: Sendable, Equatable {
             self.source = source
             self.bytes = bytes
             self.seconds = seconds
+            self.rate = rate
             self.detail = detail
             self.stopped = stopped
             self.forced = forced

@@ -764,6 +764,12 @@ public nonisolated struct Roost_V1_ImageAssignment: Sendable {
   /// never evicted
   public var pinned: Bool = false
 
+  /// fetch nothing, but keep what came and serve it
+  public var paused: Bool = false
+
+  /// an instance waits for it: goes before what is only cached
+  public var launch: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -779,6 +785,30 @@ public nonisolated struct Roost_V1_ChunkSource: Sendable {
 
   /// host:port
   public var address: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What a node may move for images, all its transfers together; 0: no limit.
+public nonisolated struct Roost_V1_TransferLimits: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var sendBytesPerSecond: UInt64 = 0
+
+  public var receiveBytesPerSecond: UInt64 = 0
+
+  /// written to the cache, decoded
+  public var diskBytesPerSecond: UInt64 = 0
+
+  /// received at a time; 0: as the host is set
+  public var concurrentImages: UInt32 = 0
+
+  /// what prefills keep of each limit while launches want all of it; 0: 10
+  public var prefillSharePercent: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -808,9 +838,20 @@ public nonisolated struct Roost_V1_AssignmentSet: Sendable {
   /// another part of the same set follows
   public var more: Bool = false
 
+  public var transferLimits: Roost_V1_TransferLimits {
+    get {_transferLimits ?? Roost_V1_TransferLimits()}
+    set {_transferLimits = newValue}
+  }
+  /// Returns true if `transferLimits` has been explicitly set.
+  public var hasTransferLimits: Bool {self._transferLimits != nil}
+  /// Clears the value of `transferLimits`. Subsequent reads from it will return its default value.
+  public mutating func clearTransferLimits() {self._transferLimits = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _transferLimits: Roost_V1_TransferLimits? = nil
 }
 
 /// The agent has persisted this revision.
@@ -1141,6 +1182,9 @@ public nonisolated struct Roost_V1_ChunkRequest: Sendable {
 
   /// send ChunkWaiting so often while the answer is held; 0: never
   public var pulseMs: UInt32 = 0
+
+  /// an instance waits for it: goes before what is only cached
+  public var launch: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2173,7 +2217,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ImageAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}size_bytes\0\u{1}sources\0\u{3}serve_to\0\u{1}pinned\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{3}size_bytes\0\u{1}sources\0\u{3}serve_to\0\u{1}pinned\0\u{2}\u{4}paused\0\u{1}launch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2187,6 +2231,8 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.sources) }()
       case 5: try { try decoder.decodeRepeatedBytesField(value: &self.serveTo) }()
       case 6: try { try decoder.decodeSingularBoolField(value: &self.pinned) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.paused) }()
+      case 11: try { try decoder.decodeSingularBoolField(value: &self.launch) }()
       default: break
       }
     }
@@ -2211,6 +2257,12 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
     if self.pinned != false {
       try visitor.visitSingularBoolField(value: self.pinned, fieldNumber: 6)
     }
+    if self.paused != false {
+      try visitor.visitSingularBoolField(value: self.paused, fieldNumber: 10)
+    }
+    if self.launch != false {
+      try visitor.visitSingularBoolField(value: self.launch, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2221,6 +2273,8 @@ nonisolated extension Roost_V1_ImageAssignment: SwiftProtobuf.Message, SwiftProt
     if lhs.sources != rhs.sources {return false}
     if lhs.serveTo != rhs.serveTo {return false}
     if lhs.pinned != rhs.pinned {return false}
+    if lhs.paused != rhs.paused {return false}
+    if lhs.launch != rhs.launch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2261,9 +2315,59 @@ nonisolated extension Roost_V1_ChunkSource: SwiftProtobuf.Message, SwiftProtobuf
   }
 }
 
+nonisolated extension Roost_V1_TransferLimits: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TransferLimits"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}send_bytes_per_second\0\u{3}receive_bytes_per_second\0\u{3}disk_bytes_per_second\0\u{3}concurrent_images\0\u{3}prefill_share_percent\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.sendBytesPerSecond) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.receiveBytesPerSecond) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.diskBytesPerSecond) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.concurrentImages) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.prefillSharePercent) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.sendBytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sendBytesPerSecond, fieldNumber: 1)
+    }
+    if self.receiveBytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.receiveBytesPerSecond, fieldNumber: 2)
+    }
+    if self.diskBytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.diskBytesPerSecond, fieldNumber: 3)
+    }
+    if self.concurrentImages != 0 {
+      try visitor.visitSingularUInt32Field(value: self.concurrentImages, fieldNumber: 4)
+    }
+    if self.prefillSharePercent != 0 {
+      try visitor.visitSingularUInt32Field(value: self.prefillSharePercent, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_TransferLimits, rhs: Roost_V1_TransferLimits) -> Bool {
+    if lhs.sendBytesPerSecond != rhs.sendBytesPerSecond {return false}
+    if lhs.receiveBytesPerSecond != rhs.receiveBytesPerSecond {return false}
+    if lhs.diskBytesPerSecond != rhs.diskBytesPerSecond {return false}
+    if lhs.concurrentImages != rhs.concurrentImages {return false}
+    if lhs.prefillSharePercent != rhs.prefillSharePercent {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignmentSet"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0\u{1}more\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0\u{1}more\0\u{3}transfer_limits\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2279,12 +2383,17 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
       case 6: try { try decoder.decodeRepeatedMessageField(value: &self.images) }()
       case 7: try { try decoder.decodeRepeatedBytesField(value: &self.removedImages) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.more) }()
+      case 9: try { try decoder.decodeSingularMessageField(value: &self._transferLimits) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.revision != 0 {
       try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 1)
     }
@@ -2309,6 +2418,9 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     if self.more != false {
       try visitor.visitSingularBoolField(value: self.more, fieldNumber: 8)
     }
+    try { if let v = self._transferLimits {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2321,6 +2433,7 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     if lhs.images != rhs.images {return false}
     if lhs.removedImages != rhs.removedImages {return false}
     if lhs.more != rhs.more {return false}
+    if lhs._transferLimits != rhs._transferLimits {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3002,7 +3115,7 @@ nonisolated extension Roost_V1_ManifestAnswer: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ChunkRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{1}index\0\u{3}wait_ms\0\u{3}pulse_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}manifest_digest\0\u{1}index\0\u{3}wait_ms\0\u{3}pulse_ms\0\u{2}\u{5}launch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3015,6 +3128,7 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.waitMs) }()
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.pulseMs) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.launch) }()
       default: break
       }
     }
@@ -3036,6 +3150,9 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
     if self.pulseMs != 0 {
       try visitor.visitSingularUInt32Field(value: self.pulseMs, fieldNumber: 5)
     }
+    if self.launch != false {
+      try visitor.visitSingularBoolField(value: self.launch, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3045,6 +3162,7 @@ nonisolated extension Roost_V1_ChunkRequest: SwiftProtobuf.Message, SwiftProtobu
     if lhs.index != rhs.index {return false}
     if lhs.waitMs != rhs.waitMs {return false}
     if lhs.pulseMs != rhs.pulseMs {return false}
+    if lhs.launch != rhs.launch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -12,10 +12,14 @@ public struct ImageAssignmentValue: Hashable, Sendable {
     public var serveTo: Set<NodeID>
     /// Never evicted.
     public var pinned: Bool
+    /// Nothing is to be fetched; what came is kept and served.
+    public var isPaused: Bool
+    /// An instance waits for it.
+    public var isForLaunch: Bool
 
     public init(
         image: ImageID, manifestDigest: ContentDigest, sizeBytes: Int64, sources: [ChunkSource], serveTo: Set<NodeID>,
-        pinned: Bool = false
+        pinned: Bool = false, isPaused: Bool = false, isForLaunch: Bool = false
     ) {
         self.image = image
         self.manifestDigest = manifestDigest
@@ -23,6 +27,8 @@ public struct ImageAssignmentValue: Hashable, Sendable {
         self.sources = sources
         self.serveTo = serveTo
         self.pinned = pinned
+        self.isPaused = isPaused
+        self.isForLaunch = isForLaunch
     }
 
     /// Reads a message; `nil` where an identifier, a digest or a size makes no sense.
@@ -40,7 +46,7 @@ public struct ImageAssignmentValue: Hashable, Sendable {
         guard receivers.count == message.serveTo.count else { return nil }
         self.init(
             image: image, manifestDigest: digest, sizeBytes: Int64(message.sizeBytes), sources: sources,
-            serveTo: Set(receivers), pinned: message.pinned)
+            serveTo: Set(receivers), pinned: message.pinned, isPaused: message.paused, isForLaunch: message.launch)
     }
 
     /// The message; receivers in a fixed order, so that equal values make equal bytes.
@@ -57,6 +63,8 @@ public struct ImageAssignmentValue: Hashable, Sendable {
         }
         message.serveTo = serveTo.sorted().map { Data($0.bytes) }
         message.pinned = pinned
+        message.paused = isPaused
+        message.launch = isForLaunch
         return message
     }
 }

@@ -18,6 +18,8 @@ public enum ProtocolVersion {
 public enum ProtocolFeature {
     /// The agent keeps the addresses of all managers and goes where `not_leader` sends it.
     public static let managers = "managers"
+    /// The agent heeds `paused` and `launch` of an image, and `transfer_limits`. Others ignore them.
+    public static let transferControl = "transfer_control"
 }
 
 /// Names that the two programs agree on before the first frame.

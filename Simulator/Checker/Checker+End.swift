@@ -154,6 +154,9 @@ extension Checker {
                     if machines.first(where: { $0.identity?.node == node.id })?.images[placement.image] == nil {
                         broken("P2", "\(node.name) is recorded to hold an image that it does not hold")
                     }
+                case .fetching where !node.enabled, .failed where !node.enabled:
+                    // It gets nothing until it is enabled.
+                    break
                 case .fetching, .failed, .removing:
                     broken("P2", "an image on \(node.name) is still \(placement.state.rawValue)")
                 }

@@ -33,7 +33,8 @@ final class ImageFetcher {
     /// All images that are to be held.
     func apply(_ wanted: [ImageAssignmentValue]) {
         assignments = Dictionary(wanted.map { ($0.image, $0) }, uniquingKeysWith: { $1 })
-        for image in assignments.keys.sorted() where !holds(image) && fetching.insert(image).inserted {
+        for image in assignments.keys.sorted()
+        where !holds(image) && assignments[image]?.isPaused == false && fetching.insert(image).inserted {
             fetch(image, attempt: 0)
         }
     }
@@ -55,7 +56,7 @@ final class ImageFetcher {
     private func fetch(_ image: ImageID, attempt: Int) {
         agent?.after(site.world.random.time(.milliseconds(100)...(.seconds(1)))) { [weak self] _ in
             guard let self else { return }
-            guard let assignment = self.assignments[image], !self.holds(image) else {
+            guard let assignment = self.assignments[image], !assignment.isPaused, !self.holds(image) else {
                 self.fetching.remove(image)
                 return
             }

@@ -160,6 +160,7 @@ final class SimulatedAgent {
                 uplink.endSession()
                 uplink.dial(after: SimulatedTime(link.nextResynchronisation(using: &random)))
             case .reconcile(let event): post(event)
+            case .limitTransfers: break
             case .hold(let wanted): images.apply(wanted.images)
             case .removeImage(let image): images.remove(image)
             case .setUsageInterval(let interval):

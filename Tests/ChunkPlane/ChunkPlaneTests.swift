@@ -155,6 +155,32 @@ import TestsSupportWaiting
         #expect(expired.counters.snapshot().servedBytes == 0)
     }
 
+    @Test("SEC-07 a node gets what it was assigned, no other node does, and from when it may not, it gets nothing more")
+    func refusesFromNowOn() throws {
+        let allowed = Mutex(true)
+        let server = try self.start(authorise: { [node, image] peer, asked in
+            peer == .node(node) && asked == image && allowed.withLock { $0 }
+        })
+        defer { server.stop() }
+        let other = try self.connect(
+            server, credentials: try site.node(NodeID.generate(at: Timestamp(milliseconds: 9))))
+        #expect(throws: TransferError.notPermitted("image \(image) is not to be given to this node")) {
+            try other.fetch(store.manifest, indexes: [0]) { _ in }
+        }
+        let client = try self.connect(server)
+        var received: [Int] = []
+        try client.fetch(store.manifest, indexes: [0, 1]) { received.append($0.index) }
+        // Disabled or removed: the connection that is open has no longer life than the permission.
+        allowed.withLock { $0 = false }
+        #expect(throws: TransferError.notPermitted("image \(image) is not to be given to this node")) {
+            try client.fetch(store.manifest, indexes: [2]) { received.append($0.index) }
+        }
+        #expect(throws: TransferError.self) {
+            try client.manifest(of: image, digest: store.manifest.digest, sizeBytes: store.manifest.sizeBytes)
+        }
+        #expect(received == [0, 1])
+    }
+
     @Test("SEC-07 no certificate gets nothing") func refusesNoCertificate() async throws {
         let server = try self.start()
         defer { server.stop() }

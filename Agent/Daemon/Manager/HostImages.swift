@@ -8,6 +8,8 @@ protocol HostImages: Sendable {
     /// What should be held, all of it. May block for a short while.
     func apply(_ wanted: WantedImages)
     func remove(_ image: ImageID)
+    /// From now on, for all transfers.
+    func limit(_ limits: TransferLimitsValue)
     func held() -> [HeldImageValue]
     /// The raw file of a complete image.
     func path(of image: ImageID) -> String?

@@ -148,6 +148,7 @@ final class ManagerLink: UplinkDelegate {
             case .due(let errand): ring(errand)
             case .resynchronise: resynchroniseBell.ring()
             case .reconcile(let event): reconcile.post(event)
+            case .limitTransfers(let limits): images.limit(limits)
             case .hold(let wanted): try? await files.run { [images] in images.apply(wanted) }
             case .removeImage(let image): try? await files.run { [images] in images.remove(image) }
             case .setUsageInterval(let interval): usage.withLock { $0 }?.setInterval(interval)
@@ -198,6 +199,7 @@ final class ManagerLink: UplinkDelegate {
         for effect in handle(.began(bookIsKnown: bookIsKnown)) {
             switch effect {
             case .reconcile(let event): reconcile.post(event)
+            case .limitTransfers(let limits): images.limit(limits)
             case .hold(let wanted): images.apply(wanted)
             default: logger.error("an effect was not carried out", metadata: ["effect": "\(effect)"])
             }

@@ -30,9 +30,11 @@ struct FetchConnection {
 
     private func pull() throws {
         let signs = Signs()
+        var configuration = fetch.environment.client
+        configuration.purpose = fetch.purpose
         let client = try ChunkClient(
             source: source, context: try fetch.environment.context(), verify: fetch.environment.verify,
-            counters: fetch.environment.counters, interrupt: interrupt, configuration: fetch.environment.client,
+            counters: fetch.environment.counters, interrupt: interrupt, configuration: configuration,
             watch: { sign throws(TransferError) in try see(sign, signs) })
         fetch.give(.connected(lane))
         while let order = fetch.waitForOrder(of: lane) {
@@ -70,8 +72,16 @@ struct FetchConnection {
     private func pullChunks(_ client: ChunkClient, _ signs: Signs) throws {
         guard let manifest = fetch.cached.currentManifest else { throw ImageCacheError.removed }
         try client.pull(
-            manifest, next: { fetch.takeChunk(of: lane) },
+            manifest,
+            next: {
+                // An instance may have begun to wait for it meanwhile.
+                client.purpose = fetch.purpose
+                return fetch.takeChunk(of: lane)
+            },
             deliver: { chunk throws(TransferError) in
+                fetch.environment.client.governor.passAll(chunk.data.count, .disk, for: client.purpose) {
+                    interrupt.isInterrupted
+                }
                 do throws(ImageCacheError) {
                     try fetch.cached.accept(chunk)
                 } catch {

@@ -7,7 +7,8 @@ enum ImageResource {
     static let placement = ObjectSchema.answer(
         "ImageNode",
         [
-            ("node", .text), ("state", .choice(["fetching", "held", "failed"])), ("progress", .integer(0...100)),
+            ("node", .text), ("state", .choice(["fetching", "paused", "held", "failed"])),
+            ("priority", .choice(ImagePlacement.Priority.allCases.map(\.rawValue))), ("progress", .integer(0...100)),
             ("chunks_held", .count), ("chunks_total", .count), ("source", .text), ("updated_at", .time),
             ("reason", .text), ("pinned", .boolean), ("disk_bytes", .count), ("held_since", .nullable(.time)),
             ("last_used_at", .nullable(.time)), ("verified_at", .nullable(.time)), ("corrupt_chunks", .count),
@@ -64,7 +65,10 @@ enum ImageResource {
 
     private static func encode(_ placement: ImagePlacement, _ names: Names) throws -> JSONValue {
         [
-            "node": .string(try names.node(placement.node)), "state": .string(placement.state.rawValue),
+            "node": .string(try names.node(placement.node)),
+            "state": .string(
+                placement.isPaused && placement.state != .held ? "paused" : placement.state.rawValue),
+            "priority": .string(placement.priority.rawValue),
             "progress": .count(progress(placement)), "chunks_held": .count(placement.chunksHeld),
             "chunks_total": .count(placement.chunksTotal),
             "source": .string(try placement.upstream.map { try names.node($0) } ?? "manager"),

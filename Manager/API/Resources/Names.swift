@@ -34,6 +34,10 @@ final class Names {
         return name
     }
 
+    func aggregate(_ id: AggregateID) throws -> String {
+        try transaction.aggregates.find(id)?.name ?? id.description
+    }
+
     func image(_ id: ImageID) throws -> String {
         if let name = images[id] { return name }
         let name = try transaction.images.name(of: id) ?? id.description

@@ -39,7 +39,7 @@ enum NodeResource {
         "Node",
         common + [
             ("pci_devices", .array(.object(device), maximum: 10_000)),
-            ("images", .array(.object(image), maximum: 100_000)),
+            ("images", .array(.object(image), maximum: 100_000)), ("transfer", .object(TransferResource.limits)),
         ])
 
     /// - Parameter addresses: those of each node's instances.
@@ -57,6 +57,7 @@ enum NodeResource {
         return .object(
             members(node, addresses: Array(try transaction.instances.addresses(on: node.id))) + [
                 .init("pci_devices", .array(node.inventory.pciDevices.map(encode))), .init("images", .array(images)),
+                .init("transfer", TransferResource.encode(node.transferLimits)),
             ])
     }
 

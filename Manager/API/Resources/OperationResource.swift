@@ -23,7 +23,8 @@ enum OperationResource {
         [
             ("id", .identifier), ("kind", .choice(Operation.Kind.allCases.map(\.rawValue))),
             ("status", .choice(Operation.Status.allCases.map(\.rawValue))), ("progress", .integer(0...100)),
-            ("steps", .array(.object(step), maximum: 10_000)), ("resource", .object(ReferenceResource.schema)),
+            ("paused", .boolean), ("steps", .array(.object(step), maximum: 10_000)),
+            ("resource", .object(ReferenceResource.schema)),
             ("result", .freeObject), ("error", .nullable(.object(error))), ("created_at", .time),
             ("finished_at", .nullable(.time)), ("owner", .nullable(.text)),
         ])
@@ -36,7 +37,8 @@ enum OperationResource {
         return [
             "id": .text(operation.id), "kind": .string(operation.kind.rawValue),
             "status": .string(operation.status.rawValue), "progress": .count(operation.progress),
-            "steps": .array(steps(operation)), "resource": ReferenceResource.encode(operation.resource),
+            "paused": .boolean(operation.isPaused), "steps": .array(steps(operation)),
+            "resource": ReferenceResource.encode(operation.resource),
             "result": result(operation), "error": failure, "created_at": .text(operation.createdAt),
             "finished_at": .text(operation.finishedAt),
             "owner": try operation.owner.map { .string(try names.user($0)) } ?? .null,
@@ -50,7 +52,7 @@ enum OperationResource {
             let status =
                 switch operation.status {
                 case .running where isLast: "running"
-                case .failed where isLast: "failed"
+                case .failed where isLast, .cancelled where isLast: "failed"
                 default: "done"
                 }
             return [
@@ -72,7 +74,7 @@ enum OperationResource {
         [
             "node": .string(host.node), "state": .string(host.state), "progress": .count(host.progress),
             "source": .text(host.source), "bytes": .count(host.bytes), "seconds": .decimal(host.seconds),
-            "reason": .string(host.detail),
+            "bytes_per_second": .decimal(host.rate), "reason": .string(host.detail),
         ]
     }
 

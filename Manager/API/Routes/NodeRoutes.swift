@@ -14,6 +14,7 @@ enum NodeRoutes {
         [
             .init("cpu_allocation_ratio", ratio), .init("ram_allocation_ratio", ratio),
             .init("disk_allocation_ratio", ratio), .init("location", .line(0...128)),
+            .init("transfer", .object(TransferResource.change), "null: as the site says"),
         ])
     static let enabling = ObjectSchema("NodeEnabling", [.init("nodes", references, required: true)])
     static let disabling = ObjectSchema(
@@ -64,7 +65,8 @@ enum NodeRoutes {
             }
         },
         Route(
-            .patch, "/v1/nodes/{ref}", "Change a node's overcommit or location", .nodeChange, body: .json(change),
+            .patch, "/v1/nodes/{ref}", "Change a node's overcommit, location or limits", .nodeChange,
+            body: .json(change),
             replies: [(200, .one(NodeResource.schema))], isConditional: true, handler: update),
         Route(
             .delete, "/v1/nodes/{ref}", "Forget a node that holds no instance", .nodeDelete, replies: [(204, .empty)],
@@ -116,7 +118,8 @@ enum NodeRoutes {
             let changed = try commands.updateNode(
                 node.id.description, cpuRatio: body["cpu_allocation_ratio"]?.number,
                 ramRatio: body["ram_allocation_ratio"]?.number, diskRatio: body["disk_allocation_ratio"]?.number,
-                location: body["location"]?.string)
+                location: body["location"]?.string,
+                limits: { limits in TransferResource.apply(body["transfer"] ?? .null, to: &limits) })
             return .document(try NodeResource.encode(changed, names, in: transaction), tag: true)
         }
     }

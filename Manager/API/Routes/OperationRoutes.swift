@@ -26,7 +26,34 @@ enum OperationRoutes {
             .get, "/v1/operations/{id}", "Show an operation, or wait until it ends", .operationRead,
             query: [QueryParameter("wait", .integer(0...60), "Seconds to wait for its end.")],
             replies: [(200, .one(OperationResource.schema))], handler: show),
+        Route(
+            .post, "/v1/operations/{id}/pause", "Let a prefill stand still", .operationChange,
+            replies: [(200, .one(OperationResource.schema))]
+        ) { call in try await changed(call) { try $0.pauseOperation($1) } },
+        Route(
+            .post, "/v1/operations/{id}/resume", "Let a paused prefill go on", .operationChange,
+            replies: [(200, .one(OperationResource.schema))]
+        ) { call in try await changed(call) { try $0.resumeOperation($1) } },
+        Route(
+            .post, "/v1/operations/{id}/cancel", "End a prefill before it is done", .operationChange,
+            body: .optionalJSON(cancellation), replies: [(200, .one(OperationResource.schema))]
+        ) { call in
+            try await changed(call) { try $0.cancelOperation($1, drop: call.body["drop"]?.boolean ?? false) }
+        },
     ]
+
+    static let cancellation = ObjectSchema(
+        "OperationCancellation",
+        [.init("drop", .boolean, "remove what came so far; kept for a later prefill if not given")])
+
+    private static func changed(
+        _ call: Call, _ change: @escaping @Sendable (Commands, String) throws -> Operation
+    ) async throws -> Answer {
+        try await call.write { transaction in
+            let operation = try change(try call.commands(in: transaction), call.parameter("id"))
+            return .document(try OperationResource.encode(operation, Names(transaction)), tag: true)
+        }
+    }
 
     @Sendable private static func show(_ call: Call) async throws -> Answer {
         let seconds = call.query.integer("wait") ?? 0

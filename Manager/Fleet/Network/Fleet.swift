@@ -221,9 +221,13 @@ public final class Fleet: FleetBackend {
                 try Enrolment.admits(node, serial: peer.serial, in: sql) ? nil : .certificateRevoked
             }
         } catch {
-            logger.error("admission failed", metadata: ["node.id": "\(node)", "error": "\(error)"])
-            return .busy
+            return admissionFailed(node, error)
         }
+    }
+
+    private func admissionFailed(_ node: NodeID, _ error: any Error) -> SessionRefusal {
+        logger.error("admission failed", metadata: ["node.id": "\(node)", "error": "\(error)"])
+        return .busy
     }
 
     public func open(
@@ -242,6 +246,9 @@ public final class Fleet: FleetBackend {
             if hello.features.contains(ProtocolFeature.managers) {
                 welcome.features.append(ProtocolFeature.managers)
                 welcome.managerAddresses = site.agentAddresses()
+            }
+            if hello.features.contains(ProtocolFeature.transferControl) {
+                welcome.features.append(ProtocolFeature.transferControl)
             }
             return .success(welcome)
         case .failure(let refusal)?:
@@ -276,12 +283,25 @@ public final class Fleet: FleetBackend {
 }
 
 extension Fleet {
-    /// Whether a peer may pull an image from the manager: a node of this site to which the image is assigned. Blocks for
+    /// Whether a peer with this certificate may open a chunk connection: a node on record, whose certificate was not revoked.
+    /// Blocks for one read of the store, so it is for threads of their own.
+    public func admitToChunks(_ peer: VerifiedPeer) -> Result<VerifiedPeer, SessionRefusal> {
+        guard let node = peer.node else { return .failure(.wrongCertificateRole) }
+        guard peer.site == authority.site else { return .failure(.unknownAuthority) }
+        do {
+            let isGood = try store.readBlocking { sql in try Enrolment.admits(node, serial: peer.serial, in: sql) }
+            return isGood ? .success(peer) : .failure(.certificateRevoked)
+        } catch {
+            return .failure(admissionFailed(node, error))
+        }
+    }
+
+    /// Whether a peer may pull an image from the manager: an enabled node of this site to which the image is assigned. Blocks for
     /// one read of the store, so it is for threads of their own.
     public func mayPull(_ peer: PeerIdentity, _ image: ImageID) -> Bool {
         guard case .node(let node) = peer else { return false }
         let placement = try? store.readBlocking { sql in
-            try sql.nodes.find(node) == nil ? nil : try sql.images.placement(of: image, on: node)
+            try sql.nodes.isEnabled(node) ? try sql.images.placement(of: image, on: node) : nil
         }
         return placement.flatMap { $0 }.map { $0.state != .removing } ?? false
     }
@@ -304,6 +324,7 @@ extension FleetCore.Notice {
         case .drainNotAdvanced(let operation, let error):
             logger.error("drain not advanced", metadata: ["operation.id": "\(operation)", "error": "\(error)"])
         case .drainsNotRead(let error): logger.error("drains not read", metadata: ["error": "\(error)"])
+        case .prefillsNotAdvanced(let error): logger.error("prefills not advanced", metadata: ["error": "\(error)"])
         case .assignmentsNotRead(let node, let error):
             logger.error("assignments not read", metadata: ["node.id": "\(node)", "error": "\(error)"])
         case .nodesNotRead(let error): logger.error("nodes not read", metadata: ["error": "\(error)"])

@@ -89,18 +89,24 @@ public struct ImageRepository {
         ).map(ImagePlacement.init(row:))
     }
 
-    /// The nodes that pull this image from `node`.
+    /// The enabled nodes that pull this image from `node`.
     public func downstream(of node: NodeID, image: ImageID) throws -> [NodeID] {
+        // One that is disabled gets nothing from anybody (SEC-07).
         try sql.query(
-            "SELECT node_id FROM image_placements WHERE upstream_id = ? AND image_id = ? AND state <> 'removing'", node,
-            image
+            """
+            SELECT p.node_id AS node_id FROM image_placements p JOIN nodes n ON n.id = p.node_id
+            WHERE p.upstream_id = ? AND p.image_id = ? AND p.state <> 'removing' AND n.enabled = 1
+            """, node, image
         ).map { try $0.id("node_id") }
     }
 
     /// Whom `node` should pull the image from, among nodes that are alive and have it or fetch it: the one asked last of those
     /// that serve nobody, which is the end of a chain under way; else the one that serves fewest. `nil`: the manager.
     public func bestUpstream(of image: ImageID, for node: NodeID) throws -> NodeID? {
-        let usable = "p.image_id = ? AND p.node_id <> ? AND p.state IN ('held', 'fetching') AND n.liveness = 'alive'"
+        let usable = """
+            p.image_id = ? AND p.node_id <> ? AND n.liveness = 'alive'
+            AND (p.state = 'held' OR p.state = 'fetching' AND p.paused = 0 AND n.enabled = 1)
+            """
         let served =
             "d.upstream_id = p.node_id AND d.image_id = p.image_id AND d.node_id <> ? AND d.state IN ('held', 'fetching')"
         // Backwards by the time of asking, so that of a chain of thousands only its end is read.
@@ -126,12 +132,12 @@ public struct ImageRepository {
         try sql.execute(
             """
             INSERT INTO image_placements (image_id, node_id, state, upstream_id, chunks_held, chunks_total, bytes_received,
-                reason, operation_id, assignment_revision, requested_at, updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                reason, operation_id, priority, paused, assignment_revision, requested_at, updated_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             placement.image, placement.node, placement.state.rawValue, placement.upstream, placement.chunksHeld,
-            placement.chunksTotal, placement.bytesReceived, placement.reason, placement.operation, revision,
-            placement.requestedAt, placement.updatedAt)
+            placement.chunksTotal, placement.bytesReceived, placement.reason, placement.operation,
+            placement.priority.rawValue, placement.isPaused, revision, placement.requestedAt, placement.updatedAt)
         sql.nodeChanges.changed(placement.image, on: placement.node)
         if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
     }
@@ -141,12 +147,12 @@ public struct ImageRepository {
         try sql.execute(
             """
             UPDATE image_placements SET state = ?, upstream_id = ?, chunks_held = ?, chunks_total = ?, bytes_received = ?,
-                reason = ?, operation_id = ?, updated_at = ?
+                reason = ?, operation_id = ?, priority = ?, paused = ?, updated_at = ?
             WHERE image_id = ? AND node_id = ?
             """,
             placement.state.rawValue, placement.upstream, placement.chunksHeld, placement.chunksTotal,
-            placement.bytesReceived, placement.reason, placement.operation, placement.updatedAt, placement.image,
-            placement.node)
+            placement.bytesReceived, placement.reason, placement.operation, placement.priority.rawValue,
+            placement.isPaused, placement.updatedAt, placement.image, placement.node)
         sql.nodeChanges.changed(placement.image, on: placement.node)
         guard assigned else { return }
         try touch(placement.image, on: placement.node)
@@ -157,6 +163,20 @@ public struct ImageRepository {
         try sql.execute("DELETE FROM image_placements WHERE image_id = ? AND node_id = ?", image, node)
         try sql.imageCopies.remove(image, on: node)
         sql.nodeChanges.changed(image, on: node)
+    }
+
+    /// The node, those who give it images and those who get images from it hear of them again: who may pull from whom has
+    /// changed.
+    public func touchTransfers(of node: NodeID) throws {
+        for placement in try placements(on: node) {
+            if placement.state != .held {
+                try touch(placement.image, on: node)
+                if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
+            }
+            for downstream in try downstream(of: node, image: placement.image) {
+                try touch(placement.image, on: downstream)
+            }
+        }
     }
 
     /// Makes the node hear of this image again, with whom to serve.
@@ -190,6 +210,7 @@ extension ImagePlacement {
             upstream: try row.optionalID("upstream_id"), chunksHeld: try row.int("chunks_held"),
             chunksTotal: try row.int("chunks_total"), bytesReceived: try row.integer("bytes_received"),
             reason: try row.text("reason"), operation: try row.optionalID("operation_id"),
+            priority: try row.choice("priority"), isPaused: try row.flag("paused"),
             requestedAt: try row.timestamp("requested_at"), updatedAt: try row.timestamp("updated_at"))
     }
 }

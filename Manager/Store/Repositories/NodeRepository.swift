@@ -26,6 +26,17 @@ public struct NodeRepository {
         try !sql.query("SELECT 1 FROM nodes WHERE id = ?", id).isEmpty
     }
 
+    /// Whether the node is on record and enabled.
+    public func isEnabled(_ id: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM nodes WHERE id = ? AND enabled = 1", id).isEmpty
+    }
+
+    /// Where the node differs from what the site says; `nil` where it does not, or is not on record.
+    public func transferLimits(of id: NodeID) throws -> TransferLimits? {
+        try sql.query("SELECT transfer_limits FROM nodes WHERE id = ?", id).first?
+            .optionalText("transfer_limits").map { try decoded($0) }
+    }
+
     /// The number of the last change of the node's desired set; `nil` where the node is not on record.
     public func assignmentRevision(of id: NodeID) throws -> Revision? {
         try sql.query("SELECT assignment_revision FROM nodes WHERE id = ?", id).first?.counter("assignment_revision")
@@ -50,7 +61,8 @@ public struct NodeRepository {
     private static let columnsButInventory = """
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
-        ram_allocation_ratio, disk_allocation_ratio, claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count
+        ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
+        instance_count
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -69,14 +81,15 @@ public struct NodeRepository {
             """
             INSERT INTO nodes (id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version,
                 boot_id, location, certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason,
-                joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, claimed_vcpus,
-                claimed_ram_mib, claimed_disk_gib, instance_count)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+                joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, transfer_limits,
+                claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
             """,
             node.id, node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt,
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
             node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
-            try jsonText(node.inventory), node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio)
+            try jsonText(node.inventory), node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio,
+            try Self.text(node.transferLimits))
         sql.nodeChanges.changed(node.id)
     }
 
@@ -87,16 +100,22 @@ public struct NodeRepository {
             UPDATE nodes SET name = ?, enabled = ?, disabled_reason = ?, liveness = ?, last_seen_at = ?, remote_address = ?,
                 software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
                 drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
-                disk_allocation_ratio = ?
+                disk_allocation_ratio = ?, transfer_limits = ?
             WHERE id = ?
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
             node.softwareVersion, node.bootID, node.location, node.certificateSerial, node.sessionEpoch,
             node.drainState.rawValue, node.drainReason,
             try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
-            node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio, node.id)
+            node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio,
+            try Self.text(node.transferLimits), node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
+    }
+
+    /// Hardly any node has limits of its own.
+    private static func text(_ limits: TransferLimits) throws -> String? {
+        limits == TransferLimits() ? nil : try jsonText(limits)
     }
 
     /// Removes the node and refuses its certificate from now on.
@@ -207,6 +226,7 @@ extension Node {
         cpuAllocationRatio = try row.real("cpu_allocation_ratio")
         ramAllocationRatio = try row.real("ram_allocation_ratio")
         diskAllocationRatio = try row.real("disk_allocation_ratio")
+        if let limits = try row.optionalText("transfer_limits") { transferLimits = try decoded(limits) }
         claimedVCPUs = try row.int("claimed_vcpus")
         claimedRAMMiB = try row.int("claimed_ram_mib")
         claimedDiskGiB = try row.int("claimed_disk_gib")

@@ -28,6 +28,15 @@ public struct OperationRepository {
             .map(Operation.init(row:))
     }
 
+    /// Prefills with hosts to which nothing is sent yet.
+    public func waitingPrefills() throws -> [OperationID] {
+        try sql.query(
+            """
+            SELECT id FROM operations WHERE status = 'running' AND kind = ? AND hosts LIKE '%"state":"waiting"%' ORDER BY id
+            """, Operation.Kind.imagePrefill.rawValue
+        ).map { try $0.id("id") }
+    }
+
     public func insert(_ operation: Operation) throws {
         try sql.execute(
             """
@@ -45,10 +54,11 @@ public struct OperationRepository {
     public func update(_ operation: Operation) throws {
         try sql.execute(
             """
-            UPDATE operations SET status = ?, progress = ?, steps = ?, hosts = ?, error_code = ?, error_detail = ?,
-                finished_at = ? WHERE id = ?
+            UPDATE operations SET status = ?, progress = ?, steps = ?, parameters = ?, hosts = ?, error_code = ?,
+                error_detail = ?, finished_at = ? WHERE id = ?
             """,
-            operation.status.rawValue, operation.progress, try jsonText(operation.steps), try jsonText(operation.hosts),
+            operation.status.rawValue, operation.progress, try jsonText(operation.steps),
+            try jsonText(operation.parameters), try jsonText(operation.hosts),
             operation.errorCode, operation.errorDetail, operation.finishedAt, operation.id)
         sql.note(.operation(operation.id))
     }

@@ -27,6 +27,7 @@ struct LinkCoreTests {
             case .reconcile: "reconcile"
             case .hold: "hold"
             case .removeImage: "remove image"
+            case .limitTransfers: "limit"
             case .setUsageInterval: "interval"
             case .collectInventory: "inventory"
             case .fetchUsage: "fetch"
@@ -46,6 +47,30 @@ struct LinkCoreTests {
         #expect(core.book.revision == 0)
         #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "hold", "assigned", "statuses due"])
         #expect(core.book.revision == 3)
+    }
+
+    @Test("limits of transfers are followed once they are kept, told once, and hold after a restart")
+    func limits() {
+        var core = core()
+        _ = core.handle(.sessionStarted(.init()))
+        var set = fullSet(3, [])
+        set.transferLimits.sendBytesPerSecond = 5 << 20
+        _ = core.handle(.received(.assignmentSet(set)))
+        #expect(
+            words(core.handle(.saved(true))) == ["notice", "acknowledge", "limit", "assigned", "hold", "statuses due"])
+        set.revision = 4
+        _ = core.handle(.received(.assignmentSet(set)))
+        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "assigned", "hold", "statuses due"])
+        // A manager that knows no limits changes none.
+        set.clearTransferLimits()
+        set.revision = 5
+        _ = core.handle(.received(.assignmentSet(set)))
+        _ = core.handle(.saved(true))
+        #expect(core.book.transferLimits?.sendBytesPerSecond == 5 << 20)
+        var book = AssignmentBook()
+        _ = try? book.apply(core.book.message)
+        var restarted = LinkCore(book: book, managerHost: "manager", usageInterval: nil)
+        #expect(words(restarted.handle(.began(bookIsKnown: true))) == ["assigned", "limit", "hold"])
     }
 
     @Test("a set that cannot be kept is not followed, and the session begins anew")

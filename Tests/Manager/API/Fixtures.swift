@@ -16,6 +16,7 @@ struct Fixtures: Sendable {
     let keyPair: KeyPair
     let operation: ManagerModel.Operation
     let aggregate: Aggregate
+    let policy: PrefillPolicy
 
     static let ed25519 =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkgzcgr0G4dd7zVuqCa4rr8PpFpupLB8x9mGEy2IQ55 key@test"
@@ -80,9 +81,13 @@ struct Fixtures: Sendable {
                 id: .generate(at: now), name: "gpu", metadata: ["gpu": "true"], createdAt: now, updatedAt: now)
             try transaction.aggregates.insert(aggregate)
             try transaction.aggregates.add(node.id, to: aggregate.id)
+            let policy = PrefillPolicy(
+                id: .generate(at: now), name: "debian-gpu", image: "debian", aggregate: aggregate.id,
+                owner: owner.id, createdAt: now, updatedAt: now)
+            try transaction.prefillPolicies.insert(policy)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
-                keyPair: pair, operation: operation, aggregate: aggregate)
+                keyPair: pair, operation: operation, aggregate: aggregate, policy: policy)
         }
     }
 
@@ -98,6 +103,7 @@ struct Fixtures: Sendable {
             case "nodes": node.id.description
             case "operations": operation.id.description
             case "aggregates": aggregate.id.description
+            case "image-policies": policy.id.description
             default: "anything"
             }
         return pattern.replacing("{ref}", with: reference).replacing("{id}", with: reference)
@@ -138,6 +144,7 @@ enum Sample {
         case "node": nil
         case "nodes": ["cn1"]
         case "flavor": "small"
+        case "aggregate": "gpu"
         case "image": "debian"
         case "key_name": "laptop"
         case "user_data": "IyEvYmluL3NoCg=="

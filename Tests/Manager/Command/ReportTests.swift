@@ -7,34 +7,77 @@ struct ReportTests {
     static func operation(_ hosts: [JSON]) -> JSON { ["result": ["hosts": .array(hosts)]] }
 
     static func host(
-        _ node: String, _ state: String, from source: String, reason: String = "", progress: Int = 100
+        _ node: String, _ state: String, from source: String?, reason: String = "", progress: Int = 100
     ) -> JSON {
         [
-            "node": .string(node), "state": .string(state), "progress": .whole(progress), "source": .string(source),
-            "bytes": .whole(1_200_000_000), "seconds": .number("12.34"), "reason": .string(reason),
+            "node": .string(node), "state": .string(state), "progress": .whole(progress),
+            "source": source.map { .string($0) } ?? .null, "bytes": .whole(source == nil ? 0 : 1_200_000_000),
+            "bytes_per_second": .number("112300000.0"), "seconds": .number("12.34"), "reason": .string(reason),
         ]
     }
 
     @Test("a prefill tells each host once, and sums up (HLT-36, HLT-39)")
     func prefill() {
-        var report = PrefillReport(image: ["size_bytes": .whole(5 << 30)], palette: Palette(isOn: false))
+        var report = PrefillReport(image: ["size_bytes": .whole(1_145_000_000)], palette: Palette(isOn: false))
         let first = Self.operation([
             Self.host("cn44", "held", from: "manager"), Self.host("cn45", "fetching", from: "cn44", progress: 40),
+            Self.host("cn46", "held", from: nil, reason: "it was there already"),
         ])
-        #expect(report.newLines(first) == ["[ ok ] manager --> cn44  1.12 GiB  12.3s"])
+        #expect(
+            report.newLines(first) == ["[ ok ] manager --> cn44  1200MB  12.3s", "[ ok ] cn46  it was there already"])
         let second = Self.operation([
             Self.host("cn44", "held", from: "manager"), Self.host("cn45", "failed", from: "cn44", reason: "disk full"),
+            Self.host("cn46", "held", from: nil),
         ])
         #expect(report.newLines(second) == ["[FAIL] cn44 --> cn45: disk full"])
         #expect(
-            report.summary(second, after: .milliseconds(12_340)) == [
-                "file size: 5.00 GiB", "elapsed time: 12.34s", "1 of 2 hosts holds the image.",
+            report.summary(second, after: .milliseconds(10_000)) == [
+                "file size: 1145MB", "elapsed time: 10.00s", "throughput: 240.0MB/s, all hosts together",
+                "2 of 3 hosts hold the image.",
             ])
+    }
+
+    @Test("the live table: hosts under way first, with their sources and rates; why nothing moves")
+    func live() {
+        let hosts = [
+            Self.host("cn44", "held", from: "manager"), Self.host("cn45", "fetching", from: "cn44", progress: 40),
+        ]
         #expect(
-            PrefillReport.live(first) == [
-                "1 of 2 hosts hold the image", "cn45  [=========>              ]  40 %  fetching from cn44",
-                "cn44  [========================] 100 %  held from manager",
+            PrefillReport.live(Self.operation(hosts)) == [
+                "1 of 2 hosts hold the image, 112.3 MB/s together",
+                "HOST  FROM                                 %    MB/s  STATE",
+                "cn45  cn44     [========>             ]   40   112.3  fetching",
+                "cn44  manager  [======================]  100       -  held",
             ])
+        let paused = Self.operation(hosts).setting("paused", to: .flag(true)).setting("id", to: .string("o1"))
+        #expect(
+            PrefillReport.live(paused)[0]
+                == "1 of 2 hosts hold the image; paused, go on with 'roost operation resume o1'")
+        let waiting = Self.operation([Self.host("cn44", "waiting", from: nil, progress: 0)])
+            .setting("steps", to: .array([["detail": .string("the image is converting (40 %)")]]))
+        #expect(PrefillReport.live(waiting)[0] == "0 of 1 hosts hold the image; the image is converting (40 %)")
+    }
+
+    @Test("a prefill that is left running says how to watch and to end it")
+    func goesOn() {
+        #expect(
+            ImageCommand.Prefill.goesOn("o1")
+                == "The prefill goes on as operation o1: watch it with 'roost operation wait o1', end it with "
+                + "'roost operation cancel o1'.")
+    }
+
+    @Test(
+        "rates as people write them",
+        arguments: [
+            ("100M", 104_857_600), ("1.5GiB", 1_610_612_736), ("200Mbit", 25_000_000), ("200Mbit/s", 25_000_000),
+            ("2097152", 2_097_152), ("10MB/s", 10_485_760),
+        ])
+    func rates(text: String, bytes: Int) throws {
+        #expect(try TransferLimitOptions.rate(text) == .whole(bytes))
+        #expect(try TransferLimitOptions.rate("none") == .null)
+        for wrong in ["", "M", "fast", "-1M", "1X", "1e9", "nan", "0"] {
+            #expect(throws: Failure.self, "\(wrong)") { _ = try TransferLimitOptions.rate(wrong) }
+        }
     }
 
     @Test("waiting for a drain names nodes, guests and the time left (HLT-19)")

@@ -15,7 +15,7 @@ struct PermissionTests {
         .imageDelete: [.own],
         .instanceRead: [.own], .instanceCreate: [.own], .instanceChange: [.own], .instancePower: [.own],
         .instanceDelete: [.own], .instanceConsole: [.own],
-        .operationRead: [.own], .usageRead: [.own], .eventRead: [.own],
+        .operationRead: [.own], .operationChange: [.own], .usageRead: [.own], .eventRead: [.own],
     ]
 
     @Test("the table", arguments: Permission.allCases)

@@ -41,10 +41,7 @@ struct ConflictTests {
             let use = try await record.refused(.imageNotReady, by: record.ann) {
                 try $0.createInstances(InstanceCreation(name: "x", flavor: "small", image: "new"))
             }
-            let prefill = try await record.refused(.imageNotReady, by: record.root) {
-                try $0.prefill("new", on: ["cn1"])
-            }
-            for refusal in [second, deletion, use, prefill] {
+            for refusal in [second, deletion, use] {
                 #expect(refusal?.operation == image.operation)
                 #expect(refusal?.operation != nil)
             }

@@ -203,7 +203,7 @@ struct NodeCommandsTests {
         #expect(again.status == .succeeded && again.progress == 100)
     }
 
-    @Test("a prefill to a node that is not there, or of an image that is not ready, changes nothing")
+    @Test("a prefill to a node that is not there, or of an image that is not or has failed, changes nothing")
     func prefillRefused() async throws {
         let record = try await TestRecord(hosts: 1)
         try await record.refused(.notFound, by: record.root) { try $0.prefill("debian", on: ["cn1", "cn9"]) }
@@ -211,6 +211,8 @@ struct NodeCommandsTests {
         try await record.request(by: record.root) {
             _ = try $0.createImage(
                 name: "new", format: nil, minDiskGiB: 0, minRAMMiB: 0, properties: [:], visibility: .public)
+            let image = try $0.beginUpload("new")
+            try $0.failImport(image.id, code: "x", sentence: "broken")
         }
         try await record.refused(.imageNotReady, by: record.root) { try $0.prefill("new", on: ["cn1"]) }
     }
