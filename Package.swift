@@ -142,7 +142,11 @@ let package = Package(
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(
             "Manager/Lifecycle",
-            ["ProtocolModel", "ProtocolDigest", "ManagerModel", "ManagerStore", "ManagerPlacement", logging]),
+            [
+                "ProtocolModel", "ProtocolDigest", "ProtocolTransfer", "ManagerModel", "ManagerStore",
+                "ManagerPlacement",
+                logging,
+            ]),
         room(
             "Manager/Leadership", ["ProtocolModel", "ManagerModel", "ManagerStore", logging, lifecycle]),
         room("Manager/Accounting", ["ProtocolModel", "ManagerModel", "ManagerStore"]),
@@ -298,7 +302,7 @@ let package = Package(
             "Manager/Fleet",
             [
                 "ManagerFleet", "ManagerFleetNetwork", "ManagerLifecycle", "ManagerStore", "ManagerModel",
-                "ProtocolWire", "ProtocolTrust", "TestsSupportWaiting",
+                "ProtocolWire", "ProtocolTransfer", "ProtocolTrust", "TestsSupportWaiting",
                 "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(

@@ -121,17 +121,22 @@ struct AssignmentMessages {
         guard let image = try sql.images.find(placement.image), let digest = image.manifestDigest,
             let size = image.sizeBytes
         else { return nil }
-        let upstream = try placement.upstream.flatMap { try sql.nodes.find($0) }
         // Nobody gives anything to a node that is disabled, so it need not ask.
         let isPaused = try placement.isPaused || !sql.nodes.isEnabled(node)
-        let downstream = try sql.images.downstream(of: node, image: placement.image)
+        // The upstream, and who stands in for it; only those who are told to serve this node.
+        let upstreams = try ChainNeighbours.upstreams(of: node) {
+            try sql.chains.upstream(of: $0, image: placement.image)
+        }.compactMap { try sql.nodes.find($0) }
+        let downstream = try ChainNeighbours.downstreams(of: node) {
+            try sql.images.downstream(of: $0, image: placement.image)
+        }.sorted()
         let isPinned = try sql.imageCopies.isPinned(image.id, on: node)
         let manager = try sql.managers.chunkAddress(of: image.id) ?? managerChunkAddress
         return .with {
             $0.imageID = image.id.octets
             $0.manifestDigest = .init(digest.bytes)
             $0.sizeBytes = UInt64(clamping: size)
-            if let upstream, !upstream.inventory.chunkAddress.isEmpty {
+            for upstream in upstreams where !upstream.inventory.chunkAddress.isEmpty {
                 $0.sources.append(
                     .with {
                         $0.nodeID = upstream.id.octets

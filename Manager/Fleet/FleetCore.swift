@@ -37,6 +37,8 @@ public struct FleetCore: Sendable {
         case woken
         /// About once a second.
         case ticked
+        /// A few times a second: what cannot wait for `ticked`.
+        case looked
         /// An agent said hello; its identity agrees with its certificate. Answered by `welcome` or `refuse`.
         case hello(ConnectionID, NodeID, Roost_V1_Hello, remoteAddress: String)
         /// A message of an open session. The next one is to wait until the effects of this one are carried out.
@@ -69,12 +71,14 @@ public struct FleetCore: Sendable {
         case drainNotAdvanced(OperationID, any Error)
         case drainsNotRead(any Error)
         case prefillsNotAdvanced(any Error)
+        case chainsNotKept(any Error)
         case assignmentsNotRead(NodeID, any Error)
         case nodesNotRead(any Error)
     }
 
     let settings: Settings
     var state = FleetState()
+    var chains = ChainState()
 
     public init(settings: Settings) { self.settings = settings }
 
@@ -97,7 +101,8 @@ public struct FleetCore: Sendable {
             return []
         case .committed(let changes): return notice(changes)
         case .woken: return push(at: now)
-        case .ticked: return tick(at: now)
+        case .ticked: return tick(at: now) + recordProgress(at: now) + lookAtChains(at: now)
+        case .looked: return lookAtChains(at: now)
         case .hello(let connection, let node, let hello, let remoteAddress):
             return [
                 .work(
@@ -110,13 +115,12 @@ public struct FleetCore: Sendable {
             ]
         case .received(let connection, let node, let message): return take(message, connection, node, at: now)
         case .closed(let connection, let node):
-            state.close(connection, of: node)
-            return []
+            return state.close(connection, of: node) ? chainsClosed(node, at: now) : []
         case .finished(let work, let result):
             if let (connection, node) = work.speaker { state.letSpeak(connection, of: node, at: now) }
             switch result {
             case .success(let answer): return finished(work, answer, at: now)
-            case .failure(let error): return failed(work, error)
+            case .failure(let error): return failed(work, error, at: now)
             }
         }
     }
@@ -127,11 +131,14 @@ public struct FleetCore: Sendable {
         var isRelevant = false
         for change in changes {
             switch change {
-            case .assignments(let node): state.markDirty(node)
+            case .assignments(let node):
+                state.markDirty(node)
+                chains.isRosterDue = true
             case .identity: state.mustCheckNodes = true
             case .everything:
                 state.markAllDirty()
                 state.mustCheckNodes = true
+                chains.isRosterDue = true
             case .operation, .events: continue
             }
             isRelevant = true
@@ -162,7 +169,7 @@ public struct FleetCore: Sendable {
             state.pushed(connection, to: node, revision: Revision(message.revision))
             return parts.map { .send(connection, .assignmentSet($0)) } + lookAgain(at: node)
         } catch {
-            return failed(.assignments(connection, node, since: nil), error)
+            return failed(.assignments(connection, node, since: nil), error, at: nil)
         }
     }
 
@@ -194,6 +201,7 @@ public struct FleetCore: Sendable {
     ) -> [Effect] {
         guard let epoch else { return [.refuse(connection, .nodeRemoved)] }
         let older = state.open(connection, of: node, epoch: epoch, at: now)
+        chainsOpened(node, at: now)
         let welcome = Roost_V1_Welcome.with {
             $0.sessionEpoch = epoch.value
             $0.managerTimeMs = now.timestamp.milliseconds
@@ -230,8 +238,9 @@ public struct FleetCore: Sendable {
         case .statusReport(let report):
             let instances = report.instances.compactMap(ObservedInstance.init)
             let images = report.images.compactMap { FleetReports.ObservedImage($0, on: node) }
-            if instances.isEmpty && images.isEmpty { return [] }
-            return [.work(.status(connection, node, instances, images), at: now.timestamp)]
+            let (urgent, effects) = take(images, of: node, at: now)
+            if instances.isEmpty && urgent.isEmpty { return effects }
+            return [.work(.status(connection, node, instances, urgent), at: now.timestamp)] + effects
         case .usageBatch(let message):
             guard let batch = UsageBatch(message) else { return [.close(connection, .malformedMessage)] }
             return [.work(.usage(connection, node, batch), at: now.timestamp)]
@@ -264,6 +273,10 @@ public struct FleetCore: Sendable {
         case (.assignments(let connection, let node, _), .assignments(let message)):
             return pushed(message, connection, node)
         case (.nodeIDs, .nodeIDs(let known)): return checked(known)
+        case (.chains, .chains(let record)): return chainsRead(record, at: now)
+        case (.progress, _):
+            chains.isRecordingProgress = false
+            return []
         case (.runningDrains, .drains(let drains)): return drains.map { .work(.advanceDrain($0), at: now.timestamp) }
         case (.waitingPrefills, .prefills(let waiting)):
             return waiting.map { .work(.advancePrefill($0), at: now.timestamp) }
@@ -284,7 +297,7 @@ public struct FleetCore: Sendable {
         }
     }
 
-    private mutating func failed(_ work: FleetWork, _ error: any Error) -> [Effect] {
+    private mutating func failed(_ work: FleetWork, _ error: any Error, at now: Moment?) -> [Effect] {
         switch work {
         case .openSession(let connection, let node, _):
             return [.notice(.sessionNotRecorded(node, error)), .refuse(connection, .busy)]
@@ -301,6 +314,17 @@ public struct FleetCore: Sendable {
         case .runningDrains: return [.notice(.drainsNotRead(error))]
         case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
             return [.notice(.prefillsNotAdvanced(error))]
+        case .chains:
+            chains.isReadingRoster = false
+            chains.isRosterDue = true
+            return [.notice(.chainsNotKept(error))]
+        case .progress:
+            // What comes next says more.
+            chains.isRecordingProgress = false
+            return [.notice(.chainsNotKept(error))]
+        case .relink(let image, _):
+            if let now { relinkFailed(image, at: now.uptime) }
+            return [.notice(.chainsNotKept(error))]
         case .assignments(let connection, let node, _):
             // The agent reconnects and gets a full set.
             state.pushed(connection, to: node, revision: nil)

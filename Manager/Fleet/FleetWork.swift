@@ -4,6 +4,7 @@ public import ManagerModel
 public import ManagerStore
 public import ProtocolMessages
 public import ProtocolModel
+public import ProtocolTransfer
 
 /// What an agent says of itself when a session opens.
 public struct SessionFacts: Sendable, Equatable {
@@ -27,12 +28,23 @@ public enum FleetWork: Sendable {
     case advancePolicy(PrefillPolicyID)
     /// Gives the nodes that receive images another share of what all may receive.
     case balanceTransfers
+    /// How far nodes are with images, and how fast those were that have them now.
+    case progress([Progress], throughput: [NodeID: Int64])
+    /// Whom nodes pull an image from from now on.
+    case relink(ImageID, [ChainMachine.Relink])
     /// What the node is to be told since a revision; `nil`: everything.
     case assignments(ConnectionID, NodeID, since: Revision?)
     case nodeIDs
     case runningDrains
     case waitingPrefills
     case policies
+    /// All images that are on their way to anybody.
+    case chains
+
+    public struct Progress: Sendable, Equatable {
+        public var node: NodeID
+        public var image: FleetReports.ObservedImage
+    }
 
     public enum Answer: Sendable {
         case done
@@ -46,6 +58,7 @@ public enum FleetWork: Sendable {
         case drains([OperationID])
         case prefills([OperationID])
         case policies([PrefillPolicyID], isBalanceDue: Bool)
+        case chains([ImageID: [ChainMember]])
     }
 
     /// The session that waits for it before it is listened to again.
@@ -56,7 +69,7 @@ public enum FleetWork: Sendable {
             (connection, node)
         // Copies come with an inventory, and before it: the session waits for that.
         case .openSession, .imageCopies, .liveness, .advanceDrain, .advancePrefill, .advancePolicy, .balanceTransfers,
-            .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies:
+            .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains:
             nil
         }
     }
@@ -65,10 +78,9 @@ public enum FleetWork: Sendable {
     public var isWrite: Bool {
         switch self {
         case .openSession, .inventory, .status, .imageCopies, .usage, .liveness, .advanceDrain, .advancePrefill,
-            .advancePolicy,
-            .balanceTransfers:
+            .advancePolicy, .balanceTransfers, .progress, .relink:
             true
-        case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies: false
+        case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains: false
         }
     }
 
@@ -127,6 +139,14 @@ public enum FleetWork: Sendable {
             guard let policy = try sql.prefillPolicies.find(id) else { return .done }
             try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advancePolicy(policy)
             return .done
+        case .progress(let seen, let throughput):
+            try reports.observeProgress(seen.map { ($0.node, $0.image) })
+            try reports.rememberThroughput(throughput)
+            return .done
+        case .relink(let image, let relinks):
+            try reports.relink(image, relinks)
+            return .done
+        case .chains: return .chains(try reports.chains())
         case .assignments(_, let node, let revision):
             return .assignments(
                 try AssignmentMessages(

@@ -3,6 +3,7 @@ import ManagerLifecycle
 import ManagerModel
 import ProtocolMessages
 import ProtocolModel
+import ProtocolTransfer
 import SwiftProtobuf
 
 /// Between messages and the manager's own values. What cannot be read is left out: a report about nothing changes nothing.
@@ -75,7 +76,23 @@ extension FleetReports.ObservedImage {
         self.init(
             image: id, state: state, chunksHeld: Int(message.chunksHeld), chunksTotal: Int(message.chunksTotal),
             bytesReceived: Int64(clamping: message.bytesReceived), reason: message.reason,
+            throughput: message.bytesPerSecond == 0 ? nil : Int64(clamping: message.bytesPerSecond),
+            complaint: SourceComplaint(message),
             copy: message.hasHeld ? ImageCopy(message.held, on: node) : nil)
+    }
+}
+
+extension SourceComplaint {
+    init?(_ message: Roost_V1_ImageStatus) {
+        let failure: SourceFailure
+        switch message.failure {
+        case .silent: failure = .silent
+        case .broken: failure = .broken
+        case .lied: failure = .lied
+        case .unavailable: failure = .unavailable
+        case .unspecified, .UNRECOGNIZED: return nil
+        }
+        self.init(source: NodeID(octets: message.failedSourceNodeID), failure: failure)
     }
 }
 

@@ -1,6 +1,7 @@
 public import ManagerModel
 public import ManagerStore
 public import ProtocolModel
+public import ProtocolTransfer
 
 /// What agents report, taken into the record. One value serves one report.
 public struct FleetReports {
@@ -39,12 +40,16 @@ public struct FleetReports {
         public var chunksTotal: Int
         public var bytesReceived: Int64
         public var reason: String
+        /// Bytes a second while its source had what was asked for; `nil`: not known.
+        public var throughput: Int64?
+        /// A source that failed in the last seconds.
+        public var complaint: SourceComplaint?
         /// What the node says of its copy, where it does.
         public var copy: ImageCopy?
 
         public init(
             image: ImageID, state: State, chunksHeld: Int, chunksTotal: Int, bytesReceived: Int64, reason: String,
-            copy: ImageCopy? = nil
+            throughput: Int64? = nil, complaint: SourceComplaint? = nil, copy: ImageCopy? = nil
         ) {
             self.image = image
             self.state = state
@@ -52,6 +57,8 @@ public struct FleetReports {
             self.chunksTotal = chunksTotal
             self.bytesReceived = bytesReceived
             self.reason = reason
+            self.throughput = throughput
+            self.complaint = complaint
             self.copy = copy
         }
     }
@@ -156,7 +163,10 @@ public struct FleetReports {
         guard moved else { return }
         // Those who pull from it must learn its new address.
         for placement in try sql.images.placements(on: id) {
-            for downstream in try sql.images.downstream(of: id, image: placement.image) {
+            let downstreams = try ChainNeighbours.downstreams(of: id) {
+                try sql.images.downstream(of: $0, image: placement.image)
+            }
+            for downstream in downstreams.sorted() {
                 try sql.images.touch(placement.image, on: downstream)
             }
         }

@@ -77,6 +77,7 @@ public final class Fleet: FleetBackend {
         await withDiscardingTaskGroup { group in
             group.addTask { for await _ in wakeUps { await self.push() } }
             group.addTask { await self.watch() }
+            group.addTask { await self.look() }
         }
         stopLeading()
     }
@@ -103,6 +104,14 @@ public final class Fleet: FleetBackend {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(1))
             if !Task.isCancelled { await tick() }
+        }
+    }
+
+    /// What cannot wait for the next tick: a host of a chain that fails is to be out of the way within two seconds.
+    private func look() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(250))
+            if !Task.isCancelled { await carryOut(handle(.looked)) }
         }
     }
 
@@ -323,6 +332,7 @@ extension FleetCore.Notice {
             logger.error("liveness not recorded", metadata: ["node.id": "\(node)", "error": "\(error)"])
         case .drainNotAdvanced(let operation, let error):
             logger.error("drain not advanced", metadata: ["operation.id": "\(operation)", "error": "\(error)"])
+        case .chainsNotKept(let error): logger.error("chains not kept", metadata: ["error": "\(error)"])
         case .drainsNotRead(let error): logger.error("drains not read", metadata: ["error": "\(error)"])
         case .prefillsNotAdvanced(let error): logger.error("prefills not advanced", metadata: ["error": "\(error)"])
         case .assignmentsNotRead(let node, let error):

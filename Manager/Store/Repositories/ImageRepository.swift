@@ -139,7 +139,13 @@ public struct ImageRepository {
             placement.chunksTotal, placement.bytesReceived, placement.reason, placement.operation,
             placement.priority.rawValue, placement.isPaused, revision, placement.requestedAt, placement.updatedAt)
         sql.nodeChanges.changed(placement.image, on: placement.node)
-        if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
+        if let upstream = placement.upstream {
+            try touch(placement.image, on: upstream)
+            // It stands in for the upstream.
+            if let above = try sql.chains.upstream(of: upstream, image: placement.image) {
+                try touch(placement.image, on: above)
+            }
+        }
     }
 
     /// `assigned`: the node and its upstream must be told.
