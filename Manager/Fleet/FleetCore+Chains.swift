@@ -23,6 +23,8 @@ struct ChainState: Sendable {
 extension FleetCore {
     /// A few times a second, so that a host which fails is out of the way within two.
     mutating func lookAtChains(at now: Moment) -> [Effect] {
+        let heldUp = Set(state.heard.filter { $0.value.heldUp != nil }.keys)
+        if !heldUp.isEmpty { _ = chains.machine.handle(.heldUp(heldUp), at: now.uptime) }
         var effects = carryOut(chains.machine.handle(.ticked, at: now.uptime), at: now)
         if chains.isRosterDue, !chains.isReadingRoster {
             chains.isRosterDue = false

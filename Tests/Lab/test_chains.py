@@ -64,7 +64,7 @@ class Chain(LabTest):
 
     def path(self, host):
         name = hashlib.sha1(self.image["id"].encode()).hexdigest()
-        return Path(self.fleet.host(host).folder) / "data/images/_base" / name
+        return Path(self.fleet.host(host).folder) / "agent-data/images/_base" / name
 
     def await_files(self, hosts, seconds=120):
         for host in hosts:

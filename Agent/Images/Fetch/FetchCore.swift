@@ -226,7 +226,9 @@ struct FetchCore: Sendable {
                 lanes[id]?.blamedAt = now
                 blame(lane.source, failure, at: now)
             }
-            if let next = best(at: now, except: lane.source) { return open(next, .rescuer, at: now) }
+            if let next = best(at: now, except: lane.source) ?? leastBad(at: now, except: lane.source) {
+                return open(next, .rescuer, at: now)
+            }
             // Nobody else: a connection that may be dead is made anew, unless the source is alive.
             if failure != .unavailable, lane.starvedSince == nil { drop(id, closing: true) }
             lanes[id]?.unwillingSince = nil
@@ -309,8 +311,8 @@ struct FetchCore: Sendable {
     }
 
     /// Where all have failed: the one whose turn comes first.
-    private func leastBad(at now: Uptime) -> ChunkSource? {
-        sources.filter { troubles[$0].map { $0.retryAt <= now } ?? true }
+    private func leastBad(at now: Uptime, except: ChunkSource? = nil) -> ChunkSource? {
+        sources.filter { source in source != except && troubles[source].map { $0.retryAt <= now } ?? true }
             .min { troubles[$0]?.retryAt ?? now < troubles[$1]?.retryAt ?? now }
     }
 

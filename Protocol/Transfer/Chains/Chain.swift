@@ -105,6 +105,10 @@ struct Chain: Sendable {
         if links[node]?.member.state != .fetching { links[node]?.isOut = false }
     }
 
+    mutating func excuse(_ nodes: Set<NodeID>, at now: Uptime) {
+        for node in nodes where links[node]?.heardAt != nil { links[node]?.heardAt = now }
+    }
+
     mutating func disconnect(_ node: NodeID, at now: Uptime) {
         guard links[node] != nil else { return }
         links[node]?.member.isReachable = false

@@ -35,6 +35,8 @@ public struct ChainMachine: Sendable {
         /// A node's session opened, or ended.
         case connected(NodeID)
         case disconnected(NodeID)
+        /// These are not listened to right now: their silence is the manager's.
+        case heldUp(Set<NodeID>)
         /// A few times a second.
         case ticked
         /// A plan did not reach the record: what is recorded is taken anew.
@@ -97,6 +99,9 @@ public struct ChainMachine: Sendable {
             for image in chains.keys { chains[image]?.connect(node, at: now) }
             return []
         case .disconnected(let node): return changeAll { $0.disconnect(node, at: now) }
+        case .heldUp(let nodes):
+            for image in chains.keys { chains[image]?.excuse(nodes, at: now) }
+            return []
         case .ticked: return changeAll { $0.tick(at: now) }
         case .notRecorded(let image):
             chains[image] = nil

@@ -112,6 +112,22 @@ import Testing
         #expect(core.handle(.ticked, at: at(1511)).contains(.connect(lane(2), second)))
     }
 
+    /// All have failed before, and the one that answers again does not give: the others are tried all the same.
+    @Test func unwillingSourceWhereTheOthersHaveFailed() {
+        var core = running()
+        for (number, time) in [(1, 10), (2, 11), (3, 12)] {
+            _ = core.handle(.ended(lane(number), .broken), at: at(Int64(time)))
+        }
+        #expect(core.handle(.ticked, at: at(300)) == [.connect(lane(4), first)])
+        _ = core.handle(.connected(lane(4)), at: at(301))
+        var effects: [FetchCore.Effect] = []
+        for time in stride(from: Int64(310), through: 2000, by: 110) {
+            effects += core.handle(.refused(lane(4), 0, .unwilling), at: at(time))
+            effects += core.handle(.ticked, at: at(time + 105))
+        }
+        #expect(effects.contains(.connect(lane(5), second)))
+    }
+
     /// The plan's new source takes over at once, and the old one is not closed before.
     @Test func newSourcesOfThePlan() {
         var core = running()

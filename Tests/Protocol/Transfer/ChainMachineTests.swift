@@ -85,6 +85,14 @@ import Testing
         #expect(tell(&machine, at: 9001).isEmpty)
     }
 
+    @Test func hostThatIsNotListenedTo() {
+        var machine = running()
+        for time in stride(from: Int64(2500), through: 9000, by: 500) {
+            _ = machine.handle(.heldUp([nodes[1]]), at: at(time))
+            #expect(tell(&machine, at: time, except: [1]).isEmpty)
+        }
+    }
+
     @Test func endedSession() {
         var machine = running()
         #expect(
