@@ -10,8 +10,8 @@ extension ChainMember {
             node: copy.copy.node, name: copy.name, location: copy.location,
             state: copy.copy.state == .held ? .held : copy.copy.state == .failed ? .failed : .fetching,
             upstream: copy.copy.upstream, chunksHeld: copy.copy.chunksHeld, chunksTotal: copy.copy.chunksTotal,
-            priority: copy.copy.operation == nil ? .launch : .prefill,
-            isPaused: copy.copy.state != .held && !copy.isEnabled,
+            priority: copy.copy.priority == .launch ? .launch : .prefill,
+            isPaused: copy.copy.state != .held && (copy.copy.isPaused || !copy.isEnabled),
             isReachable: copy.liveness == .alive || copy.liveness == .suspect, throughput: copy.throughput)
     }
 }
