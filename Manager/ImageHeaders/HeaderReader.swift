@@ -5,10 +5,13 @@ struct HeaderReader {
 
     let fileBytes: Int64
     private let source: (Int64, Int) throws -> [UInt8]
-    private var budget = Self.budgetBytes
+    private var budget: Int
 
-    init(fileBytes: Int64, source: @escaping (Int64, Int) throws -> [UInt8]) {
+    init(
+        fileBytes: Int64, budget: Int = Self.budgetBytes, source: @escaping (Int64, Int) throws -> [UInt8]
+    ) {
         self.fileBytes = fileBytes
+        self.budget = budget
         self.source = source
     }
 

@@ -114,7 +114,13 @@ enum FormatDetector {
             ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00], "compressed with xz; decompress it first"),
             (Array("BZh".utf8), "compressed with bzip2; decompress it first"),
             ([0x28, 0xB5, 0x2F, 0xFD], "compressed with zstd; decompress it first"),
+            ([0x04, 0x22, 0x4D, 0x18], "compressed with lz4; decompress it first"),
+            (Array("LZIP".utf8), "compressed with lzip; decompress it first"),
             ([0x50, 0x4B, 0x03, 0x04], "a zip archive; unpack it first"),
+            ([0x50, 0x4B, 0x05, 0x06], "an empty zip archive"),
+            ([0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], "a 7z archive; unpack it first"),
+            (Array("Rar!".utf8) + [0x1A, 0x07], "a rar archive; unpack it first"),
+            ([0x7F] + Array("ELF".utf8), "a program"),
         ]
         for (signature, name) in signatures where first.has(signature) {
             return name.hasPrefix("an encrypted")
@@ -122,6 +128,10 @@ enum FormatDetector {
         }
         // A descriptor is text that names other files as extents; it may begin with blank and comment lines.
         let text = String(decoding: first.bytes.prefix { $0 != 0 }, as: UTF8.self).lowercased()
+        let page = text.drop { $0.isWhitespace || $0 == "\u{FEFF}" }
+        if page.hasPrefix("<!doctype html") || page.hasPrefix("<html") {
+            return unsupported("a web page, perhaps an error that was saved in place of the image")
+        }
         if text.contains("# disk descriptorfile") || isDescriptor(text) {
             return ImageRefusal(
                 .externalExtent,

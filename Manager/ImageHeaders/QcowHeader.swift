@@ -22,7 +22,7 @@ enum QcowHeader {
         var extended = false
         if version == 3 { extended = try checkVersion3(&header, clusterBytes: 1 << UInt64(clusterBits)) }
         try checkExtensions(&header, version: version, clusterBytes: 1 << Int(clusterBits))
-        try checkTables(fixed, in: header, size: size, clusterBits: UInt64(clusterBits), extendedEntries: extended)
+        try checkTables(fixed, in: &header, size: size, clusterBits: UInt64(clusterBits), extendedEntries: extended)
         return size
     }
 
@@ -92,7 +92,7 @@ enum QcowHeader {
 
     /// The tables that the header points to lie within the file and fit the virtual size.
     private static func checkTables(
-        _ fixed: HeaderBytes, in header: HeaderReader, size: UInt64, clusterBits: UInt64, extendedEntries: Bool
+        _ fixed: HeaderBytes, in header: inout HeaderReader, size: UInt64, clusterBits: UInt64, extendedEntries: Bool
     ) throws(ImageRefusal) {
         let clusterBytes: UInt64 = 1 << clusterBits
         let tableEntries = UInt64(fixed.big32(36))
@@ -107,6 +107,7 @@ enum QcowHeader {
         guard header.contains(offset: tableOffset, count: tableEntries * 8) else {
             throw .truncated("the end of the qcow2 first-level table")
         }
+        try checkFirstLevel(&header, at: tableOffset, entries: Int(min(tableEntries, needed)), clusterBytes)
         let countsOffset = fixed.big64(48)
         let countsClusters = UInt64(fixed.big32(56))
         guard countsClusters > 0, countsClusters * clusterBytes <= 8 << 20, countsOffset % clusterBytes == 0 else {
@@ -119,6 +120,24 @@ enum QcowHeader {
         guard snapshots <= 65_536 else { throw .malformed("\(snapshots) snapshots") }
         if snapshots > 0, !header.contains(offset: fixed.big64(64), count: snapshots * 40) {
             throw .truncated("the end of the qcow2 snapshot table")
+        }
+    }
+
+    /// Where the table is small enough to be read, each of its entries points to a place in the file. Images with usual
+    /// clusters have one of 2 MiB for 128 TiB.
+    private static func checkFirstLevel(
+        _ header: inout HeaderReader, at offset: UInt64, entries: Int, _ clusterBytes: UInt64
+    ) throws(ImageRefusal) {
+        guard entries * 8 <= 1 << 20 else { return }
+        let table = try header.bytes(at: offset, count: entries * 8, what: "the end of the qcow2 first-level table")
+        for index in 0..<entries {
+            let place = table.big64(index * 8) & 0x00FF_FFFF_FFFF_FE00
+            guard place % clusterBytes == 0 else {
+                throw .malformed("entry \(index) of the first-level table points to \(place)")
+            }
+            guard header.contains(offset: place, count: place == 0 ? 0 : 8) else {
+                throw .truncated("the second-level table at \(place)")
+            }
         }
     }
 }

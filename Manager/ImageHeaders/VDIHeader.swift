@@ -28,10 +28,17 @@ enum VDIHeader {
         guard blocks * block >= size, allocated <= blocks else {
             throw .malformed("a virtual size of \(size) bytes with \(blocks) blocks, \(allocated) of them present")
         }
-        guard header.contains(offset: UInt64(bytes.little32(340)), count: blocks * 4) else {
+        guard blocks == (size + block - 1) / block else {
+            throw .malformed("\(blocks) blocks for a virtual size of \(size) bytes")
+        }
+        let (map, data) = (UInt64(bytes.little32(340)), UInt64(bytes.little32(344)))
+        guard map >= 512, data >= map + blocks * 4 else {
+            throw .malformed("a block map at \(map) and data at \(data), which lie over each other or the header")
+        }
+        guard header.contains(offset: map, count: blocks * 4) else {
             throw .truncated("the end of the VDI's block map")
         }
-        guard header.contains(offset: UInt64(bytes.little32(344)), count: allocated * block) else {
+        guard header.contains(offset: data, count: allocated * block) else {
             throw .truncated("the end of the VDI's data")
         }
         return size

@@ -34,7 +34,17 @@ enum VHDHeader {
         guard header.contains(offset: details.big64(16), count: entries * 4) else {
             throw .truncated("the end of the VHD's block table")
         }
+        try checkCopy(of: footer, &header)
         return size
+    }
+
+    /// Programs differ in which of the two footers they believe, so both say the same.
+    private static func checkCopy(of footer: HeaderBytes, _ header: inout HeaderReader) throws(ImageRefusal) {
+        let end = try header.bytes(at: UInt64(header.fileBytes) - 512, count: 512, what: "the VHD footer")
+        guard end.has("conectix") else { throw .truncated("the VHD footer") }
+        try checkSum(end, field: 64, what: "footer")
+        guard end.big64(48) == footer.big64(48), end.big32(60) == footer.big32(60), end.big64(16) == footer.big64(16)
+        else { throw .malformed("the two footers of the VHD differ") }
     }
 
     private static func checkFooter(_ footer: HeaderBytes) throws(ImageRefusal) -> UInt64 {

@@ -102,11 +102,15 @@ struct ImageFile {
         }
         change(&file)
         file.checkSum(footer, count: 512, field: 64)
-        if type != 2 { file.checkSum(512, count: 1024, field: 36) }
+        if type != 2 {
+            file.checkSum(512, count: 1024, field: 36)
+            // The copy at the end.
+            file.put(Array(file.bytes[..<512]), at: file.bytes.count - 512)
+        }
         return file
     }
 
-    private mutating func checkSum(_ start: Int, count: Int, field: Int) {
+    mutating func checkSum(_ start: Int, count: Int, field: Int) {
         big32(0, at: start + field)
         let sum = bytes[start..<start + count].reduce(UInt32(0)) { $0 &+ UInt32($1) }
         big32(~sum, at: start + field)
@@ -164,6 +168,12 @@ struct HostileImage: CustomTestStringConvertible {
     }
 
     static let corpus: [HostileImage] = qcow + vmdk + others
+
+    private static func magic(_ bytes: [UInt8]) -> ImageFile {
+        var file = ImageFile(count: 4096)
+        file.put(bytes, at: 0)
+        return file
+    }
 
     private static let qcow: [HostileImage] = [
         HostileImage(
@@ -255,6 +265,23 @@ struct HostileImage: CustomTestStringConvertible {
             .qcow2 { file in
                 for entry in 0..<2000 { file.big32(1, at: 104 + 8 * entry) }
             }),
+        HostileImage(
+            "qcow2 whose first second-level table lies beyond the file", .truncated,
+            .qcow2 { $0.big64(1 << 40, at: 65_536) }),
+        HostileImage(
+            "qcow2 with a crooked second-level table", .malformed, .qcow2 { $0.big64(65_536 + 512, at: 65_536) }),
+        HostileImage(
+            "qcow2 whose clusters lie beyond the file", .truncated,
+            .qcow2 { file in
+                file.big64(3 * 65_536 | 1 << 63, at: 65_536)
+                for entry in 0..<16 { file.big64((1 << 50) | 1 << 63, at: 3 * 65_536 + 8 * entry) }
+            }),
+        HostileImage(
+            "qcow2 whose compressed clusters lie beyond the file", .truncated,
+            .qcow2 { file in
+                file.big64(3 * 65_536 | 1 << 63, at: 65_536)
+                file.big64(1 << 62 | 1 << 40, at: 3 * 65_536)
+            }),
         HostileImage("qcow2 with 2^32 snapshots", .malformed, .qcow2 { $0.big32(.max, at: 60) }),
         HostileImage(
             "qcow2 with snapshots beyond the file", .truncated,
@@ -302,6 +329,14 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("VMDK with grains of 0", .malformed, .vmdk { $0.little64(0, at: 20) }),
         HostileImage("VMDK with grain tables of 2^32", .malformed, .vmdk { $0.little32(.max, at: 44) }),
         HostileImage("VMDK with its directory beyond the file", .truncated, .vmdk { $0.little64(1 << 50, at: 56) }),
+        HostileImage(
+            "VMDK whose grain table lies beyond the file", .truncated, .vmdk { $0.little32(.max, at: 26 * 512) }),
+        HostileImage(
+            "VMDK whose grains lie beyond the file", .truncated,
+            .vmdk {
+                $0.little32(30, at: 26 * 512)
+                $0.little32(1 << 30, at: 30 * 512)
+            }),
         HostileImage("VMDK version 9", .unsupportedVersion, .vmdk { $0.little32(9, at: 4) }),
         HostileImage("VMDK without the footer it promises", .truncated, .vmdk { $0.little64(.max, at: 56) }),
         HostileImage("VMDK cut in its header", .truncated, ImageFile.vmdk().truncated(to: 100)),
@@ -345,7 +380,12 @@ struct HostileImage: CustomTestStringConvertible {
         HostileImage("differencing VDI", .backingFile, .vdi { $0.little32(4, at: 76) }),
         HostileImage("VDI of 2^63 bytes", .tooLarge, .vdi { $0.little64(1 << 63, at: 368) }),
         HostileImage("VDI with too few blocks", .malformed, .vdi { $0.little32(1, at: 384) }),
-        HostileImage("VDI with its map beyond the file", .truncated, .vdi { $0.little32(.max, at: 340) }),
+        HostileImage(
+            "VDI with its map beyond the file", .truncated,
+            .vdi {
+                $0.little32(1 << 30, at: 340)
+                $0.little32(1 << 31, at: 344)
+            }),
         HostileImage("VDI with blocks of 0", .unsupportedFeature, .vdi { $0.little32(0, at: 376) }),
         HostileImage("QED", .unsupportedFormat, text("QED\0")),
         HostileImage("VHDX", .unsupportedFormat, text("vhdxfile")),
@@ -363,6 +403,71 @@ struct HostileImage: CustomTestStringConvertible {
                 file.put([0x1F, 0x8B], at: 0)
                 return file
             }()),
+        HostileImage(
+            "VHD whose footers differ in size", .malformed,
+            {
+                var file = ImageFile.vhd()
+                let end = file.bytes.count - 512
+                file.big64(1 << 30, at: end + 48)
+                file.checkSum(end, count: 512, field: 64)
+                return file
+            }()),
+        HostileImage(
+            "VHD whose footers differ in type", .malformed,
+            {
+                var file = ImageFile.vhd()
+                let end = file.bytes.count - 512
+                file.big32(2, at: end + 60)
+                file.checkSum(end, count: 512, field: 64)
+                return file
+            }()),
+        HostileImage("VHD without its last footer", .truncated, ImageFile.vhd().truncated(to: 4096)),
+        HostileImage("VHD with blocks of 2^32", .malformed, .vhd { $0.big32(.max, at: 544) }),
+        HostileImage("VHD of an unknown type", .unsupportedFeature, .vhd(type: 7)),
+        HostileImage("VDI with more blocks than it needs", .malformed, .vdi { $0.little32(5, at: 384) }),
+        HostileImage("VDI with 2^32 blocks", .malformed, .vdi { $0.little32(.max, at: 384) }),
+        HostileImage("VDI whose map lies over its header", .malformed, .vdi { $0.little32(0, at: 340) }),
+        HostileImage("VDI whose data lie over its map", .malformed, .vdi { $0.little32(512, at: 344) }),
+        HostileImage("VDI with more blocks present than there are", .malformed, .vdi { $0.little32(9, at: 388) }),
+        HostileImage("VDI cut in its data", .truncated, ImageFile.vdi().truncated(to: 3 << 19)),
+        HostileImage("VDI version 9", .unsupportedVersion, .vdi { $0.little32(9, at: 68) }),
+        HostileImage("one byte", .formatUnknown, ImageFile(count: 1)),
+        HostileImage("one byte declared as qcow2", .formatMismatch, declared: .qcow2, ImageFile(count: 1)),
+        HostileImage("zip", .unsupportedFormat, magic([0x50, 0x4B, 0x03, 0x04])),
+        HostileImage("zip declared as raw", .unsupportedFormat, declared: .raw, magic([0x50, 0x4B, 0x03, 0x04])),
+        HostileImage("zstd", .unsupportedFormat, magic([0x28, 0xB5, 0x2F, 0xFD])),
+        HostileImage("xz", .unsupportedFormat, magic([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00])),
+        HostileImage("bzip2", .unsupportedFormat, text("BZh91AY")),
+        HostileImage("lz4", .unsupportedFormat, magic([0x04, 0x22, 0x4D, 0x18])),
+        HostileImage("7z", .unsupportedFormat, magic([0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C])),
+        HostileImage(
+            "tar with a link that leaves its folder (SEC-05)", .unsupportedFormat,
+            {
+                var file = text("../../etc/shadow")
+                file.put("ustar", at: 257)
+                return file
+            }()),
+        HostileImage("a program", .unsupportedFormat, declared: .raw, magic([0x7F, 0x45, 0x4C, 0x46])),
+        HostileImage("a web page", .unsupportedFormat, declared: .raw, text("\n <!DOCTYPE html><title>404</title>")),
+        HostileImage(
+            "ISO that is a qcow2 too", .formatMismatch, declared: .iso,
+            .qcow2 { $0.put([1] + Array("CD001".utf8), at: 0x8000) }),
+        HostileImage(
+            "ISO that is a VHD too", .formatMismatch, declared: .iso,
+            {
+                var file = ImageFile.vhd(type: 2, size: 1 << 20)
+                file.put([1] + Array("CD001".utf8), at: 0x8000)
+                return file
+            }()),
+        HostileImage(
+            "ISO that is a VMDK descriptor too", .externalExtent, declared: .iso,
+            {
+                var file = ImageFile.iso()
+                file.put("# Disk DescriptorFile\nRW 1 FLAT \"/etc/shadow\" 0\n", at: 0)
+                return file
+            }()),
+        HostileImage(
+            "ISO cut before its volume", .formatMismatch, declared: .iso, ImageFile.iso().truncated(to: 0x8000)),
         HostileImage("nothing", .empty, ImageFile(count: 0)),
         HostileImage("zeros without a declared format", .formatUnknown, ImageFile(count: 4096)),
         HostileImage("zeros declared as qcow2", .formatMismatch, declared: .qcow2, ImageFile(count: 4096)),
