@@ -158,6 +158,9 @@ let package = Package(
                 "ManagerImageHeaders", crypto, subprocess, logging, protobuf,
             ]),
         room(
+            "Manager/ImageSources",
+            ["ProtocolModel", "ProcessThreads", "ManagerModel", httpClient, nio, nioHTTP1, nioSSL]),
+        room(
             "Manager/Fleet",
             [
                 "ProtocolModel", "ProtocolMessages", "ProtocolDigest", "ProtocolTransfer", "ProtocolWire",
@@ -187,7 +190,7 @@ let package = Package(
                 "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerLeadership",
                 "ManagerAccounting",
                 "ManagerImageHeaders",
-                "ManagerImages",
+                "ManagerImages", "ManagerImageSources",
                 "ManagerAPI",
                 arguments, lifecycle, logging, nioSSL, x509, crypto,
             ]),
@@ -297,7 +300,16 @@ let package = Package(
         tests("Manager/Leadership", ["ManagerLeadership", "ManagerStore", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Images",
-            ["ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel", logging]),
+            [
+                "ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel",
+                "TestsSupportStore", logging,
+            ]),
+        tests(
+            "Manager/ImageSources",
+            [
+                "ManagerImageSources", "ManagerModel", "ProtocolModel", crypto, httpClient, nio, nioHTTP1, nioPosix,
+                nioSSL, x509, asn1,
+            ]),
         tests(
             "Manager/Fleet",
             [
@@ -318,9 +330,9 @@ let package = Package(
             [
                 "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
                 "TestsSupportStore",
-                "ManagerDaemon", httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
+                "ManagerDaemon", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
-        tests("Manager/Command", ["ManagerCommand", arguments, nio, nioHTTP1, nioPosix]),
+        tests("Manager/Command", ["ManagerCommand", arguments, httpClient, nio, nioHTTP1, nioPosix]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting"]),
         tests("Agent/Network", ["AgentNetwork"]),

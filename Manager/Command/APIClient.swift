@@ -106,14 +106,28 @@ final class APIClient: Sendable {
         return try await checked(persist(request, onlyUnsent: true)).body
     }
 
-    /// Streams a body from its source; it is never held in memory.
-    func upload<Bytes: AsyncSequence & Sendable>(_ path: String, _ bytes: Bytes, length: Int64) async throws -> JSON
-    where Bytes.Element == ByteBuffer {
+    func put(_ path: String) async throws -> JSON { try await send(.PUT, path).body }
+
+    /// A part of a file, and its place in it.
+    struct FilePart {
+        var body: HTTPClientRequest.Body
+        var offset: Int64
+        var isLast = true
+        /// Of the whole file, where it is known.
+        var total: Int64?
+    }
+
+    /// Streams a part of a file from its source; it is never held in memory. Not repeated: whoever sends it finds out how
+    /// much of it came, and goes on from there.
+    func upload(_ path: String, _ part: FilePart) async throws -> JSON {
         var request = HTTPClientRequest(url: endpoint + path)
-        request.method = .PUT
+        request.method = .PATCH
         request.headers.add(name: "content-type", value: "application/octet-stream")
+        request.headers.add(name: "upload-offset", value: "\(part.offset)")
+        request.headers.add(name: "upload-complete", value: part.isLast ? "?1" : "?0")
+        if let total = part.total { request.headers.add(name: "upload-length", value: "\(total)") }
         authorise(&request)
-        request.body = .stream(bytes, length: .known(length))
+        request.body = part.body
         return try await explaining { try await self.checked(self.execute(request, limit: .hours(24))).body }
     }
 

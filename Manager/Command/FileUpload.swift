@@ -11,7 +11,9 @@ struct FileUpload: AsyncSequence, Sendable {
     static let pieceBytes = 1 << 20
 
     let path: String
+    /// Of the whole file.
     let length: Int64
+    private let offset: Int64
     private let descriptor: Descriptor
     private let progress: @Sendable (Int64) -> Void
 
@@ -22,8 +24,8 @@ struct FileUpload: AsyncSequence, Sendable {
         deinit { close(number) }
     }
 
-    /// `progress` hears how many bytes were read so far.
-    init(_ path: String, progress: @escaping @Sendable (Int64) -> Void) throws(CommandFailure) {
+    /// Begins `offset` bytes into the file; `progress` hears how many of it were read so far.
+    init(_ path: String, from offset: Int64 = 0, progress: @escaping @Sendable (Int64) -> Void) throws(CommandFailure) {
         let number = open(path, O_RDONLY | O_CLOEXEC)
         guard number >= 0 else { throw .usage("cannot read '\(path)': \(String(cString: strerror(errno)))") }
         descriptor = Descriptor(number)
@@ -33,15 +35,16 @@ struct FileUpload: AsyncSequence, Sendable {
         }
         guard status.st_size > 0 else { throw .usage("'\(path)' is empty") }
         self.path = path
+        self.offset = offset
         length = Int64(status.st_size)
         self.progress = progress
     }
 
-    func makeAsyncIterator() -> Iterator { Iterator(upload: self) }
+    func makeAsyncIterator() -> Iterator { Iterator(upload: self, sent: offset) }
 
     struct Iterator: AsyncIteratorProtocol {
         let upload: FileUpload
-        var sent: Int64 = 0
+        var sent: Int64
 
         mutating func next() async throws -> ByteBuffer? {
             try Task.checkCancellation()
@@ -76,11 +79,12 @@ struct FileUpload: AsyncSequence, Sendable {
 final class UploadProgress: Sendable {
     private let printer: Printer
     private let name: String
-    private let total: Int64
+    /// `nil` where nobody knows, as of standard input.
+    private let total: Int64?
     private let began = ContinuousClock.now
     private let lastShown = Mutex<ContinuousClock.Instant?>(nil)
 
-    init(_ printer: Printer, name: String, total: Int64) {
+    init(_ printer: Printer, name: String, total: Int64?) {
         self.printer = printer
         self.name = name
         self.total = total
@@ -96,9 +100,13 @@ final class UploadProgress: Sendable {
         if isDue { printer.progress(Self.line(name, sent: sent, of: total, after: now - began)) }
     }
 
-    static func line(_ name: String, sent: Int64, of total: Int64, after time: Duration) -> String {
+    static func line(_ name: String, sent: Int64, of total: Int64?, after time: Duration) -> String {
         let seconds = time / .seconds(1)
         let rate = seconds > 0 ? Double(sent) / seconds : 0
+        guard let total else {
+            return "uploading \(name)  \(Amount.bytes(Double(sent)))"
+                + (seconds >= 1 ? "  \(Amount.bytes(rate))/s" : "")
+        }
         let share = Double(sent) / Double(max(1, total))
         var line = "uploading \(name) \(Amount.bar(share)) \(Int(share * 100)) %  "
         line += "\(Amount.bytes(Double(sent))) of \(Amount.bytes(Double(total)))"

@@ -5,10 +5,13 @@ import ManagerStore
 import ProtocolModel
 import ServiceLifecycle
 
-/// Removes from this manager's disk the files of images that were deleted.
+/// Removes from this manager's disk the files of images that were deleted, and of uploads that nobody goes on with.
 struct Housekeeping: Service {
     let store: Store
     let images: ImageStore
+    let imports: ImageImports
+    /// Uploads are kept for so long after their last byte.
+    let uploadPatience: Duration
     let logger: Logger
 
     func run() async throws {
@@ -22,7 +25,9 @@ struct Housekeeping: Service {
 
     private func tidy() async throws {
         for image in try await store.read({ sql in try sql.images.list(status: .deleted).map(\.id) }) {
+            images.discardUpload(image)
             images.remove(image)
         }
+        try await imports.expire(idleFor: uploadPatience)
     }
 }

@@ -1,6 +1,7 @@
 import Logging
 import ManagerAPI
 import ManagerImageHeaders
+import ManagerImageSources
 import ManagerImages
 import ManagerLifecycle
 import ManagerModel
@@ -38,22 +39,44 @@ final class ImageImports: ImageUploadSink, Service {
 
     // MARK: Uploads
 
-    func begin(_ image: Image, expectedBytes: Int64?) async throws -> any ImageUpload {
+    func open(_ image: Image, at offset: Int64, expectedBytes: Int64?) async throws -> any ImageUpload {
         do {
-            return Upload(handle: try images.beginUpload(image.id), image: image, imports: self)
+            if offset == 0 {
+                return Upload(
+                    writer: try await images.beginUpload(image.id, expectedBytes: expectedBytes), image: image,
+                    imports: self)
+            }
+            guard let handle = try await images.upload(image.id) else { throw UploadMisplaced(expected: 0) }
+            return Upload(writer: try await handle.attach(at: offset), image: image, imports: self)
+        } catch let error as ImageError {
+            if case .uploadOffset(let expected) = error { throw UploadMisplaced(expected: expected) }
+            throw Self.refusal(error)
+        }
+    }
+
+    func received(_ image: ImageID) async throws -> Int64? {
+        do {
+            return try await images.upload(image)?.byteCount
         } catch {
             throw Self.refusal(error)
         }
     }
 
+    func discard(_ image: ImageID) async { images.discardUpload(image) }
+
+    func fetchSoon() { onFetch.withLock { $0 }() }
+
+    /// What is to happen when an image is to be fetched.
+    let onFetch = Mutex<@Sendable () -> Void>({})
+
     private struct Upload: ImageUpload {
-        let handle: UploadHandle
+        let writer: UploadWriter
         let image: Image
         let imports: ImageImports
 
         func append(_ bytes: ByteBuffer) async throws {
             do {
-                try await handle.append(Array(bytes.readableBytesView))
+                try await writer.append(Array(bytes.readableBytesView))
             } catch {
                 throw ImageImports.refusal(error)
             }
@@ -61,18 +84,27 @@ final class ImageImports: ImageUploadSink, Service {
 
         func finish() async throws {
             do {
-                let summary = try await handle.finish()
-                try await imports.accept(image, summary)
+                try await imports.accept(image, try await writer.finish())
             } catch let error as ImageError {
                 throw ImageImports.refusal(error)
             }
         }
 
-        func cancel() async { await handle.cancel() }
+        func cancel() async { await writer.cancel() }
     }
 
     /// Inspects the file while its sender waits, so that a refusal is the answer, and leaves the rest to a worker.
-    private func accept(_ image: Image, _ summary: UploadSummary) async throws {
+    func accept(_ image: Image, _ summary: UploadSummary) async throws {
+        if let expected = image.expectedChecksum, expected != summary.sha256 {
+            images.discardUpload(image.id)
+            throw ImageError.checksumMismatch(expected: expected, found: summary.sha256)
+        }
+        if let expected = image.expectedBytes, expected != summary.byteCount {
+            images.discardUpload(image.id)
+            throw Refusal(
+                .imageRejected, "the file has \(summary.byteCount) bytes, but \(expected) were announced",
+                detailCode: "image_size_mismatch")
+        }
         let inspected = try await images.inspectUpload(
             image.id, declaredFormat: image.declaredFormat)
         do {
@@ -136,32 +168,61 @@ final class ImageImports: ImageUploadSink, Service {
         }
     }
 
-    private func fail(_ image: ImageID, _ error: any Error) async {
-        let problem = error as? ImageError
+    func fail(_ image: ImageID, _ error: any Error) async {
+        let reason = Self.reason(error)
         images.discardUpload(image)
         images.remove(image)
         try? await record { commands in
             try commands.failImport(
-                image, code: problem?.code ?? "import_failed",
-                sentence: problem?.sentence ?? "the import ended early; upload the file again")
+                image, code: reason.code, sentence: reason.sentence)
         }
     }
 
-    /// After a restart: imports whose file had come go on, what was still arriving ended with the process, and files that no
+    private static func reason(_ error: any Error) -> (code: String, sentence: String) {
+        switch error {
+        case let error as ImageError: (error.code, error.sentence)
+        case let error as Refusal: (error.detailCode ?? error.code.rawValue, error.sentence)
+        case let error as FetchError: (error.code.rawValue, error.sentence)
+        default: ("import_failed", "the import ended early; upload the file again")
+        }
+    }
+
+    /// Uploads that nobody goes on with are given up, and their bytes with them.
+    func expire(idleFor patience: Duration) async throws {
+        let (own, moment) = (self.own, time.timestamp - patience)
+        let idle = try await store.read { sql in
+            try sql.images.list(status: .saving).filter { image in
+                try image.updatedAt < moment && sql.managers.holder(of: image.id) == own
+                    && sql.images.source(of: image.id) == nil
+            }
+        }
+        for image in idle {
+            images.discardUpload(image.id)
+            try await record { commands in
+                try commands.failImport(
+                    image.id, code: "image_upload_expired", sentence: "the rest of the file never came; send it again")
+            }
+        }
+    }
+
+    /// After a restart: imports whose file had come go on, what was still arriving waits for its rest, and files that no
     /// image has are removed.
     func recover() async throws {
         let own = self.own
-        let (kept, accepted) = try await store.read { sql in
-            (
-                Set(try sql.images.list(status: .active).map(\.id)),
-                Set(
-                    try sql.images.list(status: .converting).map(\.id).filter { try sql.managers.holder(of: $0) == own }
-                )
+        @Sendable func mine(_ status: Image.Status, _ sql: Transaction) throws -> Set<ImageID> {
+            Set(try sql.images.list(status: status).map(\.id).filter { try sql.managers.holder(of: $0) == own })
+        }
+        let (kept, accepted, arriving, fetched) = try await store.read { sql in
+            let arriving = try mine(.saving, sql)
+            return (
+                Set(try [.active, .deactivated].flatMap { try sql.images.list(status: $0) }.map(\.id)),
+                try mine(.converting, sql), arriving, try arriving.filter { try sql.images.source(of: $0) != nil }
             )
         }
-        let resumable = images.recover(keeping: kept, accepted: accepted)
-        try await record { commands in try commands.failInterruptedImports(except: resumable, of: own) }
-        for image in resumable {
+        let there = images.recover(keeping: kept, accepted: accepted, arriving: arriving)
+        let goingOn = there.accepted.union(there.arriving).union(fetched)
+        try await record { commands in try commands.failInterruptedImports(except: goingOn, of: own) }
+        for image in there.accepted {
             do {
                 let declared = try await store.read { sql in try sql.images.find(image)?.declaredFormat }
                 let inspected = try await images.inspectUpload(image, declaredFormat: declared)
@@ -173,7 +234,7 @@ final class ImageImports: ImageUploadSink, Service {
         }
     }
 
-    private func record(_ body: @escaping @Sendable (Commands) throws -> Void) async throws {
+    func record(_ body: @escaping @Sendable (Commands) throws -> Void) async throws {
         let now = time.timestamp
         try await store.write { sql in
             try body(Commands(in: sql, actor: .manager, at: now, settings: LifecycleSettings()))

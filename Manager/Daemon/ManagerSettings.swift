@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import ManagerImageSources
 import ManagerModel
 import ManagerStore
 import ProcessSettings
@@ -47,6 +48,24 @@ struct ManagerSettings: Sendable {
         static let chunksPort = Setting(
             "chunks.port", .integer(1...65_535), default: 7403,
             "The port on which images are served to agents; not 7402, so that an agent fits on the same host.")
+        static let maximumImage = Setting(
+            "images.maximum_gib", .integer(1...16_384), default: 1024,
+            "The largest image that is taken, both as a file and as a disk.")
+        static let uploadPatience = Setting(
+            "images.upload_keep_hours", .integer(1...8760), default: 24,
+            "How long a file that came in part is kept for its sender to go on with.")
+        static let fetchTimeout = Setting(
+            "images.fetch_timeout_minutes", .integer(1...10_080), default: 360,
+            "How long fetching an image from an address may take.")
+        static let allowPrivate = Setting(
+            "images.allow_private_addresses", .boolean, default: false,
+            "Whether images may be fetched from hosts that are not on the public Internet, such as this site's own.")
+        static let allowedHosts = Setting(
+            "images.allowed_hosts", .list(), default: [],
+            "Hosts from which images may be fetched wherever they are.")
+        static let imageAuthorities = Setting(
+            "images.authority_file", .optional(.path), default: nil,
+            "Certificates of authorities that are trusted beside the system's where images are fetched.")
         static let bootTimeout = Setting(
             "instances.boot_timeout_seconds", .integer(10...86_400), default: 180,
             "How long a guest may take until it answers; later it is in ERROR.")
@@ -83,7 +102,10 @@ struct ManagerSettings: Sendable {
             Key.name.declared, Key.apiHost.declared, Key.apiPort.declared, Key.names.declared,
             Key.apiAdvertise.declared, Key.agentsHost.declared,
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
-            Key.chunksPort.declared, Key.chunksAdvertise.declared, Key.bootTimeout.declared, Key.stopTimeout.declared,
+            Key.chunksPort.declared, Key.chunksAdvertise.declared,
+            Key.maximumImage.declared, Key.uploadPatience.declared, Key.fetchTimeout.declared,
+            Key.allowPrivate.declared, Key.allowedHosts.declared, Key.imageAuthorities.declared,
+            Key.bootTimeout.declared, Key.stopTimeout.declared,
             Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
@@ -102,6 +124,10 @@ struct ManagerSettings: Sendable {
     var heartbeatInterval: Duration
     var chunksHost: String
     var chunksPort: Int
+    var maximumImageBytes: Int64
+    var uploadPatience: Duration
+    private var fetch = ImageFetcher.Settings()
+    private var imageAuthorityFile: String?
     var bootTimeoutSeconds: Int
     var stopTimeoutSeconds: Int
     var usageInterval: Duration
@@ -130,6 +156,12 @@ struct ManagerSettings: Sendable {
         chunksAdvertise = reader.value(Key.chunksAdvertise) ?? "\(host):\(reader.value(Key.chunksPort))"
         chunksHost = reader.value(Key.chunksHost)
         chunksPort = reader.value(Key.chunksPort)
+        maximumImageBytes = Int64(reader.value(Key.maximumImage)) << 30
+        uploadPatience = .seconds(3600 * reader.value(Key.uploadPatience))
+        fetch.timeLimit = .seconds(60 * reader.value(Key.fetchTimeout))
+        fetch.allowsPrivateAddresses = reader.value(Key.allowPrivate)
+        fetch.allowedHosts = Set(reader.value(Key.allowedHosts).map { $0.lowercased() })
+        imageAuthorityFile = reader.value(Key.imageAuthorities)
         bootTimeoutSeconds = reader.value(Key.bootTimeout)
         stopTimeoutSeconds = reader.value(Key.stopTimeout)
         usageInterval = .seconds(reader.value(Key.usageInterval))
@@ -168,6 +200,18 @@ extension ManagerSettings {
         }
         // Editors end a file with a line feed; no password does.
         return StoreSecret(String(decoding: contents, as: UTF8.self).trimmingCharacters(in: .newlines))
+    }
+
+    /// How images are fetched.
+    func fetchSettings() throws -> ImageFetcher.Settings {
+        var settings = fetch
+        if let imageAuthorityFile {
+            guard let contents = FileManager.default.contents(atPath: imageAuthorityFile) else {
+                throw SiteError.files("cannot read \(imageAuthorityFile), which images.authority_file names")
+            }
+            settings.authorityPEM = Array(contents)
+        }
+        return settings
     }
 
     /// This manager as it registers itself.

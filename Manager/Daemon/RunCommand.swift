@@ -9,6 +9,7 @@ import ManagerFleet
 import ManagerLeadership
 import ManagerFleetNetwork
 import ManagerIdentity
+import ManagerImageSources
 import ManagerImages
 import ManagerLifecycle
 import ManagerModel
@@ -70,9 +71,13 @@ struct Manager {
         lifecycle.bootTimeoutSeconds = settings.bootTimeoutSeconds
         lifecycle.stopTimeoutSeconds = settings.stopTimeoutSeconds
 
-        let images = try ImageStore(folder: site.imagesPath, logger: logger)
+        let images = try ImageStore(
+            folder: site.imagesPath, logger: logger, maximumImageBytes: settings.maximumImageBytes)
         let imports = ImageImports(own: own.id, images: images, store: store, time: time, logger: logger)
         try await imports.recover()
+        let fetches = ImageFetches(
+            own: own.id, images: images, imports: imports, fetcher: try ImageFetcher(settings.fetchSettings()),
+            store: store, time: time, logger: logger)
 
         var fleetSettings = Fleet.Settings(
             chunkAddress: ":\(settings.chunksPort)", lifecycle: lifecycle, softwareVersion: RoostManager.version)
@@ -134,7 +139,9 @@ struct Manager {
         // Those who come later use those who come earlier, and stop first: another manager leads while this one still
         // finishes the requests that it has.
         services = [
-            Housekeeping(store: store, images: images, logger: logger), imports, chunks,
+            Housekeeping(
+                store: store, images: images, imports: imports, uploadPatience: settings.uploadPatience, logger: logger),
+            imports, fetches, chunks,
             TransferKeeper(store: store, governor: governor, logger: logger), registry, follower, listener,
             api,
             keeper,

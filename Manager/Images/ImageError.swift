@@ -1,4 +1,5 @@
 public import ManagerImageHeaders
+public import ProtocolModel
 
 /// Why an image could not be taken in.
 public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -7,7 +8,12 @@ public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
     case noUpload(String)
     case uploadExists(String)
     case uploadClosed
+    /// The sender goes on at another place than where the file ends.
+    case uploadOffset(expected: Int64)
+    /// Another sends the file now.
+    case uploadSuperseded
     case uploadTooLarge(limitBytes: Int64)
+    case checksumMismatch(expected: ContentDigest, found: ContentDigest)
     case diskFull(path: String)
     case conversionFailed(String)
     case conversionTimedOut(seconds: Int64)
@@ -23,7 +29,10 @@ public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
         case .noUpload: "image_upload_missing"
         case .uploadExists: "image_upload_exists"
         case .uploadClosed: "image_upload_closed"
+        case .uploadOffset: "image_upload_offset"
+        case .uploadSuperseded: "image_upload_superseded"
         case .uploadTooLarge: "image_too_large"
+        case .checksumMismatch: "image_checksum_mismatch"
         case .diskFull: "image_store_full"
         case .conversionFailed: "image_conversion_failed"
         case .conversionTimedOut: "image_conversion_timeout"
@@ -41,6 +50,11 @@ public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
         case .noUpload(let image): "no finished upload of image \(image) is there; upload the file again"
         case .uploadExists(let image): "image \(image) is being uploaded already or is there"
         case .uploadClosed: "the upload was finished or cancelled before; begin a new one"
+        case .uploadOffset(let expected):
+            "\(expected) bytes of the file have arrived; go on from there (Upload-Offset: \(expected))"
+        case .uploadSuperseded: "somebody else has begun to send this file; only one may"
+        case .checksumMismatch(let expected, let found):
+            "the file's SHA-256 is \(found), not \(expected) as announced; it was changed or damaged on its way"
         case .uploadTooLarge(let limit): "the file is larger than the \(limit) bytes that this site accepts"
         case .diskFull(let path): "the disk that holds \(path) is full; free space on the manager and try again"
         case .conversionFailed(let reason): "the image could not be converted to raw: \(reason)"

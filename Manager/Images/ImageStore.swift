@@ -1,4 +1,5 @@
 public import ChunkPlane
+import Crypto
 import Foundation
 import Glibc
 public import Logging
@@ -30,17 +31,19 @@ public struct ImportedImage: Hashable, Sendable {
 /// The manager's images: uploads, their import, and the packed chunks that chains begin with.
 ///
 ///     <folder>/staging/<id>.upload      the file as it came, 0600, until it is imported
-///     <folder>/staging/<id>.raw         the raw intermediate of a conversion
+///     <folder>/staging/<id>.convert/    a conversion's folder: a second name of the upload, and the raw intermediate
 ///     <folder>/staging/<id>.image/      the image being packed
 ///     <folder>/<id>/                    published: chunks.pack, chunks.index, manifest
 ///
-/// Published by fsync and rename; of `staging`, a restart leaves only whole uploads whose import was accepted. Names are made of identifiers alone,
-/// so that nothing a user writes becomes part of a path (SEC-03).
+/// Published by fsync and rename; of `staging`, a restart leaves only uploads: those that still arrive, and whole ones whose
+/// import was accepted. Names are made of identifiers alone, so that nothing a user writes becomes part of a path (SEC-03).
 public final class ImageStore: Sendable, ChunkSourceStore {
     private enum Work { case uploading, uploaded, inspected, importing }
 
     private struct State {
         var work: [ImageID: Work] = [:]
+        /// Uploads that this process has open.
+        var uploads: [ImageID: UploadHandle] = [:]
         var images: [ImageID: StoredImage] = [:]
     }
 
@@ -67,28 +70,90 @@ public final class ImageStore: Sendable, ChunkSourceStore {
 
     // MARK: Uploads
 
-    /// Opens a staging file. One upload an image.
-    public func beginUpload(_ image: ImageID) throws(ImageError) -> UploadHandle {
-        let free = state.withLock { state -> Bool in
-            guard state.work[image] == nil else { return false }
+    /// Opens an empty staging file, in place of one that was begun before. One upload an image.
+    ///
+    /// - Parameter expectedBytes: the size of the file to come, where it is known: what cannot fit is refused at once.
+    public func beginUpload(_ image: ImageID, expectedBytes: Int64? = nil) async throws(ImageError) -> UploadWriter {
+        let earlier = try state.withLock { state throws(ImageError) -> UploadHandle? in
+            guard state.work[image] == nil || state.work[image] == .uploading else { throw .uploadExists("\(image)") }
             state.work[image] = .uploading
-            return true
+            return state.uploads.removeValue(forKey: image)
         }
-        guard free, access(published(image), F_OK) != 0 else {
-            if free { state.withLock { $0.work[image] = nil } }
-            throw .uploadExists("\(image)")
-        }
-        do {
-            return try UploadHandle(
-                image: image, store: self, path: staging(image, "upload"), limitBytes: maximumImageBytes)
+        // Its writer, should there be one, writes to a file without a name from here on, and is told so.
+        await earlier?.abandon()
+        do throws(ImageError) {
+            let path = staging(image, "upload")
+            let handle = try await onThread { () throws(ImageError) in
+                guard access(self.published(image), F_OK) != 0 else { throw .uploadExists("\(image)") }
+                if let expectedBytes {
+                    guard expectedBytes <= self.maximumImageBytes else {
+                        throw .uploadTooLarge(limitBytes: self.maximumImageBytes)
+                    }
+                    guard Files.hasSpace(path, for: expectedBytes) else { throw .diskFull(path: path) }
+                }
+                Files.remove(path)
+                let file = try OpenFile(path: path, flags: O_RDWR | O_CREAT | O_EXCL)
+                return UploadHandle(
+                    image: image, store: self, path: path, file: file, hasher: SHA256(), position: 0,
+                    limitBytes: self.maximumImageBytes)
+            }
+            let other = state.withLock { state in
+                state.work[image] = .uploading
+                defer { state.uploads[image] = handle }
+                return state.uploads[image]
+            }
+            // Of two who begin at once, the later one stays.
+            await other?.abandon()
+            return try await handle.attach(at: 0)
         } catch {
-            state.withLock { $0.work[image] = nil }
+            state.withLock { state in
+                if state.work[image] == .uploading, state.uploads[image] == nil { state.work[image] = nil }
+            }
             throw error
         }
     }
 
-    func uploadFinished(_ image: ImageID) { state.withLock { $0.work[image] = .uploaded } }
-    func uploadAbandoned(_ image: ImageID) { state.withLock { $0.work[image] = nil } }
+    /// The upload that was begun and has not ended; one from before a restart is read again, since its hash was lost.
+    public func upload(_ image: ImageID) async throws(ImageError) -> UploadHandle? {
+        let (isOpen, known) = state.withLock { ($0.work[image] == .uploading, $0.uploads[image]) }
+        guard isOpen else { return nil }
+        if let known { return known }
+        let path = staging(image, "upload")
+        let reopened: UploadHandle? = try await onThread { () throws(ImageError) in
+            guard access(path, F_OK) == 0 else { return nil }
+            let file = try OpenFile(path: path, flags: O_RDWR)
+            var (hasher, position) = (SHA256(), Int64(0))
+            while true {
+                let piece = try file.read(at: position, count: 1 << 20)
+                if piece.isEmpty { break }
+                hasher.update(data: piece)
+                position += Int64(piece.count)
+            }
+            return UploadHandle(
+                image: image, store: self, path: path, file: file, hasher: hasher, position: position,
+                limitBytes: self.maximumImageBytes)
+        }
+        // Two who came back at once share the one that was first.
+        return state.withLock { state in
+            guard state.work[image] == .uploading else { return nil }
+            if let first = state.uploads[image] { return first }
+            state.uploads[image] = reopened
+            return reopened
+        }
+    }
+
+    /// False where another has begun meanwhile.
+    func finished(_ handle: UploadHandle) -> Bool { end(handle, as: .uploaded) }
+    func abandoned(_ handle: UploadHandle) -> Bool { end(handle, as: nil) }
+
+    private func end(_ handle: UploadHandle, as work: Work?) -> Bool {
+        state.withLock { state in
+            guard state.uploads[handle.image] === handle else { return false }
+            state.uploads[handle.image] = nil
+            state.work[handle.image] = work
+            return true
+        }
+    }
 
     func onThread<Value: Sendable>(
         _ body: @escaping @Sendable () throws(ImageError) -> Value
@@ -128,8 +193,11 @@ public final class ImageStore: Sendable, ChunkSourceStore {
 
     /// Removes an upload that will not be imported.
     public func discardUpload(_ image: ImageID) {
-        for kind in ["upload", "raw", "image"] { Files.remove(staging(image, kind)) }
-        state.withLock { $0.work[image] = nil }
+        for kind in ["upload", "convert", "image"] { Files.remove(staging(image, kind)) }
+        state.withLock { state in
+            state.work[image] = nil
+            state.uploads[image] = nil
+        }
     }
 
     private func advance(_ image: ImageID, from old: Work, to new: Work) -> Bool {
@@ -161,7 +229,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
             return imported
         } catch {
             if error == .cancelled {
-                for kind in ["raw", "image"] { Files.remove(staging(image, kind)) }
+                for kind in ["convert", "image"] { Files.remove(staging(image, kind)) }
                 state.withLock { $0.work[image] = .uploaded }
             } else {
                 discardUpload(image)
@@ -176,48 +244,71 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     private func carryOut(
         _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void
     ) async throws(ImageError) -> ImportedImage {
-        let upload = staging(image, "upload")
-        var raw = upload
-        if let name = inspected.format.converterName {
-            raw = staging(image, "raw")
-            progress(ImportProgress(phase: .converting, percent: 0))
-            let isolated = await Converter.canIsolate()
-            if !isolated {
-                logger.warning("converting without a network namespace; run as root where namespaces are allowed")
+        let stored = try await Files.whileSpaceLasts(in: folder + "/staging") { () async throws(ImageError) in
+            var raw = self.staging(image, "upload")
+            if let name = inspected.format.converterName {
+                progress(ImportProgress(phase: .converting, percent: 0))
+                raw = try await self.convert(image, name, inspected.virtualSize) {
+                    progress(ImportProgress(phase: .converting, percent: $0 / 2))
+                }
             }
-            try await Converter(format: name, source: upload, target: raw, virtualSize: inspected.virtualSize)
-                .run(isolated: isolated) { progress(ImportProgress(phase: .converting, percent: $0 / 2)) }
+            progress(ImportProgress(phase: .packing, percent: 50))
+            let path = raw
+            let cancellation = Cancellation()
+            return try await withTaskCancellationHandler { () async -> Result<StoredImage, ImageError> in
+                do throws(ImageError) {
+                    return .success(
+                        try await self.onThread { () throws(ImageError) in
+                            try self.pack(image, raw: path, inspected: inspected, cancellation: cancellation) {
+                                progress(ImportProgress(phase: .packing, percent: 50 + $0 / 2))
+                            }
+                        })
+                } catch {
+                    return .failure(error)
+                }
+            } onCancel: {
+                cancellation.cancel()
+            }.get()
         }
-        progress(ImportProgress(phase: .packing, percent: 50))
-        let cancellation = Cancellation()
-        let path = raw
-        let result = await withTaskCancellationHandler { () async -> Result<StoredImage, ImageError> in
-            do throws(ImageError) {
-                return .success(
-                    try await onThread { () throws(ImageError) in
-                        try self.pack(image, raw: path, inspected: inspected, cancellation: cancellation) { percent in
-                            progress(ImportProgress(phase: .packing, percent: 50 + percent / 2))
-                        }
-                    })
-            } catch {
-                return .failure(error)
-            }
-        } onCancel: {
-            cancellation.cancel()
-        }
-        let stored = try result.get()
+        Files.remove(staging(image, "convert"))
         return ImportedImage(
             format: inspected.format, virtualSize: stored.manifest.sizeBytes, manifestDigest: stored.manifest.digest,
             chunkCount: stored.manifest.chunkCount, storedBytes: stored.storedBytes)
+    }
+
+    /// The raw image of an upload.
+    private func convert(
+        _ image: ImageID, _ format: String, _ virtualSize: Int64, progress: @escaping @Sendable (Int) -> Void
+    ) async throws(ImageError) -> String {
+        let (upload, workplace) = (staging(image, "upload"), staging(image, "convert"))
+        let sandbox = await ConverterSandbox.detect()
+        if !sandbox.isComplete {
+            logger.warning("converting without the whole sandbox", metadata: ["reason": "\(sandbox.shortcoming)"])
+        }
+        try await onThread { () throws(ImageError) in
+            Files.remove(workplace)
+            try Files.makeFolder(workplace)
+            guard link(upload, workplace + "/" + Converter.source) == 0 else { throw OpenFile.failure(workplace) }
+            // The converter owns these two and reaches nothing else of the store.
+            if let user = sandbox.user {
+                for path in [workplace, workplace + "/" + Converter.source] {
+                    guard lchown(path, user.user, user.group) == 0 else { throw OpenFile.failure(path) }
+                }
+            }
+        }
+        try await Converter(format: format, folder: workplace, virtualSize: virtualSize)
+            .run(in: sandbox, progress: progress)
+        return workplace + "/" + Converter.target
     }
 
     private static func inspect(_ path: String, declared: ImageFormat?) throws(ImageError) -> InspectedImage {
         let file = try OpenFile(path: path, flags: O_RDONLY)
         let size = try file.size()
         do {
-            return try ImageInspector.inspect(
-                reader: { offset, count in try file.read(at: offset, count: count) }, declared: declared,
-                fileBytes: size)
+            let reader = { (offset: Int64, count: Int) in try file.read(at: offset, count: count) }
+            let inspected = try ImageInspector.inspect(reader: reader, declared: declared, fileBytes: size)
+            try ImageExtents.check(reader: reader, inspected, fileBytes: size)
+            return inspected
         } catch {
             throw .refused(error)
         }
@@ -227,7 +318,9 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         _ image: ImageID, raw: String, inspected: InspectedImage, cancellation: Cancellation,
         progress: @escaping @Sendable (Int) -> Void
     ) throws(ImageError) -> StoredImage {
-        let file = try OpenFile(path: raw, flags: O_RDONLY)
+        // The converter owns its folder: a link or a pipe there would have this process read what that one may not.
+        let file = try OpenFile(path: raw, flags: O_RDONLY | O_NONBLOCK)
+        guard try file.isPlain() else { throw .file(path: raw, reason: "the converter left no plain file") }
         // A converter may round a size up to whole cylinders; what it wrote is the image.
         let size = inspected.format.converterName == nil ? inspected.virtualSize : max(512, try file.size())
         let target = staging(image, "image")
@@ -260,12 +353,17 @@ public final class ImageStore: Sendable, ChunkSourceStore {
 
     /// To be called once at start: removes what a crash left behind, and every image that is not to be kept.
     ///
-    /// - Parameter accepted: images whose whole upload was on the disk, and whose import did not end.
-    /// - Returns: those of them whose upload is still there; it can be inspected and imported again.
+    /// - Parameters:
+    ///   - accepted: images whose whole upload was on the disk, and whose import did not end.
+    ///   - arriving: images whose file had begun to arrive.
+    /// - Returns: those of either whose file is still there; it can be inspected and imported again, or continued.
     @discardableResult
-    public func recover(keeping: Set<ImageID>, accepted: Set<ImageID> = []) -> Set<ImageID> {
-        let resumable = accepted.filter { access(staging($0, "upload"), F_OK) == 0 }
-        let kept = Set(resumable.map { "\($0).upload" })
+    public func recover(
+        keeping: Set<ImageID>, accepted: Set<ImageID> = [], arriving: Set<ImageID> = []
+    ) -> (accepted: Set<ImageID>, arriving: Set<ImageID>) {
+        let hasUpload = { (image: ImageID) in access(self.staging(image, "upload"), F_OK) == 0 }
+        let (accepted, arriving) = (accepted.filter(hasUpload), arriving.filter(hasUpload))
+        let kept = Set(accepted.union(arriving).map { "\($0).upload" })
         for name in Files.names(in: folder + "/staging") where !kept.contains(name) {
             Files.remove(folder + "/staging/" + name)
         }
@@ -276,8 +374,11 @@ public final class ImageStore: Sendable, ChunkSourceStore {
                 remove(image)
             }
         }
-        state.withLock { state in for image in resumable { state.work[image] = .uploaded } }
-        return resumable
+        state.withLock { state in
+            for image in accepted { state.work[image] = .uploaded }
+            for image in arriving { state.work[image] = .uploading }
+        }
+        return (accepted, arriving)
     }
 
     // MARK: Serving

@@ -31,6 +31,13 @@ final class OpenFile: Sendable {
         return Int64(status.st_size)
     }
 
+    /// Whether it is a file and nothing else, by one name.
+    func isPlain() throws(ImageError) -> Bool {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw Self.failure(path) }
+        return status.st_mode & S_IFMT == S_IFREG && status.st_nlink == 1
+    }
+
     /// Up to `count` bytes at `offset`; fewer only at the end of the file.
     func read(at offset: Int64, count: Int) throws(ImageError) -> [UInt8] {
         var failed = false

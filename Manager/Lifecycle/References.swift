@@ -26,12 +26,15 @@ extension Commands {
     public func image(_ reference: String) throws -> Image {
         if let id = ImageID(reference) {
             guard let found = try sql.images.find(id), found.status != .deleted,
-                visibleOwner == nil || found.visibility == .public || found.owner == visibleOwner
+                try sql.images.isVisible(found, to: visibleOwner)
             else { throw Refusal.notFound("image", reference) }
             return found
         }
-        let found = try sql.images.list(visibleTo: visibleOwner, name: reference, Page(limit: 2))
-        return try only(found, "image", reference)
+        // One that was put out of use is meant only where no other has the name.
+        let offered = try sql.images.list(visibleTo: visibleOwner, only: .offered, name: reference, Page(limit: 2))
+        if !offered.isEmpty { return try only(offered, "image", reference) }
+        return try only(
+            try sql.images.list(visibleTo: visibleOwner, name: reference, Page(limit: 2)), "image", reference)
     }
 
     public func node(_ reference: String) throws -> Node {

@@ -99,6 +99,7 @@ extension Image: Audited {
         if let format { fields["format"] = format }
         if let sizeBytes { fields["size_bytes"] = "\(sizeBytes)" }
         if let manifestDigest { fields["manifest_digest"] = "\(manifestDigest)" }
+        if isProtected { fields["protected"] = "true" }
         for (key, value) in properties { fields["properties.\(key)"] = value }
         return fields
     }

@@ -3,10 +3,12 @@ public import ProtocolModel
 /// A disk image that instances start from.
 public struct Image: Sendable, Equatable {
     public enum Status: String, Sendable, CaseIterable {
-        case queued, saving, converting, active, error, deleted
+        /// `deactivated`: kept, and what runs from it goes on, but offered to nobody any more.
+        case queued, saving, converting, active, error, deleted, deactivated
     }
     public enum Visibility: String, Sendable, CaseIterable {
-        case `public`, `private`
+        /// `shared`: with the accounts that the image is shared with.
+        case `public`, `private`, shared
     }
 
     public var id: ImageID
@@ -21,8 +23,12 @@ public struct Image: Sendable, Equatable {
     public var format: String?
     /// Of the raw image; known once imported.
     public var sizeBytes: Int64?
-    /// Of the uploaded file.
+    /// Of the uploaded file, as far as it has arrived.
     public var uploadBytes: Int64?
+    /// Of the uploaded file, where whoever announced it said so.
+    public var expectedBytes: Int64?
+    /// SHA-256 that the uploaded file is to have.
+    public var expectedChecksum: ContentDigest?
     /// SHA-256 of the uploaded file.
     public var checksum: ContentDigest?
     /// The image's identity in the fleet (DESIGN §6).
@@ -30,6 +36,8 @@ public struct Image: Sendable, Equatable {
     public var minDiskGiB: Int
     public var minRAMMiB: Int
     public var properties: [String: String]
+    /// May not be deleted until this is unset.
+    public var isProtected: Bool
     public var operation: OperationID?
     public var createdAt: Timestamp
     public var updatedAt: Timestamp
@@ -39,7 +47,8 @@ public struct Image: Sendable, Equatable {
         statusReason: String = "waiting for its file", progress: Int = 0, format: String? = nil,
         sizeBytes: Int64? = nil,
         uploadBytes: Int64? = nil, checksum: ContentDigest? = nil, manifestDigest: ContentDigest? = nil,
-        minDiskGiB: Int = 0, minRAMMiB: Int = 0, properties: [String: String] = [:], operation: OperationID? = nil,
+        minDiskGiB: Int = 0, minRAMMiB: Int = 0, properties: [String: String] = [:], isProtected: Bool = false,
+        expectedBytes: Int64? = nil, expectedChecksum: ContentDigest? = nil, operation: OperationID? = nil,
         createdAt: Timestamp, updatedAt: Timestamp
     ) {
         self.id = id
@@ -57,6 +66,9 @@ public struct Image: Sendable, Equatable {
         self.minDiskGiB = minDiskGiB
         self.minRAMMiB = minRAMMiB
         self.properties = properties
+        self.isProtected = isProtected
+        self.expectedBytes = expectedBytes
+        self.expectedChecksum = expectedChecksum
         self.operation = operation
         self.createdAt = createdAt
         self.updatedAt = updatedAt

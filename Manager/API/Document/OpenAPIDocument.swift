@@ -114,7 +114,7 @@ enum OpenAPIDocument {
         var parameters: [JSONValue] = []
         for segment in route.segments {
             guard case .parameter(let name) = segment else { continue }
-            let summary = name == "ref" ? "ID or name" : "ID"
+            let summary = ["ref": "ID or name", "account": "Name of an account"][name] ?? "ID"
             parameters.append([
                 "name": .string(name), "in": "path", "required": true, "description": .string(summary),
                 "schema": ["type": "string"],
@@ -124,6 +124,12 @@ enum OpenAPIDocument {
             parameters.append([
                 "name": .string(parameter.name), "in": "query", "description": .string(parameter.summary),
                 "schema": value(parameter.schema, &schemas),
+            ])
+        }
+        for header in route.headers {
+            parameters.append([
+                "name": .string(header.name), "in": "header", "description": .string(header.summary),
+                "schema": ["type": "string"],
             ])
         }
         if route.isIdempotent {

@@ -37,6 +37,9 @@ struct Call: Sendable {
 
     var now: Timestamp { services.time.timestamp }
 
+    /// A header that Swift's HTTP types have no name for.
+    func header(_ name: String) -> String? { HTTPField.Name(name).flatMap { headers[$0] } }
+
     func parameter(_ name: String) -> String { parameters[name] ?? "" }
 
     /// Whose resources a list may show: `nil`, everybody's, for those whom the table lets see them all.

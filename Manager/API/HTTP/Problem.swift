@@ -63,6 +63,11 @@ struct Problem: Sendable, Error {
         }
     }
 
+    init(_ refusal: Refusal, headers: [(String, String)]) {
+        self.init(refusal)
+        self.headers += headers
+    }
+
     init(_ refusal: Refusal) {
         let meaning = Self.meaning(refusal.code)
         code = refusal.detailCode ?? refusal.code.rawValue

@@ -39,12 +39,15 @@ struct Route: Sendable {
     var isIdempotent: Bool
     /// Takes `If-Match`.
     var isConditional: Bool
+    /// Further headers that it reads.
+    var headers: [(name: String, summary: String)]
     var handler: Handler
 
     init(
         _ method: HTTPRequest.Method, _ pattern: String, _ summary: String, _ permission: Permission,
         query: [QueryParameter] = [], body: Body = .none, replies: [(status: Int, reply: Reply)],
-        answersSecret: Bool = false, isIdempotent: Bool? = nil, isConditional: Bool = false, handler: @escaping Handler
+        answersSecret: Bool = false, isIdempotent: Bool? = nil, isConditional: Bool = false,
+        headers: [(name: String, summary: String)] = [], handler: @escaping Handler
     ) {
         self.method = method
         self.pattern = pattern
@@ -56,6 +59,7 @@ struct Route: Sendable {
         self.answersSecret = answersSecret
         self.isIdempotent = isIdempotent ?? (method == .post)
         self.isConditional = isConditional
+        self.headers = headers
         self.handler = handler
     }
 

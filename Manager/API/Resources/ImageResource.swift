@@ -19,24 +19,36 @@ enum ImageResource {
         [
             ("id", .identifier), ("name", .text), ("status", .choice(Image.Status.allCases.map(\.rawValue))),
             ("status_reason", .text), ("progress", .integer(0...100)), ("format", .nullable(.text)),
-            ("size_bytes", .nullable(.count)), ("upload_bytes", .nullable(.count)), ("checksum", .nullable(.text)),
+            ("size_bytes", .nullable(.count)), ("upload_bytes", .nullable(.count)),
+            ("expected_bytes", .nullable(.count)),
+            ("checksum", .nullable(.text)), ("expected_checksum", .nullable(.text)),
             ("manifest_digest", .nullable(.text)), ("min_disk_gib", .count), ("min_ram_mib", .count),
             ("properties", .map(.text, maximum: 1000)),
             ("visibility", .choice(Image.Visibility.allCases.map(\.rawValue))),
+            ("shared_with", .array(.text, maximum: 1000)), ("protected", .boolean),
             ("owner", .text), ("created_at", .time), ("operation_id", .nullable(.identifier)),
             ("nodes", .array(.object(placement), maximum: 100_000)),
         ])
 
-    static func encode(_ image: Image, _ names: Names, in transaction: Transaction) throws -> JSONValue {
-        [
+    /// - Parameter viewer: whom an image is shared with is its owner's affair (P9).
+    static func encode(
+        _ image: Image, _ names: Names, in transaction: Transaction, for viewer: Actor
+    ) throws -> JSONValue {
+        let mayAdminister = viewer.isSuperuser || viewer.user == image.owner
+        return [
             "id": .text(image.id), "name": .string(image.name), "status": .string(image.status.rawValue),
             "status_reason": .string(image.statusReason), "progress": .count(image.progress),
             "format": .text(image.format),
             "size_bytes": .count(image.sizeBytes), "upload_bytes": .count(image.uploadBytes),
-            "checksum": .text(image.checksum.map { "sha256:\($0)" }), "manifest_digest": .text(image.manifestDigest),
+            "expected_bytes": .count(image.expectedBytes),
+            "checksum": .text(image.checksum.map { "sha256:\($0)" }),
+            "expected_checksum": .text(image.expectedChecksum.map { "sha256:\($0)" }),
+            "manifest_digest": .text(image.manifestDigest),
             "min_disk_gib": .count(image.minDiskGiB), "min_ram_mib": .count(image.minRAMMiB),
             "properties": .map(image.properties), "visibility": .string(image.visibility.rawValue),
-            "owner": .string(try names.user(image.owner)), "created_at": .text(image.createdAt),
+            "shared_with": .texts(mayAdminister ? try transaction.images.accounts(of: image.id) : []),
+            "protected": .boolean(image.isProtected), "owner": .string(try names.user(image.owner)),
+            "created_at": .text(image.createdAt),
             "operation_id": .text(image.operation),
             "nodes": .array(try nodes(of: image.id, names, in: transaction)),
         ]

@@ -127,6 +127,7 @@ public struct StoreCheck {
             ("instances", "id", "image_id", "images", "c.status <> 'DELETED'"),
             ("keypairs", "id", "owner_id", "users", "1 = 1"),
             ("refresh_tokens", "family", "user_id", "users", "1 = 1"),
+            ("image_shares", "image_id", "image_id", "images", "1 = 1"),
             ("image_placements", "image_id", "image_id", "images", "1 = 1"),
             ("image_placements", "image_id", "node_id", "nodes", "1 = 1"),
             ("image_placements", "image_id", "upstream_id", "nodes", "c.upstream_id IS NOT NULL"),

@@ -12,7 +12,9 @@ struct Migration: Sendable {
     static let incomplete = 1_000_000_000
 
     /// In order. A migration that has been released is never edited; a new one is added.
-    static let all: [Migration] = [initial, eventLog, fleetIndexes, oldEvents, managers, prefill, imageCopies, chains]
+    static let all: [Migration] = [
+        initial, eventLog, fleetIndexes, oldEvents, managers, prefill, imageCopies, chains, imageSharing,
+    ]
 }
 
 /// Runs the migrations that a store lacks, while no other process does.

@@ -13,16 +13,82 @@ public struct ImageRepository {
         try sql.remembered("SELECT * FROM images WHERE id = ?", id).first.map(Image.init(row:))
     }
 
-    /// Images that `owner` may see: public ones and their own; `nil`: all. Deleted ones are gone.
-    public func list(visibleTo owner: UserID?, name: String? = nil, _ page: Page = .everything) throws -> [Image] {
+    /// Which of the images that somebody may see are meant.
+    public enum Selection: Sendable {
+        case all
+        /// Without those that others have deactivated.
+        case ownOrOffered
+        case offered
+    }
+
+    /// Images that `user` may see: public ones, their own, and those shared with their account; `nil`: all. Deleted ones
+    /// are gone.
+    public func list(
+        visibleTo user: UserID?, only selection: Selection = .all, name: String? = nil, _ page: Page = .everything
+    ) throws -> [Image] {
         var conditions = Conditions()
         conditions.add("status <> 'deleted'")
-        if let owner { conditions.add("(visibility = 'public' OR owner_id = ?)", owner) }
+        if let user { conditions.add(Self.visible, user, user) }
+        switch selection {
+        case .all: break
+        case .ownOrOffered: if let user { conditions.add("(status <> 'deactivated' OR owner_id = ?)", user) }
+        case .offered: conditions.add("status <> 'deactivated'")
+        }
         if let name { conditions.add("name = ?", name) }
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.remembered(
             "SELECT * FROM images\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
         ).map(Image.init(row:))
+    }
+
+    private static let visible = """
+        (owner_id = ? OR visibility = 'public' OR (visibility = 'shared' AND id IN (
+            SELECT s.image_id FROM image_shares s JOIN users u ON u.account = s.account WHERE u.id = ?)))
+        """
+
+    /// Whether a user may see this image; `nil`, a superuser, sees all.
+    public func isVisible(_ image: Image, to user: UserID?) throws -> Bool {
+        guard let user, image.owner != user else { return true }
+        switch image.visibility {
+        case .public: return true
+        case .private: return false
+        case .shared:
+            guard let account = try sql.users.find(user)?.account else { return false }
+            return try accounts(of: image.id).contains(account)
+        }
+    }
+
+    /// Where an image's file is being fetched from, and the entity tag of what has come; `nil` where it is not.
+    public func source(of id: ImageID) throws -> (address: String, entityTag: String?)? {
+        guard let operation = try find(id)?.operation.flatMap({ try sql.operations.find($0) }),
+            operation.status == .running, let address = operation.parameters["url"]
+        else { return nil }
+        return (address, operation.parameters["etag"])
+    }
+
+    // MARK: Shares
+
+    /// The accounts that an image is shared with, in order of name.
+    public func accounts(of image: ImageID) throws -> [String] {
+        try sql.remembered("SELECT account FROM image_shares WHERE image_id = ? ORDER BY account", image).map {
+            try $0.text("account")
+        }
+    }
+
+    public func share(_ image: ImageID, with account: String, at now: Timestamp) throws {
+        try sql.execute(
+            """
+            INSERT INTO image_shares (image_id, account, created_at) VALUES (?, ?, ?)
+            ON CONFLICT (image_id, account) DO UPDATE SET created_at = excluded.created_at
+            """, image, account, now)
+    }
+
+    public func unshare(_ image: ImageID, with account: String) throws {
+        try sql.execute("DELETE FROM image_shares WHERE image_id = ? AND account = ?", image, account)
+    }
+
+    public func unshare(_ image: ImageID) throws {
+        try sql.execute("DELETE FROM image_shares WHERE image_id = ?", image)
     }
 
     public func name(of id: ImageID) throws -> String? { try sql.name("images", id) }
@@ -36,13 +102,13 @@ public struct ImageRepository {
             """
             INSERT INTO images (id, name, owner_id, visibility, status, status_reason, progress, format, size_bytes,
                 upload_bytes, checksum, manifest_digest, min_disk_gib, min_ram_mib, properties, operation_id, created_at,
-                updated_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                updated_at, is_protected, expected_bytes, expected_checksum)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             image.id, image.name, image.owner, image.visibility.rawValue, image.status.rawValue, image.statusReason,
             image.progress, image.format, image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest,
             image.minDiskGiB, image.minRAMMiB, try jsonText(image.properties), image.operation, image.createdAt,
-            image.updatedAt)
+            image.updatedAt, image.isProtected, image.expectedBytes, image.expectedChecksum)
     }
 
     public func update(_ image: Image) throws {
@@ -50,13 +116,15 @@ public struct ImageRepository {
             """
             UPDATE images SET name = ?, visibility = ?, status = ?, status_reason = ?, progress = ?, format = ?,
                 size_bytes = ?, upload_bytes = ?, checksum = ?, manifest_digest = ?, min_disk_gib = ?, min_ram_mib = ?,
-                properties = ?, operation_id = ?, updated_at = ?
+                properties = ?, operation_id = ?, updated_at = ?, is_protected = ?, expected_bytes = ?,
+                expected_checksum = ?
             WHERE id = ?
             """,
             image.name, image.visibility.rawValue, image.status.rawValue, image.statusReason, image.progress,
             image.format,
             image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest, image.minDiskGiB, image.minRAMMiB,
-            try jsonText(image.properties), image.operation, image.updatedAt, image.id)
+            try jsonText(image.properties), image.operation, image.updatedAt, image.isProtected, image.expectedBytes,
+            image.expectedChecksum, image.id)
     }
 
     // MARK: Placements
@@ -204,6 +272,8 @@ extension Image {
             uploadBytes: try row.optionalInteger("upload_bytes"), checksum: try row.optionalDigest("checksum"),
             manifestDigest: try row.optionalDigest("manifest_digest"), minDiskGiB: try row.int("min_disk_gib"),
             minRAMMiB: try row.int("min_ram_mib"), properties: try row.json("properties"),
+            isProtected: try row.flag("is_protected"), expectedBytes: try row.optionalInteger("expected_bytes"),
+            expectedChecksum: try row.optionalDigest("expected_checksum"),
             operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),
             updatedAt: try row.timestamp("updated_at"))
     }

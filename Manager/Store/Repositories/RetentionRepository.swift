@@ -80,7 +80,10 @@ public struct RetentionRepository {
             ORDER BY id LIMIT ?
             """, moment, limit
         ).map { try $0.text("id") }
-        for id in ids { try sql.execute("DELETE FROM images WHERE id = ?", id) }
+        for id in ids {
+            try sql.execute("DELETE FROM image_shares WHERE image_id = ?", id)
+            try sql.execute("DELETE FROM images WHERE id = ?", id)
+        }
         return ids.count
     }
 

@@ -18,6 +18,11 @@ public struct UserRepository {
         try sql.remembered("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
     }
 
+    /// Whether somebody has this account.
+    public func hasAccount(_ account: String) throws -> Bool {
+        try sql.remembered("SELECT id FROM users WHERE account = ? LIMIT 1", account).first != nil
+    }
+
     public func name(of id: UserID) throws -> String? { try sql.name("users", id) }
 
     public func list(_ page: Page = .everything) throws -> [User] {

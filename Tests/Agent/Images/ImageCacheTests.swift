@@ -72,7 +72,7 @@ import TestsSupportWaiting
             }
         }
         let store = try ImageStore(folder: folder + "/manager", logger: logger)
-        let handle = try store.beginUpload(image)
+        let handle = try await store.beginUpload(image)
         try await handle.append(Array(bytes))
         _ = try await handle.finish()
         let imported = try await store.importUpload(

@@ -141,6 +141,9 @@ enum Sample {
         case "public_key": .string(Fixtures.ed25519)
         case "password": "a good password"
         case "visibility": "private"
+        case "checksum": .string("sha256:" + String(repeating: "0a", count: 32))
+        // What an address makes happen is tested by itself.
+        case "url": nil
         case "node": nil
         case "nodes": ["cn1"]
         case "flavor": "small"

@@ -369,6 +369,147 @@ struct ResourceRouteTests {
         }
     }
 
+    @Test("a file is gone on with where it ends: in parts, after a cut, and by nobody else")
+    func resumedUpload() async throws {
+        let site = try await TestSite()
+        let octets = "application/octet-stream"
+        let file = (0..<10_000).map { UInt8(truncatingIfNeeded: $0) }
+        try await site.test { client async throws in
+            let made = try await client.post("/v1/images", ["name": "mine", "size_bytes": 10_000], as: "ann")
+            let id = try #require(made.json["id"]?.string.flatMap { ImageID($0) })
+            @Sendable func send(
+                _ bytes: ArraySlice<UInt8>, at offset: String?, complete: String? = "?0", as user: String = "ann",
+                length: String? = nil
+            ) async throws -> Reply {
+                var headers: [String: String] = [:]
+                headers["Upload-Offset"] = offset
+                headers["Upload-Complete"] = complete
+                headers["Upload-Length"] = length
+                return try await client.send(
+                    .patch, "/v1/images/mine/file", as: user, body: Array(bytes), type: octets, headers: headers)
+            }
+            // Nothing has come: it begins at its start.
+            let early = try await send(file[5..<9], at: "5")
+            #expect(early.status == 409 && early.code == "image_upload_offset", "\(early.text)")
+            #expect(early.header("Upload-Offset") == "0")
+            #expect(try await client.get("/v1/images/mine", as: "ann").json["status"] == "queued")
+            let first = try await send(file[..<4000], at: "0")
+            #expect(first.status == 204 && first.header("Upload-Offset") == "4000")
+            let shown = try await client.get("/v1/images/mine", as: "ann").json
+            #expect(shown["status"] == "saving" && shown["upload_bytes"] == 4000 && shown["progress"] == 16)
+            #expect(shown["status_reason"] == "waiting for the rest of the file")
+            for (method, user, status) in [
+                (HTTPRequest.Method.get, "ann", 200), (.head, "ann", 200), (.get, "bob", 404),
+            ] {
+                let standing = try await client.send(method, "/v1/images/mine/file", as: user)
+                #expect(standing.status == status)
+                guard status == 200 else { continue }
+                #expect(standing.header("Upload-Offset") == "4000" && standing.header("Upload-Complete") == "?0")
+            }
+            for (offset, complete, length) in [
+                (nil, "?0", nil), ("x", "?0", nil), ("-1", "?0", nil), ("4000", "yes", nil), ("4000", "?0", "9999"),
+            ] as [(String?, String, String?)] {
+                let wrong = try await send(file[4000..<4001], at: offset, complete: complete, length: length)
+                #expect(wrong.status == 400 && wrong.code == "invalid_request", "\(wrong.text)")
+            }
+            #expect(try await send(file[4000...], at: "4000", as: "bob").status == 404)
+            let misplaced = try await send(file[3999...], at: "3999")
+            #expect(misplaced.status == 409 && misplaced.header("Upload-Offset") == "4000")
+            // A whole file meanwhile would be another upload.
+            #expect(
+                try await client.send(.put, "/v1/images/mine/file", as: "ann", body: file, type: octets).status == 409)
+            let last = try await send(file[4000...], at: "4000", complete: "?1")
+            #expect(last.status == 202, "\(last.text)")
+            site.uploads.state.withLock { state in
+                #expect(state.bytes[id] == file)
+                #expect(state.finished == [id] && state.cancelled.isEmpty)
+            }
+        }
+    }
+
+    @Test("an image may come from an address, with a checksum; its file then cannot be sent")
+    func fetchedImage() async throws {
+        let site = try await TestSite()
+        let sum = "sha256:" + String(repeating: "ab", count: 32)
+        try await site.test { client async throws in
+            let made = try await client.post(
+                "/v1/images", ["name": "far", "url": "HTTPS://Example.ORG/x", "checksum": .string(sum)], as: "ann")
+            #expect(made.status == 201 && made.json["status"] == "saving", "\(made.text)")
+            #expect(made.json["expected_checksum"]?.string == sum)
+            #expect(site.uploads.state.withLock { $0.fetches } == 1)
+            let sent = try await client.send(
+                .patch, "/v1/images/far/file", as: "ann", body: [1], type: "application/octet-stream",
+                headers: ["Upload-Offset": "0"])
+            #expect(sent.status == 409, "\(sent.text)")
+            let id = try #require(made.json["id"]?.string.flatMap { ImageID($0) })
+            let source = try await site.store.read { try $0.images.source(of: id) }
+            #expect(source?.address == "https://example.org/x")
+            for url in ["file:///etc/shadow", "https://a:b@example.org/", "https://example.org/#x", "gopher://x/1"] {
+                let refused = try await client.post("/v1/images", ["name": "x", "url": .string(url)], as: "ann")
+                #expect(refused.status == 400 && refused.text.contains("/url"), "\(refused.text)")
+            }
+            #expect(try await client.delete("/v1/images/far", as: "ann").status == 204)
+            #expect(site.uploads.state.withLock { $0.discarded } == [id])
+            #expect(try await site.store.read { try $0.images.source(of: id) } == nil)
+        }
+    }
+
+    @Test("SEC-03 metacharacters in every field of an image are text, or refused; none reaches a path")
+    func hostileWords() async throws {
+        let site = try await TestSite()
+        let words = [
+            "$(touch /tmp/x)", "`id`", "a;b", "../../etc/passwd", "a|b", "--help", "a\"b", "%s%n", "{{7*7}}",
+            "<script>",
+        ]
+        try await site.test { client async throws in
+            for word in words {
+                let named = try await client.post("/v1/images", ["name": .string(word)], as: "ann")
+                #expect(named.status == 400, "\(word)")
+                let keyed = try await client.post(
+                    "/v1/images", ["name": "a", "properties": .object([.init(word, "v")])], as: "ann")
+                #expect(keyed.status == 400 && keyed.code == "invalid_request", "\(word): \(keyed.text)")
+                let valued = try await client.post(
+                    "/v1/images", ["name": "a", "properties": ["free": .string(word)]], as: "ann")
+                #expect(valued.status == 201 && valued.json["properties"]?["free"]?.string == word)
+                let typed = try await client.post("/v1/images", ["name": "a", "format": .string(word)], as: "ann")
+                #expect(typed.status == 400)
+            }
+        }
+    }
+
+    @Test("an image is shared, put out of use and replaced over HTTP; whom it is shared with, its owner alone sees")
+    func imageChanges() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let secret = "/v1/images/\(fixtures.privateImage.id)"
+            let shared = try await client.send(.put, secret + "/shares/default", as: "ann")
+            #expect(shared.status == 200 && shared.json["visibility"] == "shared", "\(shared.text)")
+            #expect(shared.json["shared_with"] == ["default"])
+            let seen = try await client.get(secret, as: "bob")
+            #expect(seen.status == 200 && seen.json["shared_with"] == [], "\(seen.text)")
+            #expect(try await client.send(.delete, secret + "/shares/default", as: "bob").status == 403)
+            #expect(
+                try await client.send(.delete, secret + "/shares/default", as: "ann").json["visibility"] == "private")
+            #expect(try await client.get(secret, as: "bob").status == 404)
+            #expect(try await client.post(secret + "/deactivate", [:], as: "ann").status == 400, "it takes no body")
+            let off = try await client.send(.post, secret + "/deactivate", as: "ann")
+            #expect(off.status == 200 && off.json["status"] == "deactivated", "\(off.text)")
+            #expect(try await client.send(.post, secret + "/reactivate", as: "ann").json["status"] == "active")
+            let change = try await client.patch(secret, ["protected": true], as: "ann")
+            #expect(change.json["protected"] == true)
+            let kept = try await client.delete(secret, as: "ann")
+            #expect(kept.status == 409 && kept.code == "image_protected")
+            let wrong = try await client.patch(secret, ["properties": ["hw_video_ram": "much"]], as: "ann")
+            #expect(wrong.status == 400 && wrong.text.contains("/properties/hw_video_ram"), "\(wrong.text)")
+            let replaced = try await client.post("/v1/images/debian/replace", ["image": "secret-image"], as: "root")
+            #expect(replaced.status == 200 && replaced.json["name"] == "debian", "\(replaced.text)")
+            #expect(replaced.json["id"]?.string == "\(fixtures.privateImage.id)")
+            let listed = try await client.get("/v1/images", as: "bob").json["items"]?.array ?? []
+            #expect(listed.compactMap { $0["id"]?.string } == ["\(fixtures.privateImage.id)"])
+        }
+    }
+
     @Test("disabling nodes shows a plan first, then does it")
     func nodes() async throws {
         let site = try await TestSite()

@@ -187,14 +187,33 @@ final class MemoryUploads: ImageUploadSink {
         var bytes: [ImageID: [UInt8]] = [:]
         var finished: Set<ImageID> = []
         var cancelled: Set<ImageID> = []
+        var discarded: [ImageID] = []
+        var fetches = 0
         var refusal: Refusal?
     }
     let state = Mutex(State())
 
-    func begin(_ image: Image, expectedBytes: Int64?) async throws -> any ImageUpload {
-        state.withLock { $0.bytes[image.id] = [] }
+    func open(_ image: Image, at offset: Int64, expectedBytes: Int64?) async throws -> any ImageUpload {
+        try state.withLock { state in
+            let held = Int64(state.bytes[image.id]?.count ?? 0)
+            guard offset == 0 || offset == held else { throw UploadMisplaced(expected: held) }
+            if offset == 0 { state.bytes[image.id] = [] }
+        }
         return Upload(uploads: self, image: image.id)
     }
+
+    func received(_ image: ImageID) async throws -> Int64? {
+        state.withLock { $0.bytes[image].map { Int64($0.count) } }
+    }
+
+    func discard(_ image: ImageID) async {
+        state.withLock { state in
+            state.bytes[image] = nil
+            state.discarded.append(image)
+        }
+    }
+
+    func fetchSoon() { state.withLock { $0.fetches += 1 } }
 
     private final class Upload: ImageUpload {
         let uploads: MemoryUploads

@@ -1,3 +1,4 @@
+import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
@@ -126,11 +127,16 @@ struct APIClientTests {
         try await Self.run({ _, _ in .init(status: .accepted, body: #"{"operation_id":"o"}"#) }) { client, server in
             let seen = Mutex<[Int64]>([])
             let upload = try FileUpload(folder.path + "/image") { sent in seen.withLock { $0.append(sent) } }
-            let answer = try await client.upload("/v1/images/1/file", upload, length: upload.length)
+            let answer = try await client.upload(
+                "/v1/images/1/file",
+                .init(body: .stream(upload, length: .known(upload.length)), offset: 0, total: upload.length))
             #expect(answer["operation_id"].text == "o")
             #expect(server.requests[0].body == content)
             #expect(server.requests[0].headers.first(name: "content-length") == "\(content.count)")
             #expect(server.requests[0].headers.first(name: "content-type") == "application/octet-stream")
+            #expect(server.requests[0].headers.first(name: "upload-offset") == "0")
+            #expect(server.requests[0].headers.first(name: "upload-complete") == "?1")
+            #expect(server.requests[0].headers.first(name: "upload-length") == "\(content.count)")
             let expected = [FileUpload.pieceBytes, FileUpload.pieceBytes * 2, content.count].map(Int64.init)
             #expect(seen.withLock { $0 } == expected)
         }

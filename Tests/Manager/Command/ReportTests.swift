@@ -125,7 +125,7 @@ struct ReportTests {
 
     @Test("image properties are merged, since the API replaces them")
     func properties() {
-        let merged = ImageCommand.Update.merged(
+        let merged = ImageChange.merged(
             ["os": .string("debian"), "active": .string("true")], ["active": .string("false"), "new": .string("1")],
             unset: ["os"])
         #expect(merged == ["active": .string("false"), "new": .string("1")])

@@ -31,13 +31,21 @@ final class ManagerProcess: Sendable {
     private let process: Process
 
     /// Makes a site and starts its manager, which logs all that it can.
-    static func start(logLevel: String = "trace") async throws -> ManagerProcess {
+    static func start(logLevel: String = "trace", settings: [String] = []) async throws -> ManagerProcess {
         let folder = NSTemporaryDirectory() + "roost-daemon-\(UUID().uuidString)"
         let data = folder + "/data"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let greeting = try run(["init", "--data", data])
+        return try await start(in: folder, greeting: greeting, logLevel: logLevel, settings: settings)
+    }
+
+    private static func start(
+        in folder: String, greeting: String, logLevel: String, settings: [String]
+    ) async throws -> ManagerProcess {
         for _ in 0..<5 {
-            if let manager = try await ManagerProcess(folder: folder, greeting: greeting, logLevel: logLevel) {
+            if let manager = try await ManagerProcess(
+                folder: folder, greeting: greeting, logLevel: logLevel, settings: settings)
+            {
                 return manager
             }
         }
@@ -70,7 +78,7 @@ final class ManagerProcess: Sendable {
     }
 
     /// `nil` where a port was taken meanwhile.
-    private init?(folder: String, greeting: String, logLevel: String) async throws {
+    private init?(folder: String, greeting: String, logLevel: String, settings more: [String]) async throws {
         self.folder = folder
         self.greeting = greeting
         logPath = folder + "/log"
@@ -80,10 +88,11 @@ final class ManagerProcess: Sendable {
         process = Process()
         process.executableURL = URL(fileURLWithPath: Self.program)
         process.arguments = ["run", "--data", folder + "/data"]
-        let settings = [
-            "api.host=127.0.0.1", "agents.host=127.0.0.1", "chunks.host=127.0.0.1", "api.port=\(ports[0])",
-            "agents.port=\(ports[1])", "chunks.port=\(ports[2])", "log.level=\(logLevel)",
-        ]
+        let settings =
+            [
+                "api.host=127.0.0.1", "agents.host=127.0.0.1", "chunks.host=127.0.0.1", "api.port=\(ports[0])",
+                "agents.port=\(ports[1])", "chunks.port=\(ports[2])", "log.level=\(logLevel)",
+            ] + more.map { $0.replacingOccurrences(of: "FOLDER", with: folder) }
         process.arguments? += settings.flatMap { ["--set", $0] }
         process.standardOutput = log
         process.standardError = log
@@ -194,6 +203,24 @@ final class ManagerProcess: Sendable {
         process.waitUntilExit()
         return (process.terminationStatus, ContinuousClock.now - start)
     }
+
+    /// Kills the manager in the middle of whatever it does, and starts another on the same folder.
+    func killed() async throws -> ManagerProcess {
+        try await http.shutdown()
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        return try await Self.start(in: folder, greeting: greeting, logLevel: "info", settings: [])
+    }
+
+    /// A token of the first superuser.
+    func signIn() async throws -> String {
+        let password = try file("admin-password").trimmingCharacters(in: .whitespacesAndNewlines)
+        let tokens = try await form("/oauth/token", "grant_type=password&username=admin&password=\(password)")
+        return try #require(tokens["access_token"], "\(tokens)")
+    }
+
+    /// Where its API is.
+    var address: String { "https://localhost:\(ports[0])" }
 
     func remove() { try? FileManager.default.removeItem(atPath: folder) }
 }

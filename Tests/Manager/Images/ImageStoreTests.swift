@@ -17,7 +17,7 @@ import Testing
     }
 
     private func upload(_ bytes: [UInt8], to store: ImageStore) async throws -> UploadSummary {
-        let handle = try store.beginUpload(image)
+        let handle = try await store.beginUpload(image)
         for start in stride(from: 0, to: bytes.count, by: 300_000) {
             try await handle.append(Array(bytes[start..<min(start + 300_000, bytes.count)]))
         }
@@ -97,41 +97,73 @@ import Testing
         #expect(files() == ["staging"])
     }
 
+    /// What the chunks hold has the SHA-256 of what `qemu-img convert` itself makes of the file.
     @Test(arguments: [
-        ("qcow2", "compat=0.10", ImageFormat.qcow2), ("qcow2", "compat=1.1", .qcow2),
-        ("qcow2", "cluster_size=2097152", .qcow2), ("qcow2", "extended_l2=on", .qcow2),
-        ("vmdk", "subformat=monolithicSparse", .vmdk), ("vmdk", "subformat=streamOptimized", .vmdk),
-        ("vpc", "subformat=dynamic,force_size=on", .vhd), ("vpc", "subformat=fixed,force_size=on", .vhd),
-        ("vdi", "static=off", .vdi), ("vdi", "static=on", .vdi),
+        SourceFile("qcow2", "compat=0.10", .qcow2), SourceFile("qcow2", "compat=1.1", .qcow2),
+        SourceFile("qcow2", "cluster_size=65536", .qcow2, compressed: true),
+        SourceFile("qcow2", "compat=0.10,cluster_size=65536", .qcow2, compressed: true),
+        SourceFile("qcow2", "compression_type=zstd", .qcow2, compressed: true),
+        SourceFile("qcow2", "cluster_size=2097152", .qcow2),
+        SourceFile("qcow2", "cluster_size=2097152,compression_type=zstd", .qcow2, compressed: true),
+        SourceFile("qcow2", "cluster_size=512", .qcow2), SourceFile("qcow2", "extended_l2=on", .qcow2),
+        SourceFile("qcow2", "refcount_bits=1,lazy_refcounts=off", .qcow2),
+        SourceFile("vmdk", "subformat=monolithicSparse", .vmdk),
+        SourceFile("vmdk", "subformat=streamOptimized", .vmdk),
+        SourceFile("vpc", "subformat=dynamic,force_size=on", .vhd), SourceFile("vpc", "subformat=dynamic", .vhd),
+        SourceFile("vpc", "subformat=fixed,force_size=on", .vhd), SourceFile("vpc", "subformat=fixed", .vhd),
+        SourceFile("vdi", "static=off", .vdi), SourceFile("vdi", "static=on", .vdi),
     ])
-    func convertsWhatRealToolsWrite(name: String, options: String, format: ImageFormat) async throws {
+    func convertsWhatRealToolsWrite(_ source: SourceFile) async throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let store = try store()
         let bytes = try disk()
-        let raw = folder + "/source.raw"
-        let converted = folder + "/source." + name
+        let (raw, converted, own) = (folder + "/source.raw", folder + "/source", folder + "/own.raw")
         try Data(bytes).write(to: URL(fileURLWithPath: raw))
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: Converter.program)
-        process.arguments = ["convert", "-f", "raw", "-O", name, "-o", options, raw, converted]
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+        try Self.image(source.arguments + [raw, converted])
+        try Self.image(["convert", "-f", source.name, "-O", "raw", converted, own])
         _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: converted))), to: store)
         let (steps, sink) = AsyncStream<ImportProgress>.makeStream()
-        let imported = try await store.importInspected(image, format) { sink.yield($0) }
+        let imported = try await store.importInspected(image, source.format) { sink.yield($0) }
         sink.finish()
         let conversion = await steps.filter { $0.phase == .converting }.map(\.percent).reduce(into: []) {
             $0.append($1)
         }
         #expect(conversion.first == 0 && conversion.last == 50 && conversion == conversion.sorted())
-        #expect(imported.format == format)
-        var found = try assemble(store)
+        #expect(imported.format == source.format)
+        let found = try assemble(store)
+        let expected = Array(try Data(contentsOf: URL(fileURLWithPath: own)))
+        #expect(found.count == expected.count)
+        #expect(Manifest.digest(of: found) == Manifest.digest(of: expected))
         // Some formats round the size up.
         #expect(found.count >= bytes.count && found.count < bytes.count + (2 << 20))
-        found.removeSubrange(min(bytes.count, found.count)...)
-        #expect(found == bytes)
+        #expect(found.prefix(bytes.count).elementsEqual(bytes))
         #expect(!files().contains { $0.hasPrefix("staging/") })
+    }
+
+    /// An image as a tool writes it.
+    struct SourceFile: CustomTestStringConvertible, Sendable {
+        var name: String
+        var options: String
+        var format: ImageFormat
+        var compressed: Bool
+
+        init(_ name: String, _ options: String, _ format: ImageFormat, compressed: Bool = false) {
+            (self.name, self.options, self.format, self.compressed) = (name, options, format, compressed)
+        }
+
+        var testDescription: String { "\(name) \(options)\(compressed ? " compressed" : "")" }
+        var arguments: [String] {
+            ["convert", "-f", "raw", "-O", name, "-o", options] + (compressed ? ["-c"] : [])
+        }
+    }
+
+    static func image(_ arguments: [String]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: Converter.program)
+        process.arguments = arguments
+        try process.run()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0)
     }
 
     @Test(
@@ -142,53 +174,16 @@ import Testing
         ] as [(String, Int?)])
     func converterProgress(words: String, percent: Int?) { #expect(Converter.percent(in: words) == percent) }
 
-    /// SEC-01: refused before conversion, and nothing is left on disk.
-    @Test(
-        "SEC-01 nothing is left of a hostile image",
-        arguments: [
-            "qcow2 with backing file", "qcow2 claiming 2^60 clusters",
-            "qcow2 with data file name", "VMDK naming /etc/shadow as flat extent",
-        ])
-    func leavesNothing(name: String) async throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let hostile = try #require(HostileImage.corpus.first { $0.name == name })
-        let store = try store()
-        _ = try await upload(hostile.file.bytes, to: store)
-        do {
-            _ = try await store.importInspected(image, hostile.declared)
-            Issue.record("accepted")
-        } catch {
-            guard case .refused(let refusal)? = error as? ImageError else { throw error }
-            #expect(refusal.code == hostile.code)
-        }
-        #expect(files() == ["staging"])
-    }
-
-    /// A header that passes inspection but whose tables are garbage: the converter fails, and nothing is left.
-    @Test func leavesNothingWhenConversionFails() async throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let store = try store()
-        let file = ImageFile.qcow2 { file in
-            for offset in stride(from: 65_536, to: 131_072, by: 8) { file.big64(.max, at: offset) }
-        }
-        _ = try await upload(file.bytes, to: store)
-        await #expect { try await store.importInspected(image, nil) } throws: {
-            ($0 as? ImageError)?.code == "image_conversion_failed"
-        }
-        #expect(files() == ["staging"])
-    }
-
     @Test func limitsUploads() async throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let store = try store(maximumImageBytes: 1_000_000)
-        let handle = try store.beginUpload(image)
-        #expect(throws: ImageError.uploadExists("\(image)")) { try store.beginUpload(image) }
+        let handle = try await store.beginUpload(image)
         await #expect(throws: ImageError.uploadTooLarge(limitBytes: 1_000_000)) {
             try await handle.append([UInt8](repeating: 0, count: 1_000_001))
         }
         #expect(files() == ["staging"])
         await #expect(throws: ImageError.uploadClosed) { try await handle.append([1]) }
-        let second = try store.beginUpload(image)
+        let second = try await store.beginUpload(image)
         try await second.append([1, 2, 3])
         await second.cancel()
         #expect(files() == ["staging"])
@@ -204,18 +199,6 @@ import Testing
         #expect(files() == ["staging"])
     }
 
-    @Test func recoversFromACrash() async throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let store = try store()
-        let handle = try store.beginUpload(image)
-        try await handle.append([1, 2, 3])
-        try FileManager.default.createDirectory(atPath: "\(folder)/staging/x.image", withIntermediateDirectories: true)
-        let next = try self.store()
-        next.recover(keeping: [])
-        #expect(files() == ["staging"])
-        _ = handle
-    }
-
     @Test("an import whose end was not recorded is done again after a restart, with the same outcome")
     func resumes() async throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -224,25 +207,34 @@ import Testing
         let first = try await store.importUpload(image, try await store.inspectUpload(image, declaredFormat: nil))
         // The process ended here: published, and not recorded.
         let next = try self.store()
-        #expect(next.recover(keeping: [], accepted: [image, ImageID.generate(at: SystemTime().timestamp)]) == [image])
+        #expect(
+            next.recover(keeping: [], accepted: [image, ImageID.generate(at: SystemTime().timestamp)]).accepted == [
+                image
+            ])
         #expect(next.manifestDigest(of: image) == nil, "what is not recorded is not served")
         let again = try await next.importInspected(image, nil)
         #expect(again == first)
-        #expect(next.recover(keeping: [image], accepted: [image]).isEmpty, "recorded, and its upload gone")
+        #expect(next.recover(keeping: [image], accepted: [image]).accepted.isEmpty, "recorded, and its upload gone")
     }
 
     /// SEC-03: one vector of arguments, the format forced, limits set; nothing in it comes from a user.
     @Test("SEC-03 the converter's argument vector") func commandLine() {
-        let path = folder + "/staging/\(image)"
-        let converter = Converter(
-            format: "qcow2", source: path + ".upload", target: path + ".raw", virtualSize: 1 << 20)
-        let command = converter.commandLine(isolated: true)
-        #expect(command.prefix(3) == ["/usr/bin/unshare", "--net", "--"])
-        #expect(command.suffix(2) == [path + ".upload", path + ".raw"])
-        #expect(command.contains("--fsize=\((1 << 20) + (64 << 20))"))
-        let format = command.firstIndex(of: "-f").map { command[$0 + 1] }
-        #expect(format == "qcow2")
-        #expect(!converter.commandLine(isolated: false).contains("--net"))
+        let workplace = folder + "/staging/\(image).convert"
+        let converter = Converter(format: "qcow2", folder: workplace, virtualSize: 1 << 20)
+        let sandbox = ConverterSandbox(hasOwnNetwork: true, user: .init(user: 65_534, group: 65_533))
+        let command = converter.commandLine(in: sandbox)
+        #expect(command.prefix(4) == ["/usr/bin/env", "--chdir=\(workplace)", "/usr/bin/unshare", "--net"])
+        #expect(command.suffix(2) == ["source", "raw"])
+        for limit in ["--as=4294967296", "--cpu=300", "--core=0", "--nofile=64", "--fsize=\((1 << 20) + (64 << 20))"] {
+            #expect(command.contains(limit))
+        }
+        for word in ["--reuid=65534", "--regid=65533", "--clear-groups", "--no-new-privs", "--bounding-set=-all"] {
+            #expect(command.contains(word))
+        }
+        #expect(command.firstIndex(of: "-f").map { command[$0 + 1] } == "qcow2")
+        let bare = converter.commandLine(in: .none)
+        #expect(!bare.contains("--net") && !bare.contains { $0.contains("uid") } && bare.contains("--nofile=64"))
+        #expect(ConverterSandbox.none.shortcoming.contains("network") && !ConverterSandbox.none.isComplete)
     }
 
     @Test func indexRefusesWhatDoesNotFit() throws {
@@ -262,7 +254,7 @@ import Testing
 
 extension ImageStore {
     /// As an upload's end does it.
-    fileprivate func importInspected(
+    func importInspected(
         _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
     ) async throws -> ImportedImage {
         let imported = try await importUpload(

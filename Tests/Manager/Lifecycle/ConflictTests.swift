@@ -37,24 +37,48 @@ struct ConflictTests {
         }
         for step in 0...1 {
             let second = try await record.refused(.conflict, by: record.root) { try $0.beginUpload("new") }
-            let deletion = try await record.refused(.conflict, by: record.root) { try $0.deleteImage("new") }
             let use = try await record.refused(.imageNotReady, by: record.ann) {
                 try $0.createInstances(InstanceCreation(name: "x", flavor: "small", image: "new"))
             }
-            for refusal in [second, deletion, use] {
+            for refusal in [second, use] {
                 #expect(refusal?.operation == image.operation)
                 #expect(refusal?.operation != nil)
             }
             guard step == 0 else { break }
+            // The same upload may go on meanwhile.
+            #expect(try await record.request(by: record.root) { try $0.beginUpload("new", continuing: true) } == image)
             try await record.request(by: record.root) {
                 _ = try $0.beginConversion(
                     image.id, uploadBytes: 1, checksum: ContentDigest(bytes: Array(repeating: 1, count: 32))!)
             }
         }
+        let deletion = try await record.refused(.conflict, by: record.root) { try $0.deleteImage("new") }
+        #expect(deletion?.operation == image.operation)
+        try await record.refused(.conflict, by: record.root) { try $0.beginUpload("new", continuing: true) }
         try await record.request(by: record.root) { try $0.failImport(image.id, code: "x", sentence: "broken") }
         let after = try await record.refused(.imageNotReady, by: record.root) { try $0.prefill("new", on: ["cn1"]) }
         #expect(after?.operation == nil, "it has ended, so it is in nobody's way")
         try await record.request(by: record.root) { try $0.deleteImage("new") }
+    }
+
+    @Test("an image whose file still arrives can be deleted, which ends its import")
+    func arriving() async throws {
+        let record = try await TestRecord(hosts: 0)
+        let image = try await record.request(by: record.root) { commands in
+            _ = try commands.createImage(
+                name: "new", format: nil, minDiskGiB: 0, minRAMMiB: 0, properties: [:], visibility: .public)
+            return try commands.beginUpload("new")
+        }
+        try await record.request(by: record.root) { try $0.noteArrival(image.id, bytes: 25, of: 100) }
+        let saving = try await record.request(by: record.root) { try $0.image("new") }
+        #expect(saving.progress == 10 && saving.uploadBytes == 25 && saving.statusReason == "receiving the file")
+        try await record.request(by: record.root) { try $0.deleteImage("new") }
+        let operation = try await record.operation(image.operation)
+        #expect(operation.status == .failed && operation.errorCode == "cancelled")
+        try await record.refused(.conflict, by: .manager) {
+            try $0.beginConversion(
+                image.id, uploadBytes: 1, checksum: ContentDigest(bytes: Array(repeating: 1, count: 32))!)
+        }
     }
 
     @Test("an image that is being prefilled: its deletion, and a second chain through the same node")
