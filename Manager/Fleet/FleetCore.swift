@@ -220,13 +220,14 @@ public struct FleetCore: Sendable {
         if case .heartbeat(let heartbeat) = message { load = NodeLoad(heartbeat) }
         state.hear(node, load: load, at: now)
         let effects = work(for: message, connection, node, at: now)
-        if effects.contains(where: { if case .work = $0 { true } else { false } }) {
+        // A chain that is planned anew on account of a report keeps nobody from speaking.
+        if effects.contains(where: { if case .work(let work, _) = $0 { work.speaker != nil } else { false } }) {
             state.holdUp(connection, of: node)
         }
         return effects
     }
 
-    private func work(
+    private mutating func work(
         for message: ProtocolWire.Message, _ connection: ConnectionID, _ node: NodeID, at now: Moment
     ) -> [Effect] {
         switch message {

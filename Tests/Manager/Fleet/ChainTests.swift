@@ -169,6 +169,8 @@ import Testing
         let image = site.image
         let before = try await site.store.read { sql in try sql.nodes.list().map(\.assignmentRevision) }
         _ = try await site.report(2, .fetching, chunks: 50, failure: .silent, of: 1)
+        // Who said it may speak on.
+        #expect(site.core.state.heard[site.nodes[2]]?.heldUp == nil)
         #expect(try await site.placement(2)?.upstream == site.nodes[0])
         #expect(try await site.placement(1)?.upstream == site.nodes[4])
         #expect(try await site.placement(1)?.reason == "n2 gave no sign of life; pulls from n5")
