@@ -29,7 +29,7 @@ enum NodeResource {
         ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text),
         ("hypervisor_version", .text),
         ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
-        ("joined_at", .time),
+        ("joined_at", .time), ("cache_budget_bytes", .nullable(.count)),
         ("drain", .object(drain)),
     ]
 
@@ -82,7 +82,7 @@ enum NodeResource {
             "hypervisor_version": .string(inventory.hypervisorVersion),
             "kernel_version": .string(inventory.kernelVersion), "boot_id": .string(node.bootID),
             "guest_subnet": .string(inventory.guestSubnet), "location": .string(node.location),
-            "joined_at": .text(node.joinedAt),
+            "joined_at": .text(node.joinedAt), "cache_budget_bytes": .count(inventory.cacheBudgetBytes),
             "drain": ["state": .string(node.drainState.rawValue), "reason": .string(node.drainReason)],
         ]
         return value.members ?? []
