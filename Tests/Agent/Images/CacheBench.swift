@@ -44,7 +44,8 @@ final class CacheBench {
         }
     }
 
-    static let chunk = Limits.chunkBytes
+    /// Of a small image.
+    static let chunk = Limits.smallestChunkBytes
     let site: TestSite
     let clock = Clock()
     let source = Source()
@@ -137,7 +138,8 @@ final class CacheBench {
             let isZero = chunk.allSatisfy { $0 == 0 }
             digests += isZero ? [UInt8](repeating: 0, count: 32) : Manifest.digest(of: chunk).bytes
         }
-        let manifest = try Manifest(image: image, sizeBytes: Int64(bytes.count), chunkDigests: digests)
+        let manifest = try Manifest(
+            image: image, sizeBytes: Int64(bytes.count), chunkBytes: Self.chunk, chunkDigests: digests)
         source.add(manifest, bytes)
         return ImageAssignmentValue(
             image: image, manifestDigest: manifest.digest, sizeBytes: manifest.sizeBytes,

@@ -121,7 +121,7 @@ struct CacheCheckTests {
             bench.clock.pass(waits.last ?? .zero)
         }
         #expect(waits.prefix(3) == [.zero, .zero, .zero])
-        #expect(waits.contains(.seconds(4)))
+        #expect(waits.contains(.milliseconds(500)))
         let told = await bench.states(of: images[1])
         #expect(told.map(\.state) == [.fetching, .held])
         #expect(told.first?.reason.contains("compared with its manifest") == true)

@@ -16,7 +16,7 @@ struct CacheRoomTests {
     @Test(
         "the least recently used goes for the new one, stays away until it is wanted anew, and the manager hears of it")
     func evicts() async throws {
-        let bench = try CacheBench { $0.budgetBytes = 3 * Int64(CacheBench.chunk) + (1 << 20) }
+        let bench = try CacheBench { $0.budgetBytes = 3 * Int64(CacheBench.chunk) + (1 << 17) }
         let images = try (1...4).map { try bench.image(of: [UInt8($0)]) }
         for image in images.prefix(3) {
             bench.cache.apply(Array(images.prefix(3)), renewed: [image.image])
@@ -48,7 +48,7 @@ struct CacheRoomTests {
 
     @Test("pins, guests and disks hold images; the state says so, and the fetch goes on by itself once one lets go")
     func holds() async throws {
-        let bench = try CacheBench { $0.budgetBytes = 3 * Int64(CacheBench.chunk) + (1 << 20) }
+        let bench = try CacheBench { $0.budgetBytes = 3 * Int64(CacheBench.chunk) + (1 << 17) }
         var images = try (1...4).map { try bench.image(of: [UInt8($0)]) }
         bench.cache.apply(Array(images.prefix(3)))
         for image in images.prefix(3) { try await bench.expectWhole(image) }
@@ -106,7 +106,7 @@ struct CacheRoomTests {
         let bench = try CacheBench()
         var bytes = [UInt8](repeating: 0, count: 2 * CacheBench.chunk)
         bytes[5] = 1
-        bytes[CacheBench.chunk + (3 << 20)] = 1
+        bytes[CacheBench.chunk + CacheBench.chunk * 3 / 4] = 1
         let image = try bench.image(bytes)
         bench.cache.apply([image])
         try await bench.expectWhole(image)
