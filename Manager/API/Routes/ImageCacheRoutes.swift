@@ -53,7 +53,8 @@ enum ImageCacheRoutes {
                         fields: [.init(pointer: "/nodes", detail: "must have at least one entry")])
                 }
                 let image = try perform(try call.commands(in: transaction), call.parameter("ref"), nodes)
-                return .document(try ImageResource.encode(image, Names(transaction), in: transaction))
+                return .document(
+                    try ImageResource.encode(image, Names(transaction), in: transaction, for: call.actor))
             }
         }
     }
