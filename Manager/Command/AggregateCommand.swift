@@ -66,7 +66,7 @@ struct AggregateCommand: AsyncParsableCommand {
                 let (present, tag) = try await client.getTagged(target)
                 let merged: JSON? =
                     metadata.isEmpty && unset.isEmpty
-                    ? nil : ImageCommand.Update.merged(present["metadata"], changes, unset: unset)
+                    ? nil : ImageChange.merged(present["metadata"], changes, unset: unset)
                 let body = JSON.present(["name": name.map { .string($0) }, "metadata": merged])
                 printer.list(try await client.patch(target, body, ifMatch: tag), AggregateCommand.columns)
             }
