@@ -7,7 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from .hosts import HEAD_ADDRESS, end, finish, is_listening, tool, wait
+from .hosts import HEAD_ADDRESS, end, finish, is_listening, wait
 from .programs import BenchmarkError
 
 PORT = 9000
@@ -185,7 +185,9 @@ def make_torrent(payload, announce, piece=1 << 20):
 
 
 def digest(path):
-    return tool("sha256sum", path).stdout.split()[0]
+    # By OpenSSL, which uses the processor's own instructions; sha256sum takes four times as long.
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(hosts, expected, name="copy"):
