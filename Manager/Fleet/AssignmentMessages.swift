@@ -121,7 +121,7 @@ struct AssignmentMessages {
         guard let image = try sql.images.find(placement.image), let digest = image.manifestDigest,
             let size = image.sizeBytes
         else { return nil }
-        // Nobody gives anything to a node that is disabled, so it need not ask.
+        // Nobody gives anything to a node that is disabled (SEC-07), so it need not ask.
         let isPaused = try placement.isPaused || !sql.nodes.isEnabled(node)
         // The upstream, and who stands in for it; only those who are told to serve this node.
         let upstreams = try ChainNeighbours.upstreams(of: node) {
@@ -129,7 +129,7 @@ struct AssignmentMessages {
         }.compactMap { try sql.nodes.find($0) }
         let downstream = try ChainNeighbours.downstreams(of: node) {
             try sql.images.downstream(of: $0, image: placement.image)
-        }.sorted()
+        }.sorted().filter { try sql.nodes.isEnabled($0) }
         let isPinned = try sql.imageCopies.isPinned(image.id, on: node)
         let manager = try sql.managers.chunkAddress(of: image.id) ?? managerChunkAddress
         return .with {

