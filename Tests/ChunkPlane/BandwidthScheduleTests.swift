@@ -85,7 +85,7 @@ import Testing
         schedule.limit(bytesPerSecond: 50_000_000, prefillShare: 0.1, at: start + .seconds(5))
         #expect(isNear(run(&schedule, [.prefill], for: .seconds(5), from: start + .seconds(5))[0], 50_000_000, 5))
         schedule.limit(bytesPerSecond: 1 << 20, prefillShare: 0.1, at: start + .seconds(10))
-        #expect(isNear(run(&schedule, [.prefill], for: .seconds(10), from: start + .seconds(10))[0], 1 << 20, 10))
+        #expect(isNear(run(&schedule, [.prefill], for: .seconds(10), from: start + .seconds(10))[0], 1_048_576, 10))
         schedule.limit(bytesPerSecond: nil, prefillShare: 0.1, at: start + .seconds(20))
         #expect(schedule.ask(for: 1 << 30, .prefill, at: start + .seconds(20)) == nil)
     }
