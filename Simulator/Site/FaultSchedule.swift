@@ -155,7 +155,7 @@ final class FaultSchedule {
         case .managerClock:
             if random.chance(0.5) { manager.skew() }
             manager.clockError = random.time(SimulatedTime.zero - .minutes(2)...(.minutes(2)))
-        case .allManagersUpgrade: site.upgradeAll(site.managers[...])
+        case .allManagersUpgrade: upgradeAll(site.managers[...])
         case .allManagersCrash:
             for manager in site.managers {
                 site.restart(manager, gracefully: false, after: random.time(.milliseconds(600)...(.seconds(8))))
@@ -163,6 +163,13 @@ final class FaultSchedule {
         case .recordAway where site.record.isShared: setStore { $0.isAway = true }
         default: break
         }
+    }
+
+    /// One after another, as an operator does it.
+    private func upgradeAll(_ rest: ArraySlice<ManagerHost>) {
+        guard let host = rest.first, !isOver else { return }
+        site.restart(host, gracefully: true, after: world.random.time(.seconds(1)...(.seconds(4))))
+        world.after(world.random.time(.seconds(5)...(.seconds(20)))) { self.upgradeAll(rest.dropFirst()) }
     }
 
     private func cut(_ machine: Machine, from place: Place) {

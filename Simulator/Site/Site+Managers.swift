@@ -26,13 +26,6 @@ extension Site {
         }
     }
 
-    /// One after another, as an operator upgrades them.
-    func upgradeAll(_ rest: ArraySlice<ManagerHost>) {
-        guard let host = rest.first else { return }
-        restart(host, gracefully: true, after: world.random.time(.seconds(1)...(.seconds(4))))
-        world.after(world.random.time(.seconds(5)...(.seconds(20)))) { self.upgradeAll(rest.dropFirst()) }
-    }
-
     func manager(at address: String) -> ManagerHost? {
         managers.first { address.hasPrefix($0.name) }
     }
