@@ -57,10 +57,10 @@ struct LinkCoreTests {
         set.transferLimits.sendBytesPerSecond = 5 << 20
         _ = core.handle(.received(.assignmentSet(set)))
         #expect(
-            words(core.handle(.saved(true))) == ["notice", "acknowledge", "limit", "assigned", "hold", "statuses due"])
+            words(core.handle(.saved(true))) == ["notice", "acknowledge", "limit", "hold", "assigned", "statuses due"])
         set.revision = 4
         _ = core.handle(.received(.assignmentSet(set)))
-        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "assigned", "hold", "statuses due"])
+        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "hold", "assigned", "statuses due"])
         // A manager that knows no limits changes none.
         set.clearTransferLimits()
         set.revision = 5

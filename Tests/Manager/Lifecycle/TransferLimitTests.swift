@@ -8,7 +8,7 @@ import Testing
 @Suite("Limits of image transfers")
 struct TransferLimitTests {
     private func revisions(_ record: TestRecord) async throws -> [Revision] {
-        try await record.store.read { try $0.nodes.list().map(\.assignmentRevision) }
+        try await record.store.read { try $0.nodes.list().sorted { $0.name < $1.name }.map(\.assignmentRevision) }
     }
 
     @Test("what the site says is kept, told to each node, and in the log; what changes nothing is not")
