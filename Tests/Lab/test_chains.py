@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from fleet import LabTest, wait_until
+from labkit.record import resume
 
 MIB = 1 << 20
 SIZE = 192 * MIB
@@ -126,7 +127,7 @@ class Chain(LabTest):
             self.fleet.site.start_manager()
             time.sleep(max(0, 5 - (time.monotonic() - stopped)))
         finally:
-            agent.kill("agent", signal.SIGCONT)
+            resume(agent.process("agent"))
         self.await_files(self.hosts)
         self.took()
         self.assert_little_twice(self.hosts)
