@@ -1,6 +1,7 @@
 public import ManagerModel
 import ManagerStore
 import ProtocolModel
+import ProtocolTransfer
 
 extension Commands {
     /// Caches an image on nodes in one chain: the manager serves the first, each node the next. Where the image is still on
@@ -64,6 +65,8 @@ extension Commands {
     }
 
     private func beginPrefill(_ operation: inout Operation, _ image: Image) throws {
+        let waiting = operation.hosts.filter { $0.state == "waiting" }
+        let upstreams = try planChain(of: image.id, for: waiting.compactMap { try sql.nodes.find(name: $0.node) })
         for index in operation.hosts.indices where operation.hosts[index].state == "waiting" {
             guard let node = try sql.nodes.find(name: operation.hosts[index].node) else {
                 operation.hosts[index].state = "failed"
@@ -71,7 +74,8 @@ extension Commands {
                 continue
             }
             let before = try sql.images.placement(of: image.id, on: node.id)
-            let placement = try wantImage(image.id, on: node.id, operation: operation.id, priority: .prefill)
+            let placement = try wantImage(
+                image.id, on: node.id, operation: operation.id, priority: .prefill, behind: upstreams[node.id])
             // What an operator put there stays, whatever room is needed, until somebody unpins it (HLT-42).
             try sql.imageCopies.setPinned(true, image.id, on: node.id, at: now)
             if before?.state == .held {
@@ -86,13 +90,30 @@ extension Commands {
         }
     }
 
+    /// Whom nodes that lack an image are to pull it from, all planned together: by location and by how fast they were, behind
+    /// the chains that run already.
+    private func planChain(of image: ImageID, for nodes: [Node]) throws -> [NodeID: NodeID?] {
+        let copies = try sql.chains.copies(of: image)
+        let known = Set(copies.map(\.copy.node))
+        let newcomers = try nodes.filter { !known.contains($0.id) }.map { node in
+            ChainMember(
+                node: node.id, name: node.name, location: node.location, isPaused: !node.enabled,
+                isReachable: node.liveness == .alive || node.liveness == .suspect,
+                throughput: try sql.chains.throughput(of: node.id))
+        }
+        return ChainPlanner.place(newcomers, among: copies.map(ChainMember.init))
+    }
+
     /// Puts an image into a node's assignment set, behind the best source there is: the last node of a chain under way,
     /// or the holder that serves fewest, or the manager.
     ///
-    /// - Parameter priority: `launch` takes a copy that is on its way over from whoever wanted it, also one that is paused.
+    /// - Parameters:
+    ///   - priority: `launch` takes a copy that is on its way over from whoever wanted it, also one that is paused.
+    ///   - planned: the upstream, where it was planned together with others.
     @discardableResult
     func wantImage(
-        _ image: ImageID, on node: NodeID, operation: OperationID?, priority: ImagePlacement.Priority
+        _ image: ImageID, on node: NodeID, operation: OperationID?, priority: ImagePlacement.Priority,
+        behind planned: NodeID?? = nil
     ) throws -> ImagePlacement {
         if var existing = try sql.images.placement(of: image, on: node), existing.state != .removing {
             let before = existing
@@ -109,7 +130,11 @@ extension Commands {
             try sql.images.update(existing, assigned: true)
             return existing
         }
-        let upstream = try sql.images.bestUpstream(of: image, for: node)
+        let upstream =
+            switch planned {
+            case .some(let planned): planned
+            case .none: try sql.images.bestUpstream(of: image, for: node)
+            }
         try sql.images.removePlacement(of: image, on: node)
         let placement = ImagePlacement(
             image: image, node: node, upstream: upstream, operation: operation, priority: priority, requestedAt: now,

@@ -62,6 +62,12 @@ public struct ChainRepository {
             upstream, reason, now, image, node)
     }
 
+    /// Bytes a second of images that the node last received; `nil`: never measured.
+    public func throughput(of node: NodeID) throws -> Int64? {
+        try sql.query("SELECT bytes_per_second FROM image_throughput WHERE node_id = ?", node).first?
+            .integer("bytes_per_second")
+    }
+
     /// Remembers how fast a node received.
     public func remember(_ bytesPerSecond: Int64, of node: NodeID, at now: Timestamp) throws {
         guard try sql.nodes.contains(node) else { return }

@@ -38,16 +38,20 @@ public enum ChainPlanner {
                 member.upstream = nil
                 member.upstream = crew.place(for: member)
             }
-            previous = member.node
+            if member.isReachable, !member.isPaused { previous = member.node }
             plan.updateValue(member.upstream, forKey: member.node)
             crew.insert(member)
         }
         return plan
     }
 
-    /// Launches first; then by location, names as people count hosts. Those that are known to be slow at the very end.
+    /// Launches first; then by location, names as people count hosts. Those that are known to be slow at the end, and at the
+    /// very end those that cannot be reached.
     private static func order(_ newcomers: [ChainMember], slow: Set<NodeID>) -> [ChainMember] {
         newcomers.sorted { left, right in
+            // Who cannot give anything now is nobody's upstream.
+            let canLeftServe = left.isReachable && !left.isPaused
+            if canLeftServe != (right.isReachable && !right.isPaused) { return canLeftServe }
             let isLeftSlow = slow.contains(left.node)
             if isLeftSlow != slow.contains(right.node) { return !isLeftSlow }
             if left.priority != right.priority { return left.priority > right.priority }

@@ -44,6 +44,27 @@ struct PrefillTests {
         try await record.operation(id).hosts.map(\.state)
     }
 
+    // MARK: Chains
+
+    @Test("hosts are put into a chain by location, and those that were slow at its end") func chain() async throws {
+        let record = try await TestRecord(hosts: 4)
+        let now = record.now
+        try await record.store.write { sql in
+            for (number, location) in [(1, "row1"), (2, "row2"), (3, "row1"), (4, "row2")] {
+                guard var node = try sql.nodes.find(name: "cn\(number)") else { continue }
+                node.location = location
+                try sql.nodes.update(node)
+                try sql.chains.remember(number == 1 ? 1_000_000 : 25_000_000, of: node.id, at: now)
+            }
+        }
+        _ = try await record.request(by: record.root) { try $0.prefill("debian", on: ["cn1", "cn2", "cn3", "cn4"]) }
+        var before: NodeID?
+        for name in ["cn3", "cn2", "cn4", "cn1"] {
+            #expect(try await copy(record, on: name)?.upstream == before)
+            before = try await record.node(name).id
+        }
+    }
+
     // MARK: Pause, resume, cancel
 
     @Test("a pause holds each copy where it is, and is told to its node; resumed, it goes on")

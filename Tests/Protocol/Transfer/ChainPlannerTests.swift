@@ -74,6 +74,14 @@ import Testing
         #expect(upstream(hosts[1], plan) == hosts[3].node)
     }
 
+    @Test func nobodyIsPlannedBehindAHostThatIsAway() {
+        let hosts = (1...4).map { member("n\($0)", isReachable: $0 != 2) }
+        let plan = ChainPlanner.place(hosts, among: [])
+        #expect(upstream(hosts[2], plan) == hosts[0].node)
+        #expect(upstream(hosts[3], plan) == hosts[2].node)
+        #expect(upstream(hosts[1], plan) == hosts[3].node)
+    }
+
     @Test func launchesGoFirst() {
         let prefills = (1...3).map { member("n\($0)") }
         let launch = member("n9", priority: .launch)
