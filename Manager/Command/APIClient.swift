@@ -106,6 +106,9 @@ final class APIClient: Sendable {
         return try await checked(persist(request, onlyUnsent: true)).body
     }
 
+    /// A change that its path says all of.
+    func post(bare path: String) async throws -> JSON { try await send(.POST, path).body }
+
     func put(_ path: String) async throws -> JSON { try await send(.PUT, path).body }
 
     /// A part of a file, and its place in it.

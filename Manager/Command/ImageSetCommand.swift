@@ -66,7 +66,8 @@ extension ImageCommand {
 
         func run() async throws {
             try await site.withClient { client, printer in
-                printer.list(try await client.post(try path("images", image) + "/deactivate"), ImageCommand.columns)
+                printer.list(
+                    try await client.post(bare: try path("images", image) + "/deactivate"), ImageCommand.columns)
             }
         }
     }
@@ -78,7 +79,8 @@ extension ImageCommand {
 
         func run() async throws {
             try await site.withClient { client, printer in
-                printer.list(try await client.post(try path("images", image) + "/reactivate"), ImageCommand.columns)
+                printer.list(
+                    try await client.post(bare: try path("images", image) + "/reactivate"), ImageCommand.columns)
             }
         }
     }

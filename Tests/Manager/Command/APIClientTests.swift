@@ -47,6 +47,16 @@ struct APIClientTests {
         }
     }
 
+    @Test("a request whose path says all has no body, and a key all the same")
+    func bare() async throws {
+        try await Self.run({ _, _ in .init() }) { client, server in
+            _ = try await client.post(bare: "/v1/images/1/deactivate")
+            _ = try await client.put("/v1/images/1/shares/a")
+            #expect(server.requests.allSatisfy { $0.body.isEmpty && $0.headers["content-type"].isEmpty })
+            #expect(server.requests[0].headers.first(name: "idempotency-key") != nil)
+        }
+    }
+
     @Test("DELETE is not sent again when its answer was lost")
     func deletion() async throws {
         try await Self.run({ _, _ in .init(hangsUp: true) }) { client, server in
