@@ -32,8 +32,8 @@ class Database:
             self._run(["mariadb-install-db", "--no-defaults", *self._user, f"--datadir={self.home}/data",
                        "--auth-root-authentication-method=normal", "--skip-test-db"])
             self.program = Program(
-                ["mariadbd", "--no-defaults", *self._user, f"--datadir={self.home}/data", f"--socket={self.socket}",
-                 f"--pid-file={self.home}/pid", f"--bind-address={LOOPBACK}", f"--port={self.port}", "--skip-name-resolve",
+                ["mariadbd", "--no-defaults", *self._user, f"--datadir={self.home}/data", f"--tmpdir={self.home}",
+                 f"--socket={self.socket}", f"--pid-file={self.home}/pid", f"--bind-address={LOOPBACK}", f"--port={self.port}", "--skip-name-resolve",
                  # A commit that was answered is on the disk, as in every server that a site should use.
                  "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"],
                 self.home / "mariadb.log", env={**os.environ, "PATH": PATH})

@@ -15,6 +15,8 @@ SETTINGS = """\
 [mariadbd]
 user = root
 datadir = {folder}/data
+# Its own: a server that starts removes all temporary tables in the folder, another's too.
+tmpdir = {folder}/tmp
 socket = {folder}/mysqld.sock
 pid-file = {folder}/mysqld.pid
 log-error = {log}
@@ -58,7 +60,7 @@ class GaleraNode:
 
     def install(self):
         """An empty data folder, and a configuration."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.settings.write_text(SETTINGS.format(
             folder=self.folder, log=self.member.log("mariadb"), address=self.address, peers=",".join(self.peers),
             name=self.member.name, provider=PROVIDER, packaging=PACKAGING))
