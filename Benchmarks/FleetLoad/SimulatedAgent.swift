@@ -105,7 +105,9 @@ final class SimulatedAgent: UplinkDelegate {
     private static func report(of set: Roost_V1_AssignmentSet, at now: Timestamp) -> Roost_V1_StatusReport {
         .with {
             $0.images = set.images.map { image in
-                let chunks = UInt32(Manifest.chunkCount(imageBytes: Int64(image.sizeBytes)))
+                let bytes = Int64(image.sizeBytes)
+                let chunks = UInt32(
+                    Manifest.chunkCount(imageBytes: bytes, chunkBytes: Manifest.chunkBytes(forImageBytes: bytes)))
                 return .with {
                     $0.imageID = image.imageID
                     $0.state = .held
