@@ -97,6 +97,14 @@ public final class ChunkClient {
     private let watch: Watch
     private var channel: FrameChannel
     private let buffers: ChunkBuffers
+    private let early: EarlyBytes
+
+    /// Bytes that come while an answer is waited for. They are told after what the answer's header says: until its first
+    /// byte the source may have waited for the chunk itself, and that must not look like data that comes slowly.
+    private final class EarlyBytes {
+        var isHeld = false
+        var count = 0
+    }
 
     /// Connects, and checks that the certificate names the source that was asked for.
     public init(
@@ -109,6 +117,8 @@ public final class ChunkClient {
         self.counters = counters
         self.interrupt = interrupt
         self.watch = watch
+        let early = EarlyBytes()
+        self.early = early
         self.buffers = ChunkBuffers(limit: Self.helpers + 2)
         let deadline = ContinuousClock.now + configuration.connectTimeout
         if interrupt.isInterrupted { throw .interrupted }
@@ -118,7 +128,10 @@ public final class ChunkClient {
         interrupt.attach(connection)
         self.channel = FrameChannel(
             connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes,
-            watch: { count throws(TransferError) in try watch(count > 0 ? .bytes(count) : .quiet) })
+            watch: { count throws(TransferError) in
+                if early.isHeld { early.count += count }
+                if count == 0 { try watch(.quiet) } else if !early.isHeld { try watch(.bytes(count)) }
+            })
         try connection.handshake(as: .client, deadline: deadline)
         guard connection.agreedOnProtocol else { throw .refused(.unsupportedProtocol) }
         guard let certificate = connection.peerCertificate else { throw .refused(.noCertificate) }
@@ -275,14 +288,24 @@ public final class ChunkClient {
 
     /// The next frame that answers a request; signs of life before it are only shown.
     private func nextAnswer(doing: String) throws(TransferError) -> Frame {
+        early.isHeld = true
         while true {
             let frame = try nextFrame(doing: doing)
-            guard frame.type == .chunkWaiting else { return frame }
+            guard frame.type == .chunkWaiting else {
+                if frame.type != .chunkAnswer { try tellEarlyBytes() }
+                return frame
+            }
             guard let sign = try? Roost_V1_ChunkWaiting(serializedBytes: frame.payload) else {
                 throw .protocolViolation("a sign of life could not be decoded")
             }
             try watch(.waiting(.milliseconds(Int64(sign.waitedMs))))
         }
+    }
+
+    private func tellEarlyBytes() throws(TransferError) {
+        let count = early.count
+        (early.isHeld, early.count) = (false, 0)
+        if count > 0 { try watch(.bytes(count)) }
     }
 
     private func receive(_ manifest: Manifest, _ index: Int, _ frame: Frame) throws(TransferError) -> EncodedChunk {
@@ -294,6 +317,7 @@ public final class ChunkClient {
             throw .protocolViolation("chunk \(index) was announced with \(answer.length) bytes")
         }
         try watch(.answering(waited: .milliseconds(Int64(answer.waitedMs))))
+        try tellEarlyBytes()
         let encoding: EncodedChunk.Encoding
         switch answer.encoding {
         case .raw: encoding = .raw

@@ -120,6 +120,6 @@ extension ChainProgress {
         }
         self.init(
             state: state, chunksHeld: image.chunksHeld, chunksTotal: image.chunksTotal, throughput: image.throughput,
-            complaint: image.complaint)
+            bytesReceived: image.bytesReceived, complaint: image.complaint)
     }
 }

@@ -249,7 +249,8 @@ final class ChainSimulation {
         guard let core = host.core, !host.isCut else { return }
         let progress = ChainProgress(
             state: host.held.isComplete ? .held : .fetching, chunksHeld: host.held.heldCount, chunksTotal: site.chunks,
-            throughput: core.throughput(at: uptime), source: core.source?.node, complaint: core.complaint(at: uptime))
+            throughput: core.throughput(at: uptime), bytesReceived: Int64(host.held.heldCount * site.chunkBytes),
+            source: core.source?.node, complaint: core.complaint(at: uptime))
         after(site.latency) { [self] in
             guard managerRuns else { return }
             carryOut(machine.handle(.progressed(image, host.node, progress), at: uptime))

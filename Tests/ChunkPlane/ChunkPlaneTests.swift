@@ -45,7 +45,7 @@ import TestsSupportWaiting
     private func connect(
         _ server: ChunkServer, credentials: TLSCredentials? = nil, expecting: NodeID? = nil,
         counters: TransferCounters = TransferCounters(), wait: Duration = .milliseconds(10),
-        manifestWait: Duration = .seconds(2)
+        manifestWait: Duration = .seconds(2), watch: @escaping ChunkClient.Watch = { _ in }
     ) throws -> ChunkClient {
         var configuration = ChunkClient.Configuration()
         configuration.wait = wait
@@ -53,7 +53,37 @@ import TestsSupportWaiting
         let context = try TLSContext(side: .client, credentials: try credentials ?? site.node(node))
         return try ChunkClient(
             source: ChunkSource(node: expecting, address: "127.0.0.1:\(server.port)"), context: context,
-            verify: site.verifier(), counters: counters, configuration: configuration)
+            verify: site.verifier(), counters: counters, configuration: configuration, watch: watch)
+    }
+
+    /// Until an answer's first byte its source may have waited itself. Were the bytes told first, which come in one record
+    /// with the header, that would look like data that comes slowly.
+    @Test func whatAnAnswerSaysIsToldBeforeItsBytes() throws {
+        final class Signs {
+            var all: [String] = []
+            var bytes = 0
+        }
+        let signs = Signs()
+        let server = try self.start()
+        defer { server.stop() }
+        let client = try self.connect(
+            server,
+            watch: { sign throws(TransferError) in
+                switch sign {
+                case .answering: signs.all.append("answering")
+                case .bytes(let count):
+                    signs.bytes += count
+                    if signs.all.last != "bytes" { signs.all.append("bytes") }
+                case .waiting, .quiet: break
+                }
+            })
+        let manifest = try client.manifest(
+            of: image, digest: store.manifest.digest, sizeBytes: store.manifest.sizeBytes)
+        (signs.all, signs.bytes) = ([], 0)
+        // One after the other, so that no byte of the next one comes with the one before.
+        for index in 0..<3 { try client.fetch(manifest, indexes: [index]) { _ in } }
+        #expect(signs.all == ["answering", "bytes", "answering", "bytes", "answering", "bytes"])
+        #expect(signs.bytes > 300_000, "what was held back is told, too")
     }
 
     @Test func pullsAndVerifiesAnImage() throws {

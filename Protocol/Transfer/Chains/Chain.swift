@@ -12,6 +12,8 @@ struct Chain: Sendable {
         /// Its session ended, or it was missed; until it is heard again.
         var isOut = false
         var barredUntil: Uptime?
+        /// What it gets in all, waiting included.
+        var intake = Intake()
         /// The last measurement, and whether it was poor all the time since.
         var rate: Int64?
         var slowSince: Uptime?
@@ -123,6 +125,7 @@ struct Chain: Sendable {
         link.member.state = progress.state
         link.member.chunksHeld = progress.chunksHeld
         link.member.chunksTotal = progress.chunksTotal
+        link.intake.note(progress.state == .fetching ? progress.bytesReceived : nil, at: now)
         link.rate = progress.throughput
         if let rate = progress.throughput { link.member.throughput = rate }
         links[node] = link
@@ -181,10 +184,8 @@ struct Chain: Sendable {
 
     private mutating func demoteTheSlow(at now: Uptime) {
         let measured = links.values.filter { pulls($0) && !$0.isOut && $0.rate != nil }
-        guard measured.count >= 3, let median = ChainPlanner.median(measured.compactMap(\.rate)), median > 0 else {
-            return
-        }
-        for node in measured.map(\.member.node) { judge(node, median, at: now) }
+        let median = measured.count >= 3 ? ChainPlanner.median(measured.compactMap(\.rate)) ?? 0 : 0
+        for link in measured { judge(link.member.node, max(median, supply(of: link, at: now)), at: now) }
         // From the heads: who is behind a slow one looks slow as well.
         for node in fromTheHeads() {
             guard let link = links[node], !link.isSlow, now - link.settledAt >= settings.settling else { continue }
@@ -205,9 +206,21 @@ struct Chain: Sendable {
         }
     }
 
-    private mutating func judge(_ node: NodeID, _ median: Int64, at now: Uptime) {
-        guard let link = links[node], let rate = link.rate else { return }
-        let share = Double(rate) / Double(median)
+    /// What a node could get, since its upstream gets it. Hosts that keep up wait most of the time, which says nothing of how
+    /// fast they are: in a chain with one slow host, that one and whoever is behind it may be all that can be measured.
+    private func supply(of link: Link, at now: Uptime) -> Int64 {
+        guard let upstream = link.member.upstream, let above = links[upstream], pulls(above), !above.isOut,
+            // What two pull each gets half of.
+            !links.values.contains(where: {
+                $0.member.upstream == upstream && $0.member.node != link.member.node && pulls($0)
+            })
+        else { return 0 }
+        return above.intake.rate(at: now) ?? 0
+    }
+
+    private mutating func judge(_ node: NodeID, _ usual: Int64, at now: Uptime) {
+        guard usual > 0, let link = links[node], let rate = link.rate else { return }
+        let share = Double(rate) / Double(usual)
         links[node]?.slowSince = share < ChainPlanner.slowShare ? link.slowSince ?? now : nil
         links[node]?.crawlingSince = share < settings.crawlShare ? link.crawlingSince ?? now : nil
         if share >= ChainPlanner.slowShare, now - link.settledAt >= settings.settling {
@@ -264,6 +277,7 @@ struct Chain: Sendable {
         for each in below(node).union([node]) {
             links[each]?.settledAt = now
             links[each]?.rate = nil
+            links[each]?.intake = Intake()
             links[each]?.slowSince = nil
             links[each]?.crawlingSince = nil
         }

@@ -41,18 +41,21 @@ public struct ChainProgress: Hashable, Sendable {
     public var chunksTotal: Int
     /// Bytes a second while its source had what it asked for; `nil`: too little was seen to tell.
     public var throughput: Int64?
+    /// All that it received of the image in its agent's life, in bytes as they travel.
+    public var bytesReceived: Int64
     /// Whom it pulls from; `nil`: the manager, or nobody yet.
     public var source: NodeID?
     public var complaint: SourceComplaint?
 
     public init(
-        state: ChainMember.State, chunksHeld: Int, chunksTotal: Int, throughput: Int64? = nil, source: NodeID? = nil,
-        complaint: SourceComplaint? = nil
+        state: ChainMember.State, chunksHeld: Int, chunksTotal: Int, throughput: Int64? = nil, bytesReceived: Int64 = 0,
+        source: NodeID? = nil, complaint: SourceComplaint? = nil
     ) {
         self.state = state
         self.chunksHeld = chunksHeld
         self.chunksTotal = chunksTotal
         self.throughput = throughput
+        self.bytesReceived = bytesReceived
         self.source = source
         self.complaint = complaint
     }

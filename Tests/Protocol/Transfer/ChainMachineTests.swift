@@ -174,6 +174,45 @@ import Testing
         #expect(found == [relink(1, 4, .slow, 1), relink(2, 0, .slow, 1)])
     }
 
+    /// Hosts that keep up wait for their upstream most of the time, so that no rate of theirs can be told: only the head, the
+    /// slow host and the one behind it have one, and the slow ones are the most of those.
+    @Test func crawlingHostAmongHostsThatWait() {
+        var machine = ChainMachine()
+        #expect(machine.handle(.recorded(image, members()), at: at(0)).isEmpty)
+        var found: [ChainMachine.Relink] = []
+        var time: Int64 = 0
+        while found.isEmpty, time < 10_000 {
+            time += 500
+            var effects: [ChainMachine.Effect] = []
+            for (number, seen) in [(100, 100), (nil, 100), (20, 20), (20, 20), (nil, 20)].enumerated() {
+                let rate: Int? = seen.0
+                let progress = ChainProgress(
+                    state: .fetching, chunksHeld: 10, chunksTotal: 100, throughput: rate.map { Int64($0) },
+                    bytesReceived: Int64(seen.1) * time / 1000)
+                effects += machine.handle(.progressed(image, nodes[number], progress), at: at(time))
+            }
+            found = relinks(effects + machine.handle(.ticked, at: at(time)))
+        }
+        #expect(found == [relink(2, 4, .slow, 2), relink(3, 1, .slow, 2)])
+        #expect(time <= 2500)
+    }
+
+    /// All of them are as slow as what they get.
+    @Test func nobodyIsSlowBehindASlowHead() {
+        var machine = ChainMachine()
+        _ = machine.handle(.recorded(image, members()), at: at(0))
+        for time in stride(from: Int64(500), through: 20_000, by: 500) {
+            for number in 0..<5 {
+                let progress = ChainProgress(
+                    state: .fetching, chunksHeld: 10, chunksTotal: 100,
+                    throughput: number == 0 ? 20 : number == 1 ? 21 : nil,
+                    bytesReceived: 20 * time / 1000)
+                #expect(machine.handle(.progressed(image, nodes[number], progress), at: at(time)).isEmpty)
+            }
+            #expect(machine.handle(.ticked, at: at(time)).isEmpty)
+        }
+    }
+
     /// Where a quick host is slow behind another one, that one gives slowly.
     @Test func slowSender() {
         var machine = running(until: 2000)
