@@ -25,6 +25,12 @@ struct SiteCommand: AsyncParsableCommand {
         @Option(name: .long, help: ArgumentHelp("What each manager sends.", valueName: "rate")) var managerSend: String?
         @Option(
             name: .long,
+            help: ArgumentHelp(
+                "What a manager's link carries: no limit, but where that is several times what hosts receive, a prefill "
+                    + "begins several chains.", valueName: "rate"))
+        var managerLink: String?
+        @Option(
+            name: .long,
             help: ArgumentHelp("What all nodes together receive, shared equally.", valueName: "rate"))
         var total: String?
         @Option(
@@ -38,6 +44,9 @@ struct SiteCommand: AsyncParsableCommand {
             var change = try limits.change()
             if let managerSend {
                 change = change.setting("manager_send_bytes_per_second", to: try TransferLimitOptions.rate(managerSend))
+            }
+            if let managerLink {
+                change = change.setting("manager_link_bytes_per_second", to: try TransferLimitOptions.rate(managerLink))
             }
             if let total { change = change.setting("total_bytes_per_second", to: try TransferLimitOptions.rate(total)) }
             if let prefillShare { change = change.setting("prefill_share_percent", to: .whole(prefillShare)) }

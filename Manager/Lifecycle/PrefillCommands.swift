@@ -101,7 +101,10 @@ extension Commands {
                 isReachable: node.liveness == .alive || node.liveness == .suspect,
                 throughput: try sql.chains.throughput(of: node.id))
         }
-        return ChainPlanner.place(newcomers, among: copies.map(ChainMember.init))
+        let head = try sql.siteSettings.transfers().headBytesPerSecond
+        return ChainPlanner.place(
+            newcomers, among: copies.map(ChainMember.init),
+            headChains: ChainPlanner.headChains(for: newcomers, headBytesPerSecond: head))
     }
 
     /// Puts an image into a node's assignment set, behind the best source there is: the last node of a chain under way,

@@ -38,12 +38,20 @@ public struct SiteTransfers: Sendable, Equatable, Codable {
     public var node = TransferLimits()
     /// Of each manager.
     public var managerSendBytesPerSecond: Int64?
+    /// What the link of each manager carries, where that is more than hosts take: no limit, but a prefill may then begin
+    /// several chains.
+    public var managerLinkBytesPerSecond: Int64?
     /// What all nodes together may receive; shared equally among those that receive.
     public var totalBytesPerSecond: Int64?
     /// What prefills keep of each limit while launches want all of it.
     public var prefillSharePercent = 10
 
     public init() {}
+
+    /// What a manager can send at once, where it is known.
+    public var headBytesPerSecond: Int64? {
+        managerLinkBytesPerSecond.map { min($0, managerSendBytesPerSecond ?? .max, totalBytesPerSecond ?? .max) }
+    }
 }
 
 extension SiteTransfers: Audited {
@@ -52,6 +60,9 @@ extension SiteTransfers: Audited {
         fields["transfer.prefill_share_percent"] = "\(prefillSharePercent)"
         if let managerSendBytesPerSecond {
             fields["transfer.manager_send_bytes_per_second"] = "\(managerSendBytesPerSecond)"
+        }
+        if let managerLinkBytesPerSecond {
+            fields["transfer.manager_link_bytes_per_second"] = "\(managerLinkBytesPerSecond)"
         }
         if let totalBytesPerSecond { fields["transfer.total_bytes_per_second"] = "\(totalBytesPerSecond)" }
         return fields

@@ -21,13 +21,18 @@ enum TransferResource {
     static let site = ObjectSchema.answer(
         "SiteTransfers",
         limits.fields.map { ($0.name, $0.schema) } + [
-            ("manager_send_bytes_per_second", .nullable(.count)), ("total_bytes_per_second", .nullable(.count)),
+            ("manager_send_bytes_per_second", .nullable(.count)),
+            ("manager_link_bytes_per_second", .nullable(.count)), ("total_bytes_per_second", .nullable(.count)),
             ("prefill_share_percent", .integer(1...100)),
         ])
     static let siteChange = ObjectSchema(
         "SiteTransfersChange",
         common + [
             .init("manager_send_bytes_per_second", rate, "what each manager sends"),
+            .init(
+                "manager_link_bytes_per_second", rate,
+                "what a manager's link carries, no limit: where that is several times what hosts receive, a prefill "
+                    + "begins several chains"),
             .init("total_bytes_per_second", rate, "what all nodes together receive, shared equally"),
             .init(
                 "prefill_share_percent", .integer(1...100),
@@ -47,6 +52,7 @@ enum TransferResource {
         .object(
             (encode(transfers.node).members ?? []) + [
                 .init("manager_send_bytes_per_second", .count(transfers.managerSendBytesPerSecond)),
+                .init("manager_link_bytes_per_second", .count(transfers.managerLinkBytesPerSecond)),
                 .init("total_bytes_per_second", .count(transfers.totalBytesPerSecond)),
                 .init("prefill_share_percent", .count(transfers.prefillSharePercent)),
             ])
@@ -63,6 +69,7 @@ enum TransferResource {
     static func apply(_ change: JSONValue, to transfers: inout SiteTransfers) {
         apply(change, to: &transfers.node)
         if let value = change["manager_send_bytes_per_second"] { transfers.managerSendBytesPerSecond = value.integer }
+        if let value = change["manager_link_bytes_per_second"] { transfers.managerLinkBytesPerSecond = value.integer }
         if let value = change["total_bytes_per_second"] { transfers.totalBytesPerSecond = value.integer }
         if let value = change["prefill_share_percent"]?.integer { transfers.prefillSharePercent = Int(value) }
     }

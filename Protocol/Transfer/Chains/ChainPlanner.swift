@@ -45,6 +45,22 @@ public enum ChainPlanner {
         return plan
     }
 
+    /// More chains would save little: a chain's length costs a chunk's time a host.
+    public static let mostHeadChains = 4
+
+    /// How many chains the manager has bandwidth for, by how fast the newcomers were; one where too little is known of it.
+    ///
+    /// - Parameter headBytesPerSecond: what the manager can send; `nil` where nobody said.
+    public static func headChains(for newcomers: [ChainMember], headBytesPerSecond: Int64?) -> Int {
+        let known = newcomers.compactMap(\.throughput)
+        guard let headBytesPerSecond, let median = median(known), median > 0, known.count * 2 >= newcomers.count else {
+            return 1
+        }
+        // A tenth is left for what else the manager sends.
+        let fitting = Int(Double(headBytesPerSecond) * 0.9 / Double(median))
+        return max(1, min(fitting, mostHeadChains, newcomers.count / 2))
+    }
+
     /// Launches first; then by location, names as people count hosts. Those that are known to be slow at the end, and at the
     /// very end those that cannot be reached.
     private static func order(_ newcomers: [ChainMember], slow: Set<NodeID>) -> [ChainMember] {

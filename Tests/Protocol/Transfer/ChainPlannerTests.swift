@@ -97,6 +97,18 @@ import Testing
         #expect(upstream(hosts[5], plan) == hosts[4].node)
     }
 
+    @Test(
+        "the manager begins as many chains as its link has room for",
+        arguments: [
+            (nil, 100, 1), (100, 100, 1), (210, 100, 1), (230, 100, 2), (1_000, 100, 4), (1_000, nil, 1),
+        ] as [(Int64?, Int64?, Int)])
+    func headChains(head: Int64?, throughput: Int64?, chains: Int) {
+        let hosts = (1...8).map { member("n\($0)", throughput: $0 <= 4 ? throughput : nil) }
+        #expect(ChainPlanner.headChains(for: hosts, headBytesPerSecond: head) == chains)
+        let few = (1...4).map { member("n\($0)", throughput: throughput) }
+        #expect(ChainPlanner.headChains(for: few, headBytesPerSecond: head) == min(2, chains))
+    }
+
     /// For any fleet: same plan in any order; everybody has a place; no cycles; whoever is a source may serve; holders
     /// spare the manager.
     @Test func keepsItsPromises() throws {
