@@ -154,7 +154,7 @@ let package = Package(
         room(
             "Manager/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane",
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", "CLinuxFiles",
                 "ManagerImageHeaders", crypto, subprocess, logging, protobuf,
             ]),
         room(

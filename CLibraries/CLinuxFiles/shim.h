@@ -5,9 +5,11 @@
 
 // What of Linux's calls on files Swift does not see: they are declared for _GNU_SOURCE alone, or are made by macros.
 extern int fallocate64(int descriptor, int mode, int64_t offset, int64_t length);
+extern int sync_file_range(int descriptor, int64_t offset, int64_t length, unsigned int flags);
 
 static const int linux_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static const int linux_seek_data = 3;
+static const unsigned int linux_begin_writing = 2;  // SYNC_FILE_RANGE_WRITE
 #if defined(__aarch64__) || defined(__arm__)
 static const int linux_direct = 0200000;
 #else

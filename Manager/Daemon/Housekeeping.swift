@@ -5,7 +5,8 @@ import ManagerStore
 import ProtocolModel
 import ServiceLifecycle
 
-/// Removes from this manager's disk the files of images that were deleted, and of uploads that nobody goes on with.
+/// Removes from this manager's disk the files of images that were deleted, and of uploads that nobody goes on with; packs
+/// what could not be packed before.
 struct Housekeeping: Service {
     let store: Store
     let images: ImageStore
@@ -29,5 +30,6 @@ struct Housekeeping: Service {
             images.remove(image)
         }
         try await imports.expire(idleFor: uploadPatience)
+        imports.packRest()
     }
 }

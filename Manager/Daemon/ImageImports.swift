@@ -20,6 +20,10 @@ final class ImageImports: ImageUploadSink, Service {
     private let logger: Logger
     private let jobs: AsyncStream<Job>
     private let queue: AsyncStream<Job>.Continuation
+    /// Registered images whose chunks are to be packed, each once.
+    private let unpacked: AsyncStream<ImageID>
+    private let packQueue: AsyncStream<ImageID>.Continuation
+    private let beingPacked = Mutex<Set<ImageID>>([])
     /// One import keeps both a disk and a processor busy; more at once would only make each slower.
     private static let parallel = 2
 
@@ -35,6 +39,7 @@ final class ImageImports: ImageUploadSink, Service {
         self.time = time
         self.logger = logger
         (jobs, queue) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(64))
+        (unpacked, packQueue) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(1024))
     }
 
     // MARK: Uploads
@@ -129,6 +134,7 @@ final class ImageImports: ImageUploadSink, Service {
             await withDiscardingTaskGroup { group in
                 for _ in 0..<Self.parallel {
                     group.addTask { for await job in self.jobs { await self.convert(job) } }
+                    group.addTask { for await image in self.unpacked { await self.pack(image) } }
                 }
             }
         }
@@ -140,7 +146,7 @@ final class ImageImports: ImageUploadSink, Service {
             async let followed: Void = follow(progress, job.image)
             let imported = try await {
                 defer { sink.finish() }
-                return try await images.importUpload(job.image, job.inspected) { sink.yield($0) }
+                return try await images.register(job.image, job.inspected) { sink.yield($0) }
             }()
             await followed
             try await record { commands in
@@ -150,11 +156,47 @@ final class ImageImports: ImageUploadSink, Service {
                         format: imported.format.rawValue, sizeBytes: imported.virtualSize,
                         manifestDigest: imported.manifestDigest))
             }
-            images.discardUpload(job.image)
+            packSoon(job.image)
         } catch {
             guard !Task.isCancelled else { return }
             await fail(job.image, error)
         }
+    }
+
+    // MARK: Packing
+
+    /// Packs what is registered and not packed: after a restart, and where it failed before.
+    func packRest() {
+        for image in images.unpackedImages.sorted() { packSoon(image) }
+    }
+
+    private func packSoon(_ image: ImageID) {
+        guard beingPacked.withLock({ $0.insert(image).inserted }) else { return }
+        if case .enqueued = packQueue.yield(image) { return }
+        beingPacked.withLock { _ = $0.remove(image) }
+    }
+
+    /// An image is served meanwhile, so that a failure is no more than a matter for later.
+    private func pack(_ image: ImageID) async {
+        defer { beingPacked.withLock { _ = $0.remove(image) } }
+        do {
+            if images.manifestDigest(of: image) == nil { try await registerAgain(image) }
+            try await images.pack(image)
+            images.discardUpload(image)
+        } catch {
+            guard !Task.isCancelled, images.unpackedImages.contains(image) else { return }
+            logger.warning(
+                "an image could not be packed yet; it is tried again",
+                metadata: ["image": "\(image)", "reason": "\(Self.reason(error).sentence)"])
+        }
+    }
+
+    /// After a restart: of an image that was not packed there are its manifest and its upload.
+    private func registerAgain(_ id: ImageID) async throws {
+        guard let image = try await store.read({ sql in try sql.images.find(id) }), let digest = image.manifestDigest
+        else { throw ImageError.cancelled }
+        let inspected = try await images.inspectUpload(id, declaredFormat: image.declaredFormat)
+        _ = try await images.register(id, inspected, as: digest)
     }
 
     /// Records progress while it changes.
@@ -232,6 +274,7 @@ final class ImageImports: ImageUploadSink, Service {
                 await fail(image, error)
             }
         }
+        packRest()
     }
 
     func record(_ body: @escaping @Sendable (Commands) throws -> Void) async throws {

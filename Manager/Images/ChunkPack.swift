@@ -11,6 +11,13 @@ struct PackedChunk: Hashable {
     /// 0: a zero chunk, of which nothing is kept.
     var length: UInt32 = 0
     var encoding = EncodedChunk.Encoding.raw
+
+    /// As it travels, read from the pack piece by piece.
+    func encoded(in pack: OpenFile) -> EncodedChunk {
+        EncodedChunk(encoding: encoding, count: Int(length)) { buffer, position in
+            pack.fills(buffer, from: offset + Int64(position))
+        }
+    }
 }
 
 /// The index of a pack: a magic of eight bytes, then for each chunk offset u64, length u32, encoding u32, big endian.
@@ -57,7 +64,7 @@ struct PackIndex {
     }
 }
 
-/// A published image: its manifest, and the pack that its chunks are read from.
+/// An image of which all is packed: its manifest, and the pack that its chunks are read from.
 final class StoredImage: Sendable {
     let manifest: Manifest
     private let index: PackIndex
@@ -65,13 +72,7 @@ final class StoredImage: Sendable {
 
     init(folder: String) throws(ImageError) {
         pack = try OpenFile(path: folder + "/" + Names.pack, flags: O_RDONLY)
-        let serialised = try Self.whole(
-            folder + "/" + Names.manifest, limit: Manifest.maximumSerialisedBytes(imageBytes: Limits.imageBytes))
-        do {
-            manifest = try Manifest(serialised: serialised)
-        } catch {
-            throw .file(path: folder, reason: error.description)
-        }
+        manifest = try Self.manifest(in: folder)
         let bytes = try Self.whole(folder + "/" + Names.index, limit: 16 * manifest.chunkCount + 8)
         guard let index = PackIndex(bytes, manifest: manifest, packBytes: try pack.size()) else {
             throw .file(path: folder + "/" + Names.index, reason: "the index does not fit the manifest and the pack")
@@ -81,10 +82,16 @@ final class StoredImage: Sendable {
 
     var storedBytes: Int64 { index.entries.reduce(0) { $0 + Int64($1.length) } }
 
-    func chunk(_ number: Int) -> EncodedChunk {
-        let (entry, pack) = (index.entries[number], pack)
-        return EncodedChunk(encoding: entry.encoding, count: Int(entry.length)) { buffer, position in
-            pack.fills(buffer, from: entry.offset + Int64(position))
+    func chunk(_ number: Int) -> EncodedChunk { index.entries[number].encoded(in: pack) }
+
+    /// The manifest of an image's folder.
+    static func manifest(in folder: String) throws(ImageError) -> Manifest {
+        let serialised = try whole(
+            folder + "/" + Names.manifest, limit: Manifest.maximumSerialisedBytes(imageBytes: Limits.imageBytes))
+        do {
+            return try Manifest(serialised: serialised)
+        } catch {
+            throw .file(path: folder, reason: error.description)
         }
     }
 

@@ -4,141 +4,171 @@ import Glibc
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer
-import Synchronization
 
-/// Cuts a raw image into chunks: digests, elides zeros, compresses where it saves a tenth, packs.
+/// Compresses a registered image's chunks where that saves a tenth, and packs them, while they are served already: what is
+/// asked for is packed first.
 ///
-/// Several threads take chunks in turn; each holds one chunk and its frame, so that memory is bounded by the number of
-/// threads. The order in the pack does not matter, since the index says where each lies.
+/// Each thread holds one chunk and its frame, so that memory is bounded by the number of threads. The order in the pack does
+/// not matter, since the index says where each lies.
 final class ChunkPacker: Sendable {
-    private struct State {
-        var next = 0
-        var finished = 0
-        var packBytes: Int64 = 0
-        var index: PackIndex
-        var digests: [UInt8]
-        var failure: ImageError?
+    private enum Entry {
+        case raw
+        case underWay
+        case packed(PackedChunk)
     }
 
-    private let image: ImageID
-    private let raw: OpenFile
-    private let rawBytes: Int64
-    private let sizeBytes: Int64
-    private let chunkBytes: Int
-    private let count: Int
+    private struct State {
+        var entries: [Entry]
+        var next = 0
+        var packBytes: Int64 = 0
+        var failure: ImageError?
+        var isRemoved = false
+    }
+
+    let manifest: Manifest
+    private let raw: RawChunks
     private let pack: OpenFile
     private let folder: String
-    private let progress: @Sendable (Int) -> Void
-    private let isCancelled: @Sendable () -> Bool
-    private let state: Mutex<State>
+    private let state: Monitor<State>
 
-    /// `folder` gets pack, index and manifest. `progress` is told percents.
-    init(
-        image: ImageID, raw: OpenFile, sizeBytes: Int64, folder: String,
-        progress: @escaping @Sendable (Int) -> Void, isCancelled: @escaping @Sendable () -> Bool
-    ) throws(ImageError) {
-        self.image = image
+    /// `folder` is that of the image, which holds its manifest, and gets pack and index.
+    init(manifest: Manifest, raw: RawChunks, folder: String) throws(ImageError) {
+        self.manifest = manifest
         self.raw = raw
-        self.rawBytes = try raw.size()
-        self.sizeBytes = sizeBytes
-        self.chunkBytes = Manifest.chunkBytes(forImageBytes: sizeBytes)
-        self.count = Manifest.chunkCount(imageBytes: sizeBytes, chunkBytes: chunkBytes)
         self.folder = folder
-        self.pack = try OpenFile(path: folder + "/" + Names.pack, flags: O_WRONLY | O_CREAT | O_EXCL)
-        self.progress = progress
-        self.isCancelled = isCancelled
-        self.state = Mutex(
-            State(
-                index: PackIndex(count: count),
-                digests: [UInt8](repeating: 0, count: count * ContentDigest.byteCount)))
+        // What was packed in an earlier life is packed anew: nothing says how much of it had reached the disk.
+        self.pack = try OpenFile(path: folder + "/" + Names.pack, flags: O_RDWR | O_CREAT | O_TRUNC)
+        self.state = Monitor(State(entries: [Entry](repeating: .raw, count: manifest.chunkCount)))
     }
 
-    /// Works on `threads` threads, this one among them, and returns the manifest once all is on the disk. Blocks.
-    func run(threads: Int) throws(ImageError) -> Manifest {
-        let group = ThreadGroup(maximum: max(0, threads - 1))
-        for _ in 1..<max(1, threads) { _ = group.start(name: "chunk-pack") { [self] in work() } }
-        work()
-        group.waitForAll()
-        let (failure, index, digests) = state.withLock { ($0.failure, $0.index, $0.digests) }
-        if let failure { throw failure }
+    /// The image was removed; `run` ends.
+    func remove() { state.update { $0.isRemoved = true } }
+
+    /// Works on `threads` threads, this one among them, until all is packed and on the disk. Blocks. After a failure,
+    /// which leaves all that is packed, it may be run again.
+    func run(threads: Int, isCancelled: @escaping @Sendable () -> Bool) throws(ImageError) {
+        repeat { try packRest(threads: threads, isCancelled) } while isLacking
         try pack.synchronise()
-        let manifest: Manifest
-        do {
-            manifest = try Manifest(
-                image: image, sizeBytes: sizeBytes, chunkBytes: chunkBytes, chunkDigests: digests)
-        } catch {
-            throw .conversionFailed(error.description)
-        }
-        try Files.write(index.serialised, to: folder + "/" + Names.index)
-        try Files.write(manifest.serialised, to: folder + "/" + Names.manifest)
-        return manifest
+        try Files.replace(folder + "/" + Names.index, with: index().serialised)
     }
 
-    private func work() {
+    private func packRest(threads: Int, _ isCancelled: @escaping @Sendable () -> Bool) throws(ImageError) {
+        state.withLock { state in
+            state.failure = nil
+            state.next = 0
+        }
+        let group = ThreadGroup(maximum: max(0, threads - 1))
+        for _ in 1..<max(1, threads) { _ = group.start(name: "chunk-pack") { [self] in work(isCancelled) } }
+        work(isCancelled)
+        group.waitForAll()
+        if let failure = state.withLock({ $0.isRemoved ? .cancelled : $0.failure }) { throw failure }
+    }
+
+    /// Whether a chunk that somebody asked for is still being packed, or could not be.
+    private var isLacking: Bool {
+        state.wait { state in
+            var isLacking = false
+            for (number, entry) in state.entries.enumerated() where !manifest.isZero(number) {
+                switch entry {
+                case .raw: isLacking = true
+                case .underWay: return nil
+                case .packed: break
+                }
+            }
+            return isLacking
+        } ?? true
+    }
+
+    private func index() -> PackIndex {
+        var index = PackIndex(count: manifest.chunkCount)
+        state.withLock { state in
+            for (number, entry) in state.entries.enumerated() {
+                if case .packed(let chunk) = entry { index.entries[number] = chunk }
+            }
+        }
+        return index
+    }
+
+    /// A chunk to be sent, packed now if it is not yet. Waits where another packs it.
+    func chunk(_ number: Int, waitingUpTo limit: Duration) -> ChunkReading {
+        enum Turn { case mine, packed(PackedChunk) }
+        let turn: Turn? = state.wait(upTo: limit) { state in
+            switch state.entries[number] {
+            case .raw:
+                state.entries[number] = .underWay
+                return .mine
+            case .underWay: return nil
+            case .packed(let chunk): return .packed(chunk)
+            }
+        }
+        switch turn {
+        case nil: return .notYet
+        case .packed(let chunk): return .chunk(chunk.encoded(in: pack))
+        case .mine:
+            var data: [UInt8] = []
+            do {
+                let chunk = try packOne(number, &data, ZstandardPacker())
+                return .chunk(chunk.encoded(in: pack))
+            } catch .diskFull {
+                // It cannot be kept; it can be sent.
+                return .chunk(EncodedChunk(encoding: .raw, bytes: data))
+            } catch {
+                return .failed(error.sentence)
+            }
+        }
+    }
+
+    private func work(_ isCancelled: () -> Bool) {
         let packer = ZstandardPacker()
         // One buffer and one set of tables for all chunks: new ones would cost each chunk as much as its hash.
         var data: [UInt8] = []
-        while let number = take() {
+        while let number = take(isCancelled()) {
             do {
-                try packOne(number, &data, packer)
+                _ = try packOne(number, &data, packer)
             } catch {
-                state.withLock { $0.failure = $0.failure ?? error }
+                state.update { $0.failure = $0.failure ?? error }
                 return
             }
-            if let percent = finishedOne() { progress(percent) }
         }
     }
 
-    private func take() -> Int? {
-        let cancelled = isCancelled()
-        return state.withLock { state in
-            if cancelled { state.failure = state.failure ?? .cancelled }
-            guard state.failure == nil, state.next < count else { return nil }
-            state.next += 1
-            return state.next - 1
-        }
-    }
-
-    /// The percent, where it just changed.
-    private func finishedOne() -> Int? {
+    private func take(_ isCancelled: Bool) -> Int? {
         state.withLock { state in
-            state.finished += 1
-            let percent = state.finished * 100 / count
-            return percent != (state.finished - 1) * 100 / count ? percent : nil
+            if isCancelled { state.failure = state.failure ?? .cancelled }
+            while state.failure == nil, !state.isRemoved, state.next < manifest.chunkCount {
+                let number = state.next
+                state.next += 1
+                guard case .raw = state.entries[number], !manifest.isZero(number) else { continue }
+                state.entries[number] = .underWay
+                return number
+            }
+            return nil
         }
     }
 
     private func packOne(
         _ number: Int, _ data: inout [UInt8], _ packer: borrowing ZstandardPacker
-    ) throws(ImageError) {
-        let offset = Int64(number) * Int64(chunkBytes)
-        let size = Int(min(Int64(chunkBytes), sizeBytes - offset))
-        if offset >= rawBytes || raw.isHole(at: offset, count: size) { return }
-        if data.count != size { data = [UInt8](unsafeUninitializedCapacity: size) { $1 = size } }
-        // The image's size is rounded up to a sector; the file may end before that.
-        try raw.read(at: offset, into: &data)
-        if Self.isZero(data) { return }
-        let digest = Manifest.digest(of: data)
-        // A frame that saves less than a tenth costs every receiver more time than it saves.
-        let frame = packer.compress(data, limit: size * 9 / 10)
-        let bytes = frame ?? data
-        let entry = state.withLock { state in
-            let entry = PackedChunk(
-                offset: state.packBytes, length: UInt32(bytes.count), encoding: frame == nil ? .raw : .zstd)
-            state.packBytes += Int64(bytes.count)
-            state.index.entries[number] = entry
-            let start = number * ContentDigest.byteCount
-            state.digests.replaceSubrange(start..<start + ContentDigest.byteCount, with: digest.bytes)
-            return entry
-        }
-        try pack.write(bytes, at: entry.offset)
-    }
-
-    private static func isZero(_ data: [UInt8]) -> Bool {
-        data.withUnsafeBytes { bytes in
-            guard let start = bytes.baseAddress, bytes.count > 0, bytes[0] == 0 else { return bytes.isEmpty }
-            // Each byte equals the one before it, and the first is zero.
-            return memcmp(start, start + 1, bytes.count - 1) == 0
+    ) throws(ImageError) -> PackedChunk {
+        do throws(ImageError) {
+            // Read again, from a disk perhaps: nothing is packed that is not what was registered.
+            guard try raw.read(number, into: &data), manifest.verifies(data, index: number) else {
+                throw .file(path: raw.file.path, reason: "the raw image has changed since it was registered")
+            }
+            // A frame that saves less than a tenth costs every receiver more time than it saves.
+            let frame = packer.compress(data, limit: data.count * 9 / 10)
+            let bytes = frame ?? data
+            let offset = state.withLock { state in
+                defer { state.packBytes += Int64(bytes.count) }
+                return state.packBytes
+            }
+            try pack.write(bytes, at: offset)
+            let chunk = PackedChunk(
+                offset: offset, length: UInt32(bytes.count), encoding: frame == nil ? .raw : .zstd)
+            state.update { $0.entries[number] = .packed(chunk) }
+            return chunk
+        } catch {
+            state.update { $0.entries[number] = .raw }
+            throw error
         }
     }
 }

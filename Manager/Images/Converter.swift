@@ -29,8 +29,10 @@ struct Converter: Sendable {
             // A little more than the raw image: a VHD may be rounded up to whole cylinders.
             "--fsize=\(virtualSize + (64 << 20))", "--",
         ]
+        // Written from the beginning to the end (no -W), since it is read behind; and not flushed, since after a crash it is
+        // made anew.
         let convert = [
-            Self.program, "convert", "-p", "-f", format, "-O", "raw", "-T", "none", "-t", "writeback", Self.source,
+            Self.program, "convert", "-p", "-f", format, "-O", "raw", "-T", "none", "-t", "unsafe", Self.source,
             Self.target,
         ]
         return [Self.folderSetter, "--chdir=\(folder)"] + sandbox.namespaces + limits + sandbox.credentials + convert

@@ -9,50 +9,40 @@ public import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 
-/// Where an import is.
-public struct ImportProgress: Hashable, Sendable {
-    public enum Phase: String, Hashable, Sendable { case converting, packing }
-    public let phase: Phase
-    /// 0...100 over the whole import.
-    public let percent: Int
-}
-
-/// What became of an upload.
-public struct ImportedImage: Hashable, Sendable {
-    public let format: ImageFormat
-    /// Size of the raw image in bytes.
-    public let virtualSize: Int64
-    public let manifestDigest: ContentDigest
-    public let chunkCount: Int
-    /// Bytes that the chunks take on the manager's disk.
-    public let storedBytes: Int64
-}
-
 /// The manager's images: uploads, their import, and the packed chunks that chains begin with.
 ///
 ///     <folder>/staging/<id>.upload      the file as it came, 0600, until it is imported
 ///     <folder>/staging/<id>.convert/    a conversion's folder: a second name of the upload, and the raw intermediate
-///     <folder>/staging/<id>.image/      the image being packed
-///     <folder>/<id>/                    published: chunks.pack, chunks.index, manifest
+///     <folder>/staging/<id>.image/      the manifest, before it is published
+///     <folder>/<id>/                    registered: manifest, chunks.pack; and chunks.index once all is packed
 ///
-/// Published by fsync and rename; of `staging`, a restart leaves only uploads: those that still arrive, and whole ones whose
-/// import was accepted. Names are made of identifiers alone, so that nothing a user writes becomes part of a path (SEC-03).
+/// An image is served once its manifest is on the disk, while its chunks are packed; the upload stays until they are, so that
+/// a crash costs nothing but the work. Published by fsync and rename; of `staging`, a restart leaves only uploads: those that
+/// still arrive, and whole ones whose import was accepted or whose image is not packed yet. Names are made of identifiers alone, so that nothing a user writes becomes part of a path (SEC-03).
 public final class ImageStore: Sendable, ChunkSourceStore {
-    private enum Work { case uploading, uploaded, inspected, importing }
+    enum Work { case uploading, uploaded, inspected, importing }
+    enum Held {
+        case packing(ChunkPacker)
+        case packed(StoredImage)
+    }
 
-    private struct State {
+    struct State {
         var work: [ImageID: Work] = [:]
         /// Uploads that this process has open.
         var uploads: [ImageID: UploadHandle] = [:]
-        var images: [ImageID: StoredImage] = [:]
+        var images: [ImageID: Held] = [:]
+        /// Images that are registered, and not packed yet.
+        var unpacked: Set<ImageID> = []
+        /// Once it is known to be whole, it is not looked for anew.
+        var sandbox: ConverterSandbox?
     }
 
     let folder: String
-    private let logger: Logger
+    let logger: Logger
     private let maximumImageBytes: Int64
-    private let packingThreads: Int
+    let packingThreads: Int
     private let threads: BlockingThreads
-    private let state = Mutex(State())
+    let state = Mutex(State())
 
     /// - Parameters:
     ///   - maximumImageBytes: The largest file and the largest raw image that this site takes.
@@ -168,7 +158,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     }
 
     /// Looks at a finished upload's header, before any other program opens the file (SEC-01). A refused upload is gone
-    /// afterwards.
+    /// afterwards, but for one that was registered before.
     public func inspectUpload(
         _ image: ImageID, declaredFormat: ImageFormat?
     ) async throws(ImageError) -> InspectedImage {
@@ -183,7 +173,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
             }
             return inspected
         } catch {
-            discardUpload(image)
+            if isUnpacked(image) { state.withLock { $0.work[image] = .uploaded } } else { discardUpload(image) }
             logger.notice(
                 "image refused",
                 metadata: ["image": "\(image)", "code": "\(error.code)", "reason": "\(error.sentence)"])
@@ -200,7 +190,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         }
     }
 
-    private func advance(_ image: ImageID, from old: Work, to new: Work) -> Bool {
+    func advance(_ image: ImageID, from old: Work, to new: Work) -> Bool {
         state.withLock { state in
             guard state.work[image] == old else { return false }
             state.work[image] = new
@@ -208,143 +198,23 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         }
     }
 
-    // MARK: Import
-
-    /// Converts, packs and publishes an upload that was inspected. Once it is published, the upload stays until
-    /// `discardUpload`, so that an import whose end was not recorded can be repeated; after a failure nothing stays, and
-    /// after a cancellation, which stops it, the upload alone.
-    public func importUpload(
-        _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
-    ) async throws(ImageError) -> ImportedImage {
-        guard advance(image, from: .inspected, to: .importing) else { throw .noUpload("\(image)") }
-        do throws(ImageError) {
-            let imported = try await carryOut(image, inspected, progress: progress)
-            logger.info(
-                "image imported",
-                metadata: [
-                    "image": "\(image)", "format": "\(imported.format.rawValue)",
-                    "virtual_bytes": "\(imported.virtualSize)", "stored_bytes": "\(imported.storedBytes)",
-                    "manifest": "\(imported.manifestDigest)",
-                ])
-            return imported
-        } catch {
-            if error == .cancelled {
-                for kind in ["convert", "image"] { Files.remove(staging(image, kind)) }
-                state.withLock { $0.work[image] = .uploaded }
-            } else {
-                discardUpload(image)
-            }
-            logger.notice(
-                "import failed",
-                metadata: ["image": "\(image)", "code": "\(error.code)", "reason": "\(error.sentence)"])
-            throw error
-        }
-    }
-
-    private func carryOut(
-        _ image: ImageID, _ inspected: InspectedImage, progress: @escaping @Sendable (ImportProgress) -> Void
-    ) async throws(ImageError) -> ImportedImage {
-        let stored = try await Files.whileSpaceLasts(in: folder + "/staging") { () async throws(ImageError) in
-            var raw = self.staging(image, "upload")
-            if let name = inspected.format.converterName {
-                progress(ImportProgress(phase: .converting, percent: 0))
-                raw = try await self.convert(image, name, inspected.virtualSize) {
-                    progress(ImportProgress(phase: .converting, percent: $0 / 2))
-                }
-            }
-            progress(ImportProgress(phase: .packing, percent: 50))
-            let path = raw
-            let cancellation = Cancellation()
-            return try await withTaskCancellationHandler { () async -> Result<StoredImage, ImageError> in
-                do throws(ImageError) {
-                    return .success(
-                        try await self.onThread { () throws(ImageError) in
-                            try self.pack(image, raw: path, inspected: inspected, cancellation: cancellation) {
-                                progress(ImportProgress(phase: .packing, percent: 50 + $0 / 2))
-                            }
-                        })
-                } catch {
-                    return .failure(error)
-                }
-            } onCancel: {
-                cancellation.cancel()
-            }.get()
-        }
-        Files.remove(staging(image, "convert"))
-        return ImportedImage(
-            format: inspected.format, virtualSize: stored.manifest.sizeBytes, manifestDigest: stored.manifest.digest,
-            chunkCount: stored.manifest.chunkCount, storedBytes: stored.storedBytes)
-    }
-
-    /// The raw image of an upload.
-    private func convert(
-        _ image: ImageID, _ format: String, _ virtualSize: Int64, progress: @escaping @Sendable (Int) -> Void
-    ) async throws(ImageError) -> String {
-        let (upload, workplace) = (staging(image, "upload"), staging(image, "convert"))
-        let sandbox = await ConverterSandbox.detect()
-        if !sandbox.isComplete {
-            logger.warning("converting without the whole sandbox", metadata: ["reason": "\(sandbox.shortcoming)"])
-        }
-        try await onThread { () throws(ImageError) in
-            Files.remove(workplace)
-            try Files.makeFolder(workplace)
-            guard link(upload, workplace + "/" + Converter.source) == 0 else { throw OpenFile.failure(workplace) }
-            // The converter owns these two and reaches nothing else of the store.
-            if let user = sandbox.user {
-                for path in [workplace, workplace + "/" + Converter.source] {
-                    guard lchown(path, user.user, user.group) == 0 else { throw OpenFile.failure(path) }
-                }
-            }
-        }
-        try await Converter(format: format, folder: workplace, virtualSize: virtualSize)
-            .run(in: sandbox, progress: progress)
-        return workplace + "/" + Converter.target
-    }
-
-    private static func inspect(_ path: String, declared: ImageFormat?) throws(ImageError) -> InspectedImage {
-        let file = try OpenFile(path: path, flags: O_RDONLY)
-        let size = try file.size()
-        do {
-            let reader = { (offset: Int64, count: Int) in try file.read(at: offset, count: count) }
-            let inspected = try ImageInspector.inspect(reader: reader, declared: declared, fileBytes: size)
-            try ImageExtents.check(reader: reader, inspected, fileBytes: size)
-            return inspected
-        } catch {
-            throw .refused(error)
-        }
-    }
-
-    private func pack(
-        _ image: ImageID, raw: String, inspected: InspectedImage, cancellation: Cancellation,
-        progress: @escaping @Sendable (Int) -> Void
-    ) throws(ImageError) -> StoredImage {
-        // The converter owns its folder: a link or a pipe there would have this process read what that one may not.
-        let file = try OpenFile(path: raw, flags: O_RDONLY | O_NONBLOCK)
-        guard try file.isPlain() else { throw .file(path: raw, reason: "the converter left no plain file") }
-        // A converter may round a size up to whole cylinders; what it wrote is the image.
-        let size = inspected.format.converterName == nil ? inspected.virtualSize : max(512, try file.size())
-        let target = staging(image, "image")
-        Files.remove(target)
-        try Files.makeFolder(target)
-        let packer = try ChunkPacker(
-            image: image, raw: file, sizeBytes: (size + 511) / 512 * 512, folder: target, progress: progress,
-            isCancelled: { cancellation.isCancelled })
-        _ = try packer.run(threads: packingThreads)
-        if cancellation.isCancelled { throw .cancelled }
-        try Files.publish(target, as: published(image))
-        let stored = try StoredImage(folder: published(image))
-        state.withLock { $0.images[image] = stored }
-        return stored
-    }
-
     // MARK: What is there
 
-    /// Digest of a published image's manifest; `nil` where there is none.
-    public func manifestDigest(of image: ImageID) -> ContentDigest? { stored(image)?.manifest.digest }
+    /// Digest of a served image's manifest; `nil` where there is none.
+    public func manifestDigest(of image: ImageID) -> ContentDigest? { held(image)?.manifest.digest }
 
-    /// Removes a published image. Chunks under way are still sent.
+    /// Images that are registered and not packed yet: `pack` does it.
+    public var unpackedImages: Set<ImageID> { state.withLock { $0.unpacked } }
+
+    func isUnpacked(_ image: ImageID) -> Bool { state.withLock { $0.unpacked.contains(image) } }
+
+    /// Removes an image. Chunks under way are still sent.
     public func remove(_ image: ImageID) {
-        state.withLock { $0.images[image] = nil }
+        let held = state.withLock { state in
+            state.unpacked.remove(image)
+            return state.images.removeValue(forKey: image)
+        }
+        if case .packing(let packer)? = held { packer.remove() }
         let gone = staging(image, "removed")
         Files.remove(gone)
         // Renamed first, so that a crash leaves no half of an image under its name.
@@ -356,14 +226,20 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     /// - Parameters:
     ///   - accepted: images whose whole upload was on the disk, and whose import did not end.
     ///   - arriving: images whose file had begun to arrive.
-    /// - Returns: those of either whose file is still there; it can be inspected and imported again, or continued.
+    /// - Returns: those of either whose file is still there; it can be inspected and imported again, or continued. What is to
+    ///   be kept and was not packed yet is among `unpackedImages`.
     @discardableResult
     public func recover(
         keeping: Set<ImageID>, accepted: Set<ImageID> = [], arriving: Set<ImageID> = []
     ) -> (accepted: Set<ImageID>, arriving: Set<ImageID>) {
         let hasUpload = { (image: ImageID) in access(self.staging(image, "upload"), F_OK) == 0 }
         let (accepted, arriving) = (accepted.filter(hasUpload), arriving.filter(hasUpload))
-        let kept = Set(accepted.union(arriving).map { "\($0).upload" })
+        let unpacked = keeping.filter { image in
+            let folder = self.published(image)
+            return hasUpload(image) && access(folder + "/" + Names.manifest, F_OK) == 0
+                && access(folder + "/" + Names.index, F_OK) != 0
+        }
+        let kept = Set(accepted.union(arriving).union(unpacked).map { "\($0).upload" })
         for name in Files.names(in: folder + "/staging") where !kept.contains(name) {
             Files.remove(folder + "/staging/" + name)
         }
@@ -375,7 +251,8 @@ public final class ImageStore: Sendable, ChunkSourceStore {
             }
         }
         state.withLock { state in
-            for image in accepted { state.work[image] = .uploaded }
+            state.unpacked = unpacked
+            for image in accepted.union(unpacked) { state.work[image] = .uploaded }
             for image in arriving { state.work[image] = .uploading }
         }
         return (accepted, arriving)
@@ -384,26 +261,30 @@ public final class ImageStore: Sendable, ChunkSourceStore {
     // MARK: Serving
 
     public func manifest(of image: ImageID) -> ManifestReading {
-        stored(image).map { .manifest($0.manifest.serialised) } ?? .notHeld
+        if let held = held(image) { return .manifest(held.manifest.serialised) }
+        return isUnpacked(image) ? .notYet : .notHeld
     }
 
     public func chunk(
         _ index: Int, of image: ImageID, manifest: ContentDigest, waitingUpTo: Duration
     ) -> ChunkReading {
-        guard let stored = stored(image) else { return .notHeld }
-        guard stored.manifest.digest == manifest else { return .manifestDiffers }
-        guard index >= 0, index < stored.manifest.chunkCount, !stored.manifest.isZero(index) else { return .outOfRange }
-        return .chunk(stored.chunk(index))
+        guard let held = held(image) else { return isUnpacked(image) ? .notYet : .notHeld }
+        guard held.manifest.digest == manifest else { return .manifestDiffers }
+        guard index >= 0, index < held.manifest.chunkCount, !held.manifest.isZero(index) else { return .outOfRange }
+        return switch held {
+        case .packed(let stored): .chunk(stored.chunk(index))
+        case .packing(let packer): packer.chunk(index, waitingUpTo: waitingUpTo)
+        }
     }
 
-    private func stored(_ image: ImageID) -> StoredImage? {
-        if let stored = state.withLock({ $0.images[image] }) { return stored }
-        guard access(published(image), F_OK) == 0 else { return nil }
+    private func held(_ image: ImageID) -> Held? {
+        if let held = state.withLock({ $0.images[image] }) { return held }
+        guard !isUnpacked(image), access(published(image), F_OK) == 0 else { return nil }
         do {
             let stored = try StoredImage(folder: published(image))
             guard stored.manifest.image == image else { return nil }
-            state.withLock { $0.images[image] = stored }
-            return stored
+            state.withLock { $0.images[image] = .packed(stored) }
+            return .packed(stored)
         } catch {
             logger.error(
                 "a stored image cannot be used", metadata: ["image": "\(image)", "reason": "\(error.sentence)"])
@@ -411,13 +292,28 @@ public final class ImageStore: Sendable, ChunkSourceStore {
         }
     }
 
-    private func published(_ image: ImageID) -> String { "\(folder)/\(image)" }
-    private func staging(_ image: ImageID, _ kind: String) -> String { "\(folder)/staging/\(image).\(kind)" }
+    func published(_ image: ImageID) -> String { "\(folder)/\(image)" }
+    func staging(_ image: ImageID, _ kind: String) -> String { "\(folder)/staging/\(image).\(kind)" }
+
+    static func inspect(_ path: String, declared: ImageFormat?) throws(ImageError) -> InspectedImage {
+        let file = try OpenFile(path: path, flags: O_RDONLY)
+        let size = try file.size()
+        do {
+            let reader = { (offset: Int64, count: Int) in try file.read(at: offset, count: count) }
+            let inspected = try ImageInspector.inspect(reader: reader, declared: declared, fileBytes: size)
+            try ImageExtents.check(reader: reader, inspected, fileBytes: size)
+            return inspected
+        } catch {
+            throw .refused(error)
+        }
+    }
 }
 
-/// Tells threads that the task that waits for them was cancelled.
-private final class Cancellation: Sendable {
-    private let flag = Mutex(false)
-    var isCancelled: Bool { flag.withLock { $0 } }
-    func cancel() { flag.withLock { $0 = true } }
+extension ImageStore.Held {
+    var manifest: Manifest {
+        switch self {
+        case .packing(let packer): packer.manifest
+        case .packed(let stored): stored.manifest
+        }
+    }
 }

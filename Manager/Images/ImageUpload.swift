@@ -81,12 +81,14 @@ public actor UploadHandle {
             waiting = []
         }
         let looksAtSpace = position - checkedSpaceAt >= Self.spaceInterval
+        let (written, arrived) = (checkedSpaceAt, position)
         if looksAtSpace { checkedSpaceAt = position }
         let path = path
         do {
             try await store.onThread { () throws(ImageError) in
                 if looksAtSpace, !Files.hasSpace(path) { throw .diskFull(path: path) }
                 try file.write(bytes, at: offset)
+                if looksAtSpace { file.beginWriting(from: written, count: arrived - written) }
             }
         } catch {
             abandon()

@@ -1,11 +1,9 @@
+import CLinuxFiles
 import Foundation
 import Glibc
 
 /// Owns one descriptor; closed exactly once. Positioned reads and writes may come from several threads.
 final class OpenFile: Sendable {
-    /// `SEEK_DATA` of Linux's `lseek`, which the headers show only to GNU sources.
-    private static let seekData: Int32 = 3
-
     let path: String
     let descriptor: Int32
 
@@ -104,13 +102,25 @@ final class OpenFile: Sendable {
         guard ftruncate(descriptor, off_t(size)) == 0 else { throw Self.failure(path) }
     }
 
+    /// Has the disk begin with what was written, so that `synchronise` finds little left to do.
+    func beginWriting(from offset: Int64, count: Int64) {
+        // A hint: what it cannot do, `synchronise` does.
+        _ = sync_file_range(descriptor, offset, count, linux_begin_writing)
+    }
+
     func synchronise() throws(ImageError) {
         guard fsync(descriptor) == 0 else { throw Self.failure(path) }
     }
 
+    /// Where the first data from `offset` on begins; `nil` where there is none up to the end.
+    func data(from offset: Int64) -> Int64? {
+        let data = lseek(descriptor, off_t(offset), linux_seek_data)
+        return data < 0 ? nil : Int64(data)
+    }
+
     /// Whether all of `offset..<offset+count` is a hole. Where the file system cannot tell, it is data.
     func isHole(at offset: Int64, count: Int) -> Bool {
-        let data = lseek(descriptor, off_t(offset), Self.seekData)
+        let data = lseek(descriptor, off_t(offset), linux_seek_data)
         if data < 0 { return errno == ENXIO }
         return Int64(data) >= offset + Int64(count)
     }
@@ -141,9 +151,14 @@ enum Files {
         try file.synchronise()
     }
 
+    /// Puts a whole file in place of another, so that after a crash it is either.
+    static func replace(_ path: String, with bytes: [UInt8]) throws(ImageError) {
+        try write(bytes, to: path + ".part")
+        try publish(path + ".part", as: path)
+    }
+
     /// Renames and makes the new name survive a crash of the host.
     static func publish(_ from: String, as to: String) throws(ImageError) {
-        try synchroniseFolder(from)
         guard rename(from, to) == 0 else { throw OpenFile.failure(to) }
         try synchroniseFolder(URL(fileURLWithPath: to).deletingLastPathComponent().path)
     }

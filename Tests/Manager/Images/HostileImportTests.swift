@@ -1,3 +1,4 @@
+import ChunkPlane
 import Foundation
 import Glibc
 import Logging
@@ -165,7 +166,9 @@ import TestsSupportStore
         #expect(files() == ["staging"])
     }
 
-    @Test("a disk that fills while a file arrives, or is packed, is said to be full, and nothing is left")
+    @Test(
+        "a disk that fills while a file arrives is said to be full; while it is packed, the image is there all the same"
+    )
     func fullDisk() async throws {
         try #require(geteuid() == 0, "mounting a disk needs root")
         let disk = try SmallDisk(mebibytes: 96)
@@ -191,9 +194,23 @@ import TestsSupportStore
         let second = try await store.beginUpload(image)
         for _ in 0..<7 { try await second.append(noise) }
         _ = try await second.finish()
-        await #expect { try await store.importInspected(image, .raw) } throws: {
-            ($0 as? ImageError)?.code == "image_store_full"
+        let imported = try await store.registerInspected(image, .raw)
+        await #expect { try await store.pack(image) } throws: { ($0 as? ImageError)?.code == "image_store_full" }
+        // What cannot be kept can still be sent.
+        #expect(store.unpackedImages == [image])
+        for index in 0..<imported.chunkCount {
+            guard
+                case .chunk(let chunk) = store.chunk(
+                    index, of: image, manifest: imported.manifestDigest, waitingUpTo: .seconds(60))
+            else {
+                Issue.record("chunk \(index) is missing")
+                continue
+            }
+            let start = index * Limits.smallestChunkBytes % noise.count
+            #expect(chunk.bytes.elementsEqual(noise[start..<start + Limits.smallestChunkBytes]))
         }
+        store.discardUpload(image)
+        store.remove(image)
         #expect(files(place) == ["staging"])
     }
 
@@ -216,7 +233,7 @@ import TestsSupportStore
         let writer = try await store.beginUpload(image)
         try await writer.append(Array(try Data(contentsOf: URL(fileURLWithPath: made))))
         _ = try await writer.finish()
-        let imported = try await store.importInspected(image, nil)
-        #expect(imported.virtualSize == 1 << 40 && imported.storedBytes == 0)
+        let (imported, storedBytes) = try await store.importInspected(image, nil)
+        #expect(imported.virtualSize == 1 << 40 && storedBytes == 0)
     }
 }

@@ -79,13 +79,13 @@ import Testing
         let mode = try FileManager.default.attributesOfItem(atPath: "\(folder)/staging/\(image).upload")[
             .posixPermissions]
         #expect(mode as? Int == 0o600)
-        let imported = try await store.importInspected(image, nil)
+        let (imported, storedBytes) = try await store.importInspected(image, nil)
         #expect(imported.format == .raw)
         #expect(imported.chunkCount == 5)
         #expect(imported.virtualSize == Int64(bytes.count))
         // One random chunk raw, the text compressed, two zero chunks elided.
-        #expect(imported.storedBytes > Int64(Limits.smallestChunkBytes))
-        #expect(imported.storedBytes < Int64(Limits.smallestChunkBytes) * 3 / 2)
+        #expect(storedBytes > Int64(Limits.smallestChunkBytes))
+        #expect(storedBytes < Int64(Limits.smallestChunkBytes) * 3 / 2)
         #expect(try assemble(store) == bytes)
         #expect(
             files() == ["\(image)", "\(image)/chunks.index", "\(image)/chunks.pack", "\(image)/manifest", "staging"])
@@ -123,12 +123,10 @@ import Testing
         try Self.image(["convert", "-f", source.name, "-O", "raw", converted, own])
         _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: converted))), to: store)
         let (steps, sink) = AsyncStream<ImportProgress>.makeStream()
-        let imported = try await store.importInspected(image, source.format) { sink.yield($0) }
+        let (imported, _) = try await store.importInspected(image, source.format) { sink.yield($0) }
         sink.finish()
-        let conversion = await steps.filter { $0.phase == .converting }.map(\.percent).reduce(into: []) {
-            $0.append($1)
-        }
-        #expect(conversion.first == 0 && conversion.last == 50 && conversion == conversion.sorted())
+        let percents = await steps.map(\.percent).reduce(into: []) { $0.append($1) }
+        #expect(percents.first == 0 && percents.last == 100 && percents == percents.sorted())
         #expect(imported.format == source.format)
         let found = try assemble(store)
         let expected = Array(try Data(contentsOf: URL(fileURLWithPath: own)))
@@ -204,7 +202,7 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let store = try store()
         _ = try await upload(try disk(), to: store)
-        let first = try await store.importUpload(image, try await store.inspectUpload(image, declaredFormat: nil))
+        let first = try await store.registerInspected(image, nil)
         // The process ended here: published, and not recorded.
         let next = try self.store()
         #expect(
@@ -212,9 +210,76 @@ import Testing
                 image
             ])
         #expect(next.manifestDigest(of: image) == nil, "what is not recorded is not served")
-        let again = try await next.importInspected(image, nil)
+        let (again, _) = try await next.importInspected(image, nil)
         #expect(again == first)
         #expect(next.recover(keeping: [image], accepted: [image]).accepted.isEmpty, "recorded, and its upload gone")
+    }
+
+    @Test("chunks that somebody asks for are packed first, and once")
+    func servesBeforeAllIsPacked() async throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let store = try store()
+        let bytes = try disk()
+        _ = try await upload(bytes, to: store)
+        let imported = try await store.registerInspected(image, nil)
+        #expect(store.unpackedImages == [image] && store.manifestDigest(of: image) == imported.manifestDigest)
+        #expect(files().contains("\(image)/manifest") && !files().contains("\(image)/chunks.index"))
+        #expect(try assemble(store) == bytes)
+        let packed = try FileManager.default.attributesOfItem(atPath: "\(folder)/\(image)/chunks.pack")[.size] as? Int64
+        #expect(try await store.pack(image) == packed)
+        #expect(store.unpackedImages.isEmpty)
+        store.discardUpload(image)
+        #expect(try assemble(self.store()) == bytes, "another life reads it from the pack alone")
+        await #expect(throws: ImageError.noUpload("\(image)")) { try await store.pack(image) }
+    }
+
+    @Test("an image that was not packed when the process ended is registered again, as the same one, and packed")
+    func packsAfterARestart() async throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let store = try store()
+        let (raw, made) = (folder + "/source.raw", folder + "/source")
+        let bytes = try disk()
+        try Data(bytes).write(to: URL(fileURLWithPath: raw))
+        try Self.image(["convert", "-f", "raw", "-O", "qcow2", raw, made])
+        _ = try await upload(Array(try Data(contentsOf: URL(fileURLWithPath: made))), to: store)
+        for path in [raw, made] { try FileManager.default.removeItem(atPath: path) }
+        let imported = try await store.registerInspected(image, .qcow2)
+
+        let next = try self.store()
+        next.recover(keeping: [image])
+        #expect(next.unpackedImages == [image])
+        guard case .notYet = next.manifest(of: image) else {
+            Issue.record("it is on its way")
+            return
+        }
+        await #expect {
+            try await next.register(
+                image, try await next.inspectUpload(image, declaredFormat: .qcow2), as: Manifest.digest(of: [1]))
+        } throws: { ($0 as? ImageError)?.code == "image_conversion_failed" }
+        #expect(files().contains("staging/\(image).upload"), "what was acknowledged is kept")
+        let again = try await next.register(
+            image, try await next.inspectUpload(image, declaredFormat: .qcow2), as: imported.manifestDigest)
+        #expect(again == imported)
+        try await next.pack(image)
+        next.discardUpload(image)
+        #expect(try assemble(next) == bytes)
+        #expect(
+            files() == ["\(image)", "\(image)/chunks.index", "\(image)/chunks.pack", "\(image)/manifest", "staging"])
+    }
+
+    @Test("an image that is removed while it is packed leaves nothing")
+    func removedBeforeItIsPacked() async throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let store = try store()
+        _ = try await upload(try disk(), to: store)
+        _ = try await store.registerInspected(image, nil)
+        async let packed = store.pack(image)
+        store.discardUpload(image)
+        store.remove(image)
+        do { _ = try await packed } catch {}
+        store.remove(image)
+        #expect(store.unpackedImages.isEmpty && store.manifestDigest(of: image) == nil)
+        #expect(files() == ["staging"])
     }
 
     /// SEC-03: one vector of arguments, the format forced, limits set; nothing in it comes from a user.
@@ -254,12 +319,19 @@ import Testing
 
 extension ImageStore {
     /// As an upload's end does it.
-    func importInspected(
+    func registerInspected(
         _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
     ) async throws -> ImportedImage {
-        let imported = try await importUpload(
-            image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
+        try await register(image, try await inspectUpload(image, declaredFormat: declared), progress: progress)
+    }
+
+    /// All of an import, to the end.
+    func importInspected(
+        _ image: ImageID, _ declared: ImageFormat?, progress: @escaping @Sendable (ImportProgress) -> Void = { _ in }
+    ) async throws -> (ImportedImage, storedBytes: Int64) {
+        let imported = try await registerInspected(image, declared, progress: progress)
+        let storedBytes = try await pack(image)
         discardUpload(image)
-        return imported
+        return (imported, storedBytes)
     }
 }

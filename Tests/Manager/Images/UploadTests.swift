@@ -56,7 +56,7 @@ import Testing
         let writer = try await handle.attach(at: 1_234_567)
         try await writer.append(Array(bytes[1_234_567...]))
         #expect(try await writer.finish() == UploadSummary(sha256: Manifest.digest(of: bytes), byteCount: 3_000_000))
-        #expect(try await next.importInspected(image, .raw).virtualSize == 3_000_320)
+        #expect(try await next.registerInspected(image, .raw).virtualSize == 3_000_320)
     }
 
     @Test("what nobody waits for is removed at the start")
