@@ -32,6 +32,16 @@ class Host:
         self.name, self.address, self.folder = name, address, folder
         self.namespace = PREFIX + name
 
+    def shape(self, rate):
+        """Limits the link both ways; each end shapes what it sends."""
+        for space, device in ((CORE, self.name), (self.namespace, "eth0")):
+            tool("tc", "-n", space, "qdisc", "replace", "dev", device, "root", "tbf", "rate", rate, "burst", "256kb",
+                 "latency", "100ms")
+
+    def plug(self, plugged):
+        """The cable of the link, at the switch's end: the host sees that it has no carrier."""
+        tool("ip", "-n", CORE, "link", "set", self.name, "up" if plugged else "down")
+
     def command(self, *words):
         return ["nsenter", f"--net=/run/netns/{self.namespace}", "--", *map(str, words)]
 
@@ -97,9 +107,8 @@ class Hosts:
         for words in (("link", "set", "lo", "up"), ("address", "add", f"{address}/24", "broadcast", "+", "dev", "eth0"),
                       ("link", "set", "eth0", "up"), ("route", "add", "224.0.0.0/4", "dev", "eth0")):
             tool("ip", "-n", host.namespace, *words)
-        for space, device in ((CORE, name), (host.namespace, "eth0")) if self.rate else ():
-            tool("tc", "-n", space, "qdisc", "replace", "dev", device, "root", "tbf", "rate", self.rate, "burst", "256kb",
-                 "latency", "100ms")
+        if self.rate:
+            host.shape(self.rate)
         return host
 
     @staticmethod

@@ -101,10 +101,24 @@ class ImageSite:
 
     def prefill(self, name, hosts):
         """Asks for the image on the hosts, and returns the seconds until each has it whole and verified."""
-        began = time.monotonic()
-        self.site.call("POST", f"/v1/images/{name}/prefill", {"nodes": [host.name for host in hosts]}, expect=202)
-        wait(f"{len(hosts)} hosts hold {name}", lambda: all(held(host) for host in hosts), LIMIT)
+        began, _ = self.begin_prefill(name, hosts)
+        self.await_held(name, hosts)
         return time.monotonic() - began
+
+    def begin_prefill(self, name, hosts):
+        """Asks for the image on the hosts; when, and the operation."""
+        began = time.monotonic()
+        operation = self.site.call(
+            "POST", f"/v1/images/{name}/prefill", {"nodes": [host.name for host in hosts]}, expect=202)
+        return began, operation["id"]
+
+    def await_held(self, name, hosts):
+        wait(f"{len(hosts)} hosts hold {name}", lambda: all(held(host) for host in hosts), LIMIT)
+
+    def chain(self, operation):
+        """Each host's upstream as planned now, by names; `None` for the manager, and for who has none yet."""
+        hosts = self.site.call("GET", f"/v1/operations/{operation}")["result"]["hosts"]
+        return {one["node"]: one["source"] for one in hosts}
 
     def check(self, hosts, expected, digest):
         for host in hosts:
@@ -125,6 +139,13 @@ class ImageSite:
 
 def base(host):
     return host.folder / "agent/images/_base"
+
+
+def arrived(host):
+    """Bytes on a host of an image that is on its way there: it has no holes but those of what is still to come."""
+    with contextlib.suppress(FileNotFoundError):
+        return sum(path.stat().st_blocks * 512 for path in base(host).iterdir() if path.suffix in ("", ".partial"))
+    return 0
 
 
 def held(host):
