@@ -15,7 +15,6 @@ struct ChainState: Sendable {
     var isRecordingProgress = false
     /// How fast nodes were that have the image now.
     var throughput: [NodeID: Int64] = [:]
-    var last: [NodeID: Int64] = [:]
 }
 
 /// Chains of images while they run: nodes' reports go to `ChainMachine` at once and to the record once a second, and what it
@@ -66,8 +65,10 @@ extension FleetCore {
                 chains.progress[node]?[image.image] = nil
                 urgent.append(image)
             }
-            if let rate = image.throughput { chains.last[node] = rate }
-            if image.state == .held { chains.throughput[node] = chains.last.removeValue(forKey: node) }
+            // Before the chain hears that it is whole, and ends.
+            if image.state == .held, let pace = chains.machine.pace(of: node, image.image) {
+                chains.throughput[node] = pace
+            }
             guard let progress = ChainProgress(image) else { continue }
             effects += carryOut(
                 chains.machine.handle(.progressed(image.image, node, progress), at: now.uptime), at: now)
@@ -80,7 +81,6 @@ extension FleetCore {
     }
 
     mutating func chainsClosed(_ node: NodeID, at now: Moment) -> [Effect] {
-        chains.last[node] = nil
         return carryOut(chains.machine.handle(.disconnected(node), at: now.uptime), at: now)
     }
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from fleet import LabTest, wait_until
+from labkit import network
 from labkit.record import resume
 
 MIB = 1 << 20
@@ -150,6 +151,25 @@ class Chain(LabTest):
         self.await_files([self.middle])
         self.took()
         self.assertLess(self.received(self.middle), (1 + TWICE) * SIZE, "it goes on from what it had")
+
+    def test_slow_host_in_the_middle(self):
+        """A fifth of the rate: the chain goes around it, and it is served at the end (how much time that costs the others is
+        measured by `Benchmarks/fanout`)."""
+        self.make_image()
+        rate = self.fleet.host(self.middle).content["rate"]
+        network.shape(self.middle, "40mbit", None)
+        try:
+            self.prefill()
+            # One that was slow before, as after the other tests, is planned to be the last.
+            isLast = all(state["source"] != self.middle for state in self.states())
+            self.await_files(self.others(self.middle), seconds=SIZE / MIB / 8)
+            self.took()
+            self.assertTrue(isLast or (self.middle, "slow") in self.causes(), self.causes())
+        finally:
+            network.shape(self.middle, rate, None)
+        self.await_files([self.middle])
+        self.took()
+        self.assert_little_twice(self.hosts)
 
     def test_corrupt_chunk_on_the_disk_of_a_source(self):
         self.make_image(48 * MIB)

@@ -185,7 +185,13 @@ struct Chain: Sendable {
     private mutating func demoteTheSlow(at now: Uptime) {
         let measured = links.values.filter { pulls($0) && !$0.isOut && $0.rate != nil }
         let median = measured.count >= 3 ? ChainPlanner.median(measured.compactMap(\.rate)) ?? 0 : 0
-        for link in measured { judge(link.member.node, max(median, supply(of: link, at: now)), at: now) }
+        for link in measured {
+            if let supply = supply(of: link, at: now) {
+                judge(link.member.node, supply, at: now)
+            } else {
+                judge(link.member.node, median, isBurst: true, at: now)
+            }
+        }
         // From the heads: who is behind a slow one looks slow as well.
         for node in fromTheHeads() {
             guard let link = links[node], !link.isSlow, now - link.settledAt >= settings.settling else { continue }
@@ -208,22 +214,27 @@ struct Chain: Sendable {
 
     /// What a node could get, since its upstream gets it. Hosts that keep up wait most of the time, which says nothing of how
     /// fast they are: in a chain with one slow host, that one and whoever is behind it may be all that can be measured.
-    private func supply(of link: Link, at now: Uptime) -> Int64 {
+    private func supply(of link: Link, at now: Uptime) -> Int64? {
         guard let upstream = link.member.upstream, let above = links[upstream], pulls(above), !above.isOut,
             // What two pull each gets half of.
             !links.values.contains(where: {
                 $0.member.upstream == upstream && $0.member.node != link.member.node && pulls($0)
             })
-        else { return 0 }
-        return above.intake.rate(at: now) ?? 0
+        else { return nil }
+        return above.intake.rate(at: now).flatMap { $0 > 0 ? $0 : nil }
     }
 
-    private mutating func judge(_ node: NodeID, _ usual: Int64, at now: Uptime) {
+    /// - Parameters:
+    ///   - usual: What the node should receive, bytes a second.
+    ///   - isBurst: It is the rate of others, who wait between chunks. After each rest a link lets more through than it carries
+    ///     for long, so that only a crawl says something beside it.
+    private mutating func judge(_ node: NodeID, _ usual: Int64, isBurst: Bool = false, at now: Uptime) {
         guard usual > 0, let link = links[node], let rate = link.rate else { return }
         let share = Double(rate) / Double(usual)
-        links[node]?.slowSince = share < ChainPlanner.slowShare ? link.slowSince ?? now : nil
+        let slowShare = isBurst ? settings.crawlShare : ChainPlanner.slowShare
+        links[node]?.slowSince = share < slowShare ? link.slowSince ?? now : nil
         links[node]?.crawlingSince = share < settings.crawlShare ? link.crawlingSince ?? now : nil
-        if share >= ChainPlanner.slowShare, now - link.settledAt >= settings.settling {
+        if share >= slowShare, now - link.settledAt >= settings.settling {
             if let upstream = link.member.upstream { links[node]?.quickFrom.insert(upstream) }
             // It has recovered, and others may be behind it again.
             links[node]?.isSlow = false
@@ -277,7 +288,7 @@ struct Chain: Sendable {
         for each in below(node).union([node]) {
             links[each]?.settledAt = now
             links[each]?.rate = nil
-            links[each]?.intake = Intake()
+            links[each]?.intake.restart()
             links[each]?.slowSince = nil
             links[each]?.crawlingSince = nil
         }

@@ -88,6 +88,9 @@ public struct ChainMachine: Sendable {
         chains[image]?.links[node]?.member.state == .fetching
     }
 
+    /// The most that a node was seen to receive of an image, in bytes a second, over a second or two.
+    public func pace(of node: NodeID, _ image: ImageID) -> Int64? { chains[image]?.links[node]?.intake.best }
+
     /// Takes in what happened and says what is to change.
     public mutating func handle(_ event: Event, at now: Uptime) -> [Effect] {
         switch event {

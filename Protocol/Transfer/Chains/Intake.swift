@@ -7,17 +7,24 @@ struct Intake: Sendable {
     private static let least = Duration.seconds(1)
 
     private var totals: [(at: Uptime, bytes: Int64)] = []
+    /// The most that it received in such a time, bytes a second: what its link carries at least. Unlike what is measured while
+    /// its source had data, it knows nothing of bursts, which links let through after each rest.
+    private(set) var best: Int64?
 
     /// - Parameter total: all bytes so far; `nil` where the node receives nothing more.
     mutating func note(_ total: Int64?, at now: Uptime) {
         // A smaller one is that of another life.
         guard let total, total >= totals.last?.bytes ?? 0 else {
-            totals = []
+            restart()
             return
         }
         totals.append((now, total))
         totals.removeAll { now - $0.at > Self.window }
+        if let rate = rate(at: now) { best = max(best ?? 0, rate) }
     }
+
+    /// It has another upstream, whose pace is not the last one's.
+    mutating func restart() { totals = [] }
 
     /// Bytes a second; `nil` where too little was seen, or nothing of late.
     func rate(at now: Uptime) -> Int64? {

@@ -96,7 +96,9 @@ import Testing
                         $0.state = state
                         $0.chunksHeld = chunks
                         $0.chunksTotal = 100
-                        $0.bytesPerSecond = 25_000_000
+                        $0.bytesPerSecond = 40_000_000
+                        // As much as has come at 25 MB a second.
+                        $0.bytesReceived = UInt64((uptime - .seconds(100)).components.seconds) * 25_000_000
                         $0.failure = failure
                         if let source { $0.failedSourceNodeID = nodes[source].octets }
                     }
@@ -148,12 +150,13 @@ import Testing
         #expect(recorded == [5])
         #expect(try await site.placement(4)?.chunksHeld == 10)
         // What ends it is recorded at once, and not undone by what was said before.
-        _ = try await site.report(0, .fetching, chunks: 99)
+        site.uptime += .seconds(1)
+        for number in 0..<5 { _ = try await site.report(number, .fetching, chunks: 99) }
         let urgent = try await site.report(0, .held, chunks: 100)
         #expect(urgent.contains { if case .status = $0 { true } else { false } })
         _ = try await site.handle(.ticked)
         #expect(try await site.placement(0)?.state == .held)
-        // And how fast it was is remembered for the next image.
+        // And how fast it was is remembered for the next image: what it received, and not what a burst let through.
         let (image, node) = (site.image, site.nodes[0])
         let copies = try await site.store.read { try $0.chains.copies(of: image) }
         #expect(copies.first { $0.copy.node == node }?.throughput == 25_000_000)

@@ -18,9 +18,12 @@ import Testing
     }
 
     private func progress(
-        _ chunks: Int, rate: Int64? = nil, complaint: SourceComplaint? = nil, state: ChainMember.State = .fetching
+        _ chunks: Int, rate: Int64? = nil, bytes: Int64 = 0, complaint: SourceComplaint? = nil,
+        state: ChainMember.State = .fetching
     ) -> ChainProgress {
-        ChainProgress(state: state, chunksHeld: chunks, chunksTotal: 100, throughput: rate, complaint: complaint)
+        ChainProgress(
+            state: state, chunksHeld: chunks, chunksTotal: 100, throughput: rate, bytesReceived: bytes,
+            complaint: complaint)
     }
 
     /// A chain whose hosts were all heard at the time.
@@ -34,13 +37,15 @@ import Testing
     }
 
     private func tell(
-        _ machine: inout ChainMachine, _ count: Int = 5, at time: Int64, rates: [Int64] = [], except: Set<Int> = []
+        _ machine: inout ChainMachine, _ count: Int = 5, at time: Int64, rates: [Int64] = [], pace: Int64 = 100,
+        except: Set<Int> = []
     ) -> [ChainMachine.Relink] {
         var effects: [ChainMachine.Effect] = []
         for number in 0..<count where !except.contains(number) {
             let rate = rates.isEmpty ? 100 : rates[number]
             effects += machine.handle(
-                .progressed(image, nodes[number], progress(50 - number, rate: rate)), at: at(time))
+                .progressed(
+                    image, nodes[number], progress(50 - number, rate: rate, bytes: pace * time / 1000)), at: at(time))
         }
         return relinks(effects + machine.handle(.ticked, at: at(time)))
     }
