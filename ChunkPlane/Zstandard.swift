@@ -2,11 +2,14 @@ import CZstd
 
 /// Independent zstd frames (RFC 8878).
 public enum Zstandard {
-    /// The level that images are packed with; measured to keep up with a disk on one or two cores.
-    public static let packingLevel: Int32 = 3
+    /// For what somebody waits for: of a Debian image 330 MB a second and core, to 34 % of its data (an AMD EPYC).
+    public static let promptLevel: Int32 = 3
+    /// For what travels later, perhaps to hundreds of hosts: 75 MB a second and core, and a twentieth less than `promptLevel`.
+    /// Receivers decode both equally fast.
+    public static let thoroughLevel: Int32 = 9
 
     /// One frame, or `nil` where the frame would be longer than `limit` bytes.
-    public static func compress(_ data: [UInt8], level: Int32 = packingLevel, limit: Int) -> [UInt8]? {
+    public static func compress(_ data: [UInt8], level: Int32 = promptLevel, limit: Int) -> [UInt8]? {
         ZstandardPacker(level: level).compress(data, limit: limit)
     }
 
@@ -23,7 +26,7 @@ public struct ZstandardPacker: ~Copyable {
     private let context: OpaquePointer
     private let level: Int32
 
-    public init(level: Int32 = Zstandard.packingLevel) {
+    public init(level: Int32 = Zstandard.promptLevel) {
         guard let context = ZSTD_createCCtx() else { preconditionFailure("there is memory for a packer") }
         self.context = context
         self.level = level

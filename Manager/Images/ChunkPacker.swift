@@ -25,6 +25,9 @@ final class ChunkPacker: Sendable {
         var isRemoved = false
     }
 
+    /// Of the threads that pack what nobody has asked for yet; Linux has it by thread.
+    private static let niceness: Int32 = 10
+
     let manifest: Manifest
     private let raw: RawChunks
     private let pack: OpenFile
@@ -44,7 +47,7 @@ final class ChunkPacker: Sendable {
     /// The image was removed; `run` ends.
     func remove() { state.update { $0.isRemoved = true } }
 
-    /// Works on `threads` threads, this one among them, until all is packed and on the disk. Blocks. After a failure,
+    /// Works on `threads` threads until all is packed and on the disk. Blocks. After a failure,
     /// which leaves all that is packed, it may be run again.
     func run(threads: Int, isCancelled: @escaping @Sendable () -> Bool) throws(ImageError) {
         repeat { try packRest(threads: threads, isCancelled) } while isLacking
@@ -57,9 +60,14 @@ final class ChunkPacker: Sendable {
             state.failure = nil
             state.next = 0
         }
-        let group = ThreadGroup(maximum: max(0, threads - 1))
-        for _ in 1..<max(1, threads) { _ = group.start(name: "chunk-pack") { [self] in work(isCancelled) } }
-        work(isCancelled)
+        let group = ThreadGroup(maximum: max(1, threads))
+        for _ in 0..<max(1, threads) {
+            _ = group.start(name: "chunk-pack") { [self] in
+                // Nobody waits for it: whoever has other work on this host goes first.
+                setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.niceness)
+                work(isCancelled)
+            }
+        }
         group.waitForAll()
         if let failure = state.withLock({ $0.isRemoved ? .cancelled : $0.failure }) { throw failure }
     }
@@ -119,7 +127,7 @@ final class ChunkPacker: Sendable {
     }
 
     private func work(_ isCancelled: () -> Bool) {
-        let packer = ZstandardPacker()
+        let packer = ZstandardPacker(level: Zstandard.thoroughLevel)
         // One buffer and one set of tables for all chunks: new ones would cost each chunk as much as its hash.
         var data: [UInt8] = []
         while let number = take(isCancelled()) {

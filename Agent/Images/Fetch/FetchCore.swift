@@ -322,8 +322,9 @@ struct FetchCore: Sendable {
         let factor = 1 << min(trouble.failures, 6)
         trouble.failures += 1
         let isLiar = failure == .lied
-        trouble.avoidUntil = now + (isLiar ? patience.liar : min(patience.avoid * factor, patience.longestAvoid))
-        trouble.retryAt = now + (isLiar ? patience.liar : min(patience.firstRetry * factor, patience.longestRetry))
+        let lie = source.node == nil ? patience.lyingManager : patience.liar
+        trouble.avoidUntil = now + (isLiar ? lie : min(patience.avoid * factor, patience.longestAvoid))
+        trouble.retryAt = now + (isLiar ? lie : min(patience.firstRetry * factor, patience.longestRetry))
         troubles[source] = trouble
         lastComplaint = (SourceComplaint(source: source.node, failure: failure), now)
         if effects.last != .complain { effects.append(.complain) }

@@ -75,6 +75,8 @@ struct FetchPatience: Sendable {
     var avoid = Duration.seconds(15)
     var longestAvoid = Duration.seconds(240)
     var liar = Duration.seconds(600)
+    /// Nobody else may have the image, and whoever mends the manager's copy should not have to wait.
+    var lyingManager = Duration.seconds(30)
     /// How long a source that is left may take to end the chunk under way.
     var parting = Duration.milliseconds(150)
     /// Requests under way on a connection.

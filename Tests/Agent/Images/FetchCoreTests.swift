@@ -101,6 +101,14 @@ import Testing
         #expect(core.handle(.ticked, at: at(600_011)) == [.connect(lane(2), first)])
     }
 
+    @Test("a manager whose copy was damaged is asked again soon") func lyingManager() {
+        var core = FetchCore(sources: [manager], held: ChunkBitmap(count: 3), at: at(0))
+        _ = core.handle(.ticked, at: at(0))
+        #expect(core.handle(.ended(lane(1), .lied), at: at(10)) == [.complain])
+        #expect(core.handle(.ticked, at: at(29_000)).isEmpty)
+        #expect(core.handle(.ticked, at: at(30_011)) == [.connect(lane(2), manager)])
+    }
+
     @Test func unwillingSourceIsWaitedForAMoment() {
         var core = running()
         #expect(core.handle(.refused(lane(1), 0, .unwilling), at: at(10)).isEmpty)
