@@ -22,12 +22,15 @@ final class GrowingFile: Sendable {
     private let path: String
     /// Whether holes can be told from data where the file lies. Otherwise all waits for the end.
     private let showsHoles: Bool
+    /// Whoever waits does this first: a test writes on.
+    private let beforeWaiting: @Sendable () -> Void
     private let state: Monitor<State>
 
     /// A file that is not there yet. `showsHoles`: see `Files.showsHoles(in:)`.
-    init(path: String, showsHoles: Bool) {
+    init(path: String, showsHoles: Bool, beforeWaiting: @escaping @Sendable () -> Void = {}) {
         self.path = path
         self.showsHoles = showsHoles
+        self.beforeWaiting = beforeWaiting
         self.state = Monitor(State())
     }
 
@@ -35,6 +38,7 @@ final class GrowingFile: Sendable {
     init(whole file: OpenFile) {
         self.path = file.path
         self.showsHoles = false
+        self.beforeWaiting = {}
         self.state = Monitor(State(end: .whole, file: file))
     }
 
@@ -75,6 +79,7 @@ final class GrowingFile: Sendable {
     }
 
     private func waitForMore() {
+        beforeWaiting()
         _ = state.wait(upTo: Self.interval) { $0.end == nil ? nil : true }
     }
 

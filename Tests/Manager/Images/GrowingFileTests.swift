@@ -2,59 +2,56 @@ import Foundation
 import Glibc
 import ProtocolModel
 import ProtocolTransfer
+import Synchronization
 import Testing
 
 @testable import ManagerImages
 
 @Suite("a raw image that is read while it is written") struct GrowingFileTests {
     private let folder = NSTemporaryDirectory() + "roost-growing-\(UUID().uuidString)"
-    private static let bytes = 24 << 20
-    private static let piece = 256 << 10
 
     init() throws { try Files.makeFolder(folder) }
 
-    /// Every other 4 MiB is a hole, and the rest differs from place to place.
-    private static func content(at offset: Int) -> [UInt8]? {
-        offset / (4 << 20) % 2 == 1
-            ? nil : [UInt8](repeating: UInt8(truncatingIfNeeded: 1 + offset / piece), count: piece)
-    }
+    /// Writes as the converter does: its size first, then from the beginning to the end, a piece each time that somebody waits.
+    private final class Writer: Sendable {
+        let target = Mutex<GrowingFile?>(nil)
+        private let path: String
+        private let position = Mutex(-1)
 
-    /// As the converter does: its size first, then from the beginning to the end.
-    private static func write(to target: GrowingFile, at path: String) throws {
-        let file = try OpenFile(path: path, flags: O_RDWR | O_CREAT | O_EXCL)
-        try file.truncate(to: Int64(Self.bytes))
-        for offset in stride(from: 0, to: Self.bytes, by: Self.piece) {
-            if let content = Self.content(at: offset) { try file.write(content, at: Int64(offset)) }
-            sched_yield()
-        }
-        target.end(isWhole: true)
-    }
+        init(path: String) { self.path = path }
 
-    /// What waits for others gets a thread of its own: the cooperative ones are few.
-    private func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            Thread { continuation.resume(with: Result { try body() }) }.start()
+        func step() {
+            let offset = position.withLock { position in
+                defer { position += position < 0 ? 1 : piece }
+                return position
+            }
+            do {
+                let file = try OpenFile(path: path, flags: O_RDWR | O_CREAT)
+                if offset < 0 { return try file.truncate(to: Int64(bytes)) }
+                guard offset < bytes else { return target.withLock { $0?.end(isWhole: true) } ?? () }
+                if let content = content(at: offset) { try file.write(content, at: Int64(offset)) }
+            } catch {
+                Issue.record("\(error)")
+            }
         }
     }
 
     @Test("each chunk is read as it stays, however far the writer is", arguments: [true, false])
-    func reads(showsHoles: Bool) async throws {
+    func reads(showsHoles: Bool) throws {
         defer { Files.remove(folder) }
         let path = folder + "/raw"
-        let target = GrowingFile(path: path, showsHoles: showsHoles)
-        async let reader = onThread {
-            let (file, size) = try #require(try target.opened())
-            let raw = RawChunks(file: file, fileBytes: size, sizeBytes: size)
-            #expect(size == Int64(Self.bytes) && raw.chunkBytes == Limits.smallestChunkBytes)
-            return try ChunkDigester(source: target, raw: raw, progress: { _ in }, isCancelled: { false }).run(
-                threads: 2)
-        }
-        try await onThread { try Self.write(to: target, at: path) }
-        let digests = try await reader
-        for offset in stride(from: 0, to: Self.bytes, by: Limits.smallestChunkBytes) {
+        let writer = Writer(path: path)
+        let target = GrowingFile(path: path, showsHoles: showsHoles) { writer.step() }
+        writer.target.withLock { $0 = target }
+        let (file, size) = try #require(try target.opened())
+        let raw = RawChunks(file: file, fileBytes: size, sizeBytes: size)
+        #expect(size == Int64(bytes) && raw.chunkBytes == Limits.smallestChunkBytes)
+        let digester = ChunkDigester(source: target, raw: raw, progress: { _ in }, isCancelled: { false })
+        let digests = try digester.run(threads: 1)
+        for offset in stride(from: 0, to: bytes, by: Limits.smallestChunkBytes) {
             let number = offset / Limits.smallestChunkBytes
             let found = Array(digests[number * ContentDigest.byteCount..<(number + 1) * ContentDigest.byteCount])
-            let chunk = (Self.content(at: offset) ?? []) + (Self.content(at: offset + Self.piece) ?? [])
+            let chunk = (content(at: offset) ?? []) + (content(at: offset + piece) ?? [])
             let expected =
                 chunk.isEmpty
                 ? [UInt8](repeating: 0, count: ContentDigest.byteCount) : Array(Manifest.digest(of: chunk).bytes)
@@ -63,21 +60,20 @@ import Testing
     }
 
     @Test("data alone is no sign that it is whole; data well behind it is")
-    func margin() async throws {
+    func margin() throws {
         defer { Files.remove(folder) }
         let path = folder + "/raw"
         #expect(try Files.showsHoles(in: folder), "this test's disk tells holes from data")
         let file = try OpenFile(path: path, flags: O_RDWR | O_CREAT | O_EXCL)
-        try file.truncate(to: Int64(Self.bytes))
-        try file.write([1], at: 1 << 20)
-        let target = GrowingFile(path: path, showsHoles: true)
-        #expect(try target.opened()?.bytes == Int64(Self.bytes))
+        try file.truncate(to: Int64(bytes))
+        let writer = Writer(path: path)
+        let target = GrowingFile(path: path, showsHoles: true) { writer.target.withLock { $0?.end(isWhole: false) } }
+        writer.target.withLock { $0 = target }
+        #expect(try target.opened()?.bytes == Int64(bytes))
         try file.write([1], at: 9 << 20)
         #expect(target.waits(for: 5 << 20), "there is data 4 MiB behind it")
-        // Nothing is behind this one, so it waits for the end.
-        async let waited = onThread { target.waits(for: 6 << 20) }
-        target.end(isWhole: false)
-        #expect(try await !waited)
+        // Nothing is behind this one, so it is waited for, and that ends it.
+        #expect(!target.waits(for: 6 << 20))
     }
 
     @Test func aConverterThatFails() throws {
@@ -98,4 +94,13 @@ import Testing
         let target = GrowingFile(path: folder + "/raw", showsHoles: true)
         #expect(throws: ImageError.self) { try target.opened() }
     }
+}
+
+private let bytes = 24 << 20
+private let piece = 256 << 10
+
+/// Every other 4 MiB is a hole, and the rest differs from place to place.
+private func content(at offset: Int) -> [UInt8]? {
+    offset / (4 << 20) % 2 == 1
+        ? nil : [UInt8](repeating: UInt8(truncatingIfNeeded: 1 + offset / piece), count: piece)
 }
