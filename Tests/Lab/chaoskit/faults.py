@@ -134,14 +134,16 @@ def next_fault(chaos, dice):
             (4, lambda: Kill("manager", leader, dice.uniform(0.5, 8))),
             (2, lambda: Kill("manager", any_one, dice.uniform(0.5, 8))),
             (3, lambda: Pause("manager", leader, dice.uniform(3, 15))),
-            (2, lambda: Cut(any_one, dice.uniform(2, 15))),
         ]
-        if lab.databases():
-            choices += [
-                (3, lambda: Kill("mariadb", any_one, dice.uniform(1, 10))),
-                (2, lambda: Pause("mariadb", any_one, dice.uniform(2, 12))),
-                (1, lambda: FullDisk("database", any_one, lab.database_disk(any_one), dice.uniform(4, 12))),
-            ]
+        # A database node that was out is so until it has caught up, which may take longer than the fault.
+        if lab.is_cluster_whole():
+            choices.append((2, lambda: Cut(any_one, dice.uniform(2, 15))))
+            if lab.databases():
+                choices += [
+                    (3, lambda: Kill("mariadb", any_one, dice.uniform(1, 10))),
+                    (2, lambda: Pause("mariadb", any_one, dice.uniform(2, 12))),
+                    (1, lambda: FullDisk("database", any_one, lab.database_disk(any_one), dice.uniform(4, 12))),
+                ]
         choices.append((1, lambda: FullDisk("manager", any_one, lab.manager_disk(any_one), dice.uniform(4, 12))))
     if free_hosts:
         host = dice.choice(free_hosts)

@@ -1,5 +1,6 @@
 """The lab as chaos sees it: what should run where, how it is started again, and what the database really holds."""
 
+from labkit.galera import is_synced
 from labkit.record import LabError
 from labkit.site import Site
 
@@ -17,6 +18,11 @@ class ChaosLab:
 
     def databases(self):
         return self.site.databases()
+
+    def is_cluster_whole(self):
+        """Whether every database node has all. One that catches up counts for nothing where the quorum is concerned."""
+        nodes = self.databases()
+        return all(is_synced(node.status(), len(nodes)) for node in nodes)
 
     def supervised(self):
         """Every (member, program) that a service manager would keep running, in the order of its start."""

@@ -104,15 +104,20 @@ class GaleraNode:
         deadline = time.monotonic() + seconds
         while True:
             status = self.status()
-            if (status.get("wsrep_local_state_comment") == "Synced" and status.get("wsrep_ready") == "ON"
-                    and status.get("wsrep_cluster_status") == "Primary"
-                    and (size is None or status.get("wsrep_cluster_size") == str(size))):
+            if is_synced(status, size):
                 return
             if not is_supervised and not self.member.is_running("mariadb"):
                 raise LabError(f"MariaDB on {self.member.name} ended; see {self.member.log('mariadb')}")
             if time.monotonic() > deadline:
                 raise LabError(f"MariaDB on {self.member.name} is not synced: {status}")
             time.sleep(0.2)
+
+
+def is_synced(status, size=None):
+    """Whether a node's wsrep values are those of one that has all, in a cluster of `size`."""
+    return (status.get("wsrep_local_state_comment") == "Synced" and status.get("wsrep_ready") == "ON"
+            and status.get("wsrep_cluster_status") == "Primary"
+            and (size is None or status.get("wsrep_cluster_size") == str(size)))
 
 
 def bring_up(nodes):
