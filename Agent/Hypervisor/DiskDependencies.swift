@@ -45,6 +45,15 @@ enum OverlayHeader {
     private static let longestName = 1023
     private static let largestCluster: UInt64 = 2 << 20
 
+    /// What a guest sees of the disk, in bytes.
+    static func virtualSize(of path: String) -> UInt64? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        guard let header = bytes(descriptor, at: 0, count: 32), Array(header[0..<4]) == magic else { return nil }
+        return number(header[24..<32])
+    }
+
     /// `nil`: it stands by itself.
     static func base(of path: String) throws -> String? {
         func unreadable(_ why: String) -> InstanceFolder.Failure {

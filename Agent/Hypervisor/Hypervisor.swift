@@ -34,6 +34,11 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
     case badConfiguration(String)
     /// A domain that is not this agent's has the instance's UUID or name: it is left alone.
     case foreignDomain(InstanceID)
+    /// The domain ended while its disk was copied.
+    case domainStopped(InstanceID)
+    /// Another job, such as a backup that somebody began with virsh, is in the way.
+    case jobRuns(InstanceID)
+    case diskFull(path: String)
 
     public var description: String {
         switch self {
@@ -45,6 +50,12 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
         case .badConfiguration(let message): message
         case .foreignDomain(let id):
             "a domain that this agent did not make has the UUID of instance \(id); look at it with virsh, and remove it"
+        case .domainStopped(let id): "the domain of instance \(id) ended while its disk was copied"
+        case .jobRuns(let id):
+            "another job runs on the domain of instance \(id) (virsh domjobinfo roost-\(id)); it is waited for"
+        case .diskFull(let path):
+            "the disk that holds \(path) is full, and the copy of an instance's disk needs as much room as the whole disk has "
+                + "for a while; free space on the host"
         }
     }
 }

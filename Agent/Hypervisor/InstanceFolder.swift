@@ -59,6 +59,16 @@ public struct InstanceFolder: Sendable {
     public struct Disk: Sendable, Equatable {
         public var path: String
         public var format: DomainSpecification.DiskFormat
+
+        /// What the guest sees of it; `nil` where the file does not say.
+        public var virtualSizeBytes: Int64? {
+            switch format {
+            case .qcow2: return OverlayHeader.virtualSize(of: path).flatMap { Int64(exactly: $0) }
+            case .raw:
+                var status = stat()
+                return stat(path, &status) == 0 ? Int64(status.st_size) : nil
+            }
+        }
     }
 
     /// The boot disk that there is.

@@ -171,6 +171,9 @@ extension ActionFailure {
             case .overloaded: "hypervisor_overloaded"
             case .badConfiguration: "bad_configuration"
             case .foreignDomain: "foreign_domain"
+            case .domainStopped: "domain_stopped"
+            case .jobRuns: "domain_job_runs"
+            case .diskFull: "disk_full"
             }
         self.init(code: code, sentence: error.description)
     }

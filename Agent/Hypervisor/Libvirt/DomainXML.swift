@@ -83,7 +83,7 @@ enum DomainXML {
     }
 
     /// The whole chain below a disk.
-    private static func backing(_ base: String) -> Element {
+    static func backing(_ base: String) -> Element {
         Element("backingStore", ["type": "file"]) {
             Element("format", ["type": "raw"])
             Element("source", ["file": base]) { Element("seclabel", ["model": "dac", "relabel": "no"]) }
@@ -123,7 +123,7 @@ enum DomainXML {
         }
     }
 
-    private final class AttributeReader: NSObject, XMLParserDelegate {
+    final class AttributeReader: NSObject, XMLParserDelegate {
         var attributes: [String: String] = [:]
 
         func parser(

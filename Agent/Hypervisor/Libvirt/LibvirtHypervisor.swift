@@ -7,7 +7,7 @@ public import ProtocolModel
 public final class LibvirtHypervisor: Hypervisor {
     public let events: AsyncStream<DomainEvent>
     let connection: LibvirtConnection
-    private let node: NodeID
+    let node: NodeID
 
     /// - Parameters:
     ///   - uri: such as `qemu:///system`.
