@@ -54,9 +54,21 @@ public enum Effect: Sendable, Hashable {
     /// Ask the guest until it answers (`Event.answered`) or `endProbe`.
     case probe(Assignment)
     case endProbe(InstanceID)
+    /// The answer to `Event.diskWanted`.
+    case lend(InstanceID, DiskLoan)
     /// Goes to the manager where a session is live.
     case report(full: Bool, [Status])
     case notice(Notice)
+}
+
+/// How somebody else may read an instance's disk.
+public enum DiskLoan: Sendable, Hashable {
+    /// The guest has the disk: it can be read through its domain alone.
+    case running
+    /// No domain has the disk, and none gets it until it is returned.
+    case stopped
+    /// There is none.
+    case absent
 }
 
 /// What a person who reads the log should know.

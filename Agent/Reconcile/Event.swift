@@ -53,6 +53,10 @@ public enum Event: Sendable, Hashable {
     case finished(ActionID, Outcome)
     /// The guest of this power cycle answered its readiness probe.
     case answered(InstanceID, PowerCycle)
+    /// Somebody else wants to read the instance's disk; answered by `Effect.lend`.
+    case diskWanted(InstanceID)
+    /// Who had the disk has it no more.
+    case diskReturned(InstanceID)
     case sessionStarted
     case sessionEnded
     case tick

@@ -60,6 +60,8 @@ struct InstanceRecord: Sendable {
     /// The disk needs no image below it.
     var diskIsIndependent = false
     var diskRemoved = false
+    /// Somebody else reads it: no domain may have it, and it is not removed.
+    var diskIsLent = false
     var seedWritten = false
     var addressReserved = false
     var addressReleased = false

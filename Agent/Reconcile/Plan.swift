@@ -55,6 +55,7 @@ extension InstanceRecord {
         case .absent:
             if staysDown { return .rest }
             if let startAt, surroundings.now < startAt { return .wait(until: startAt) }
+            if diskIsLent { return .rest }
             guard surroundings.heldImages.contains(assignment.image) || needsNoImage else { return .rest }
             if !hasDisk || !seedWritten { return .act(.makeFiles(assignment)) }
             return .act(.start(assignment))
@@ -73,6 +74,7 @@ extension InstanceRecord {
         switch domain {
         case .present(let observation): .act(observation.isRunning ? .powerOff(id) : .removeDomain(id))
         case .absent where !addressReleased: .act(.releaseAddress(id))
+        case .absent where diskIsLent: .rest
         case .absent where !diskRemoved: .act(.removeDisk(id))
         case .absent, .unknown: .rest
         }
@@ -81,6 +83,7 @@ extension InstanceRecord {
     private func strayStep() -> Step {
         switch domain {
         case .present(let observation): .act(observation.isRunning ? .powerOff(id) : .removeDomain(id))
+        case .absent where diskIsLent: .rest
         case .absent: addressReleased ? .forget : .act(.releaseAddress(id))
         case .unknown: .rest
         }

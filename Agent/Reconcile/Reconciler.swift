@@ -33,6 +33,9 @@ public struct Reconciler: Sendable {
     var disks: Set<InstanceID> = []
     var noticedDisks: Set<InstanceID> = []
 
+    /// Disks that somebody else wants to read.
+    var wantedDisks: Set<InstanceID> = []
+
     var heavyActions = 0
     /// Instances whose next action waits for one of the few places.
     var queue: [InstanceID] = []
@@ -83,6 +86,8 @@ public struct Reconciler: Sendable {
         case .imageMissing(let image, let reason): touched = miss(image, reason)
         case .finished(let action, let outcome): touched = finish(action, outcome, at: now, &effects)
         case .answered(let id, let cycle): touched = answer(id, cycle, &effects)
+        case .diskWanted(let id): wantedDisks.insert(id)
+        case .diskReturned(let id): touched = takeBack(id)
         case .sessionStarted:
             sessionIsLive = true
             owesFullReport = true
@@ -92,6 +97,7 @@ public struct Reconciler: Sendable {
             if let surveyAt, surveyAt <= now.uptime { requestSurvey(&effects) }
         }
         settle(&touched, at: now, &effects)
+        lendDisks(&effects)
         report(touched, at: now, &effects)
         return effects
     }

@@ -82,6 +82,10 @@ extension InstanceRecord {
     ) {
         if staysDown {
             status.tell(.stopped, "guest_shutdown", "the guest shut itself down")
+        } else if diskIsLent {
+            status.tell(
+                .preparing, "disk_being_copied",
+                "an image is being made of the disk; the guest starts as soon as the copy is done")
         } else if let failure {
             status.tell(
                 failure.count >= policy.failuresBeforeReport ? .failed : .preparing, failure.cause.code,

@@ -242,6 +242,7 @@ final class SimulatedAgent {
             probes[assignment.instance] = lastProbe
             ask(assignment, lastProbe, wait: .milliseconds(500))
         case .endProbe(let id): probes[id] = nil
+        case .lend: break
         case .report(let full, let statuses): carryOut(link.handle(.statuses(full: full, statuses)))
         case .notice: break
         }

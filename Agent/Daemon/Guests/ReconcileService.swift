@@ -19,16 +19,19 @@ final class ReconcileService: Service {
     private let probes: any ReadinessProbing
     private let report: @Sendable (_ full: Bool, [Status]) -> Void
     private let stopped: @Sendable (InstanceID) -> Void
+    private let lent: @Sendable (InstanceID, DiskLoan) -> Void
     private let time: any TimeSource
     private let logger: Logger
 
     /// - Parameters:
     ///   - report: is given statuses for the manager, in order.
     ///   - stopped: is told of each end of a domain's run, as it happens.
+    ///   - lent: is told how a disk that was wanted may be read.
     init(
         reconciler: Reconciler, host: any GuestHost, probes: any ReadinessProbing, time: any TimeSource, logger: Logger,
         report: @escaping @Sendable (_ full: Bool, [Status]) -> Void,
-        stopped: @escaping @Sendable (InstanceID) -> Void
+        stopped: @escaping @Sendable (InstanceID) -> Void,
+        lent: @escaping @Sendable (InstanceID, DiskLoan) -> Void = { _, _ in }
     ) {
         self.reconciler = Mutex(reconciler)
         self.host = host
@@ -37,6 +40,7 @@ final class ReconcileService: Service {
         self.logger = logger
         self.report = report
         self.stopped = stopped
+        self.lent = lent
     }
 
     var figures: Figures { figuresHeld.withLock { $0 } }
@@ -108,6 +112,7 @@ final class ReconcileService: Service {
                 if await watch.answered() { self.post(.answered(assignment.instance, assignment.powerCycle)) }
             }
         case .endProbe(let id): probes.end(id)
+        case .lend(let id, let loan): lent(id, loan)
         case .report(let full, let statuses):
             for status in statuses where !full {
                 logger.info("instance changed", metadata: status.logMetadata)

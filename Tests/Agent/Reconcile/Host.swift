@@ -17,6 +17,7 @@ struct Host {
     var fullReports = 0
     var notices: [Notice] = []
     var probing: Set<InstanceID> = []
+    var loans: [DiskLoan] = []
     /// What the guest does when its power button is pressed.
     var guestsObey = true
     var failing: (Action) -> ActionFailure? = { _ in nil }
@@ -61,6 +62,7 @@ struct Host {
             }
         case .probe(let assignment): probing.insert(assignment.instance)
         case .endProbe(let id): probing.remove(id)
+        case .lend(_, let loan): loans.append(loan)
         case .report(let full, let list):
             if full {
                 statuses = [:]
