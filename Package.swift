@@ -184,7 +184,7 @@ let package = Package(
             "Manager/Daemon",
             [
                 "ProtocolModel", "ProtocolTransfer", "ProtocolTrust", "ProcessSettings", "ProcessLog", "ProcessMemory",
-                "ChunkPlane",
+                "ProcessThreads", "ChunkPlane",
                 "ManagerModel",
                 "ManagerStore",
                 "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerLeadership",

@@ -22,6 +22,8 @@ struct HostParts: Sendable {
     /// One question to a guest whether it is ready.
     var ask: ReadinessProbes.Ask
     var devices: @Sendable () -> [Roost_V1_PCIDevice]
+    /// `nil` where guests have no disks that could be copied.
+    var copies: DiskCopying?
 }
 
 /// An agent, put together: a short list of services over what it found on its disk.
@@ -51,6 +53,7 @@ struct Agent: Sendable {
 
         let governor = TransferGovernor()
         let cache = try Self.cache(settings, keeper, governor, time, logger)
+        let copies = try CaptureFolder(cache: settings.cache, freeFloorBytes: settings.cacheFloorBytes)
         let parts = try makeParts(keeper.identity.nodeID, boot.id) { cache.path(of: $0) }
         let router = Router()
         var policy = ReconcilePolicy()
@@ -60,27 +63,34 @@ struct Agent: Sendable {
             reconciler: Reconciler(policy: policy, hostRebooted: boot.hostRebooted, seed: random.next()),
             host: parts.guests, probes: ReadinessProbes(ask: parts.ask), time: time, logger: logger,
             report: { full, statuses in router.link?.report(full: full, statuses) },
-            stopped: { router.usage?.stopped($0) })
+            stopped: { router.usage?.stopped($0) }, lent: { router.captures?.lent($0, $1) })
+        let captures = parts.copies.map { [reconcile] disks in
+            CaptureService(
+                folder: copies, disks: disks, reconcile: reconcile, time: time, logger: logger,
+                report: { router.link?.report($0) })
+        }
 
-        chunks = try Self.chunks(settings, cache, keeper, governor, time, logger) { router.took($0) }
+        let source = HostChunks(cache: cache, captures: copies)
+        chunks = try Self.chunks(settings, cache, source, keeper, governor, time, logger) { router.took($0) }
         try chunks.start()
         let inventory = Self.inventory(settings, parts, cache, chunks, manager, files)
         link = ManagerLink(
             introduction: ManagerLink.Introduction(
                 boot: boot.id, process: BootID.generate(at: time.timestamp), version: AgentVersion.current,
                 managerHost: manager.host),
-            book: book, journal: journal, reconcile: reconcile, images: cache, inventory: inventory, identity: keeper,
-            usageInterval: settings.usageInterval, files: files, logger: logger)
+            book: book, journal: journal, reconcile: reconcile, images: cache, captures: captures,
+            inventory: inventory, identity: keeper, usageInterval: settings.usageInterval, files: files, logger: logger)
         let usage = try Self.usage(settings, parts, boot, time, logger) { router.link?.usageWaits() }
         link.use(usage)
-        router.set(link: link, usage: usage)
+        router.set(link: link, usage: usage, captures: captures)
 
         let uplink = try Uplink(
             configuration: Uplink.Configuration(
                 managers: managers, learned: try identityFiles.managers(), softwareVersion: AgentVersion.current),
             identity: keeper.identity, delegate: link, time: time, logger: logger)
         // Those who come later use those who come earlier, and stop first.
-        services = [chunks, usage, reconcile, UplinkService(uplink: uplink, link: link)]
+        services =
+            [chunks, usage, reconcile] + (captures.map { [$0] } ?? []) + [UplinkService(uplink: uplink, link: link)]
 
         link.begin(bookIsKnown: isKnown)
         for status in cache.ready() { router.took(status) }
@@ -139,8 +149,9 @@ struct Agent: Sendable {
     }
 
     private static func chunks(
-        _ settings: AgentSettings, _ cache: ImageCache, _ keeper: IdentityKeeper, _ governor: TransferGovernor,
-        _ time: any TimeSource, _ logger: Logger, status: @escaping @Sendable (ImageStatusValue) -> Void
+        _ settings: AgentSettings, _ cache: ImageCache, _ source: HostChunks, _ keeper: IdentityKeeper,
+        _ governor: TransferGovernor, _ time: any TimeSource, _ logger: Logger,
+        status: @escaping @Sendable (ImageStatusValue) -> Void
     ) throws -> ChunkService {
         let host = settings.chunkHost.contains(":") ? "[\(settings.chunkHost)]" : settings.chunkHost
         let address = "\(host):\(settings.chunkPort)"
@@ -151,8 +162,8 @@ struct Agent: Sendable {
                 var configuration = ChunkServer.Configuration(address: address, credentials: credentials)
                 configuration.governor = governor
                 return try ChunkServer(
-                    configuration: configuration, source: cache,
-                    authorise: { peer, image in cache.mayServe(image, to: peer) },
+                    configuration: configuration, source: source,
+                    authorise: { peer, image in source.mayServe(image, to: peer) },
                     verify: { keeper.verify($0, at: time.timestamp) }, logger: logger, counters: counters)
             }, status: status)
     }
@@ -171,7 +182,7 @@ struct Agent: Sendable {
         return InventoryKeeper(
             facts: HostFacts(), sources: sources, cacheFolder: settings.cache,
             cacheBudgetBytes: settings.cacheBudgetBytes, subnet: settings.subnet, location: settings.location,
-            thread: files)
+            copiesDisks: parts.copies != nil, thread: files)
     }
 
     private static func usage(

@@ -8,16 +8,18 @@ final class Router: Sendable {
     private struct Parts {
         var link: ManagerLink?
         var usage: UsageService?
+        var captures: CaptureService?
     }
 
     private let parts = Mutex(Parts())
 
-    func set(link: ManagerLink, usage: UsageService) {
-        parts.withLock { $0 = Parts(link: link, usage: usage) }
+    func set(link: ManagerLink, usage: UsageService, captures: CaptureService?) {
+        parts.withLock { $0 = Parts(link: link, usage: usage, captures: captures) }
     }
 
     var link: ManagerLink? { parts.withLock { $0.link } }
     var usage: UsageService? { parts.withLock { $0.usage } }
+    var captures: CaptureService? { parts.withLock { $0.captures } }
 
     func took(_ status: ImageStatusValue) { link?.report(status) }
 }

@@ -13,12 +13,16 @@ public struct AssignmentBook: Sendable, Equatable {
     public private(set) var images: [ImageID: Roost_V1_ImageAssignment] = [:]
     /// `nil`: the manager has never said any.
     public private(set) var transferLimits: TransferLimitsValue?
+    /// Images that are to be made of disks of this host, by image.
+    public private(set) var captures: [CaptureAssignmentValue] = []
 
     /// What a set changed, in the words of those who act on it.
     public struct Change: Sendable, Equatable {
         public var instances: AssignmentChange
         public var images: [ImageAssignmentValue]
         public var removedImages: [ImageID]
+        /// All that are wanted; `nil`: as before.
+        public var captures: [CaptureAssignmentValue]?
     }
 
     public enum Refusal: Error, Equatable, CustomStringConvertible {
@@ -44,6 +48,7 @@ public struct AssignmentBook: Sendable, Equatable {
         if set.full {
             next.instances = [:]
             next.images = [:]
+            next.captures = []
         } else if set.baseRevision != revision {
             throw .baseDiffers(ours: revision, theirs: set.baseRevision)
         }
@@ -70,12 +75,25 @@ public struct AssignmentBook: Sendable, Equatable {
             removedImages.append(id)
             next.images[id] = nil
         }
+        if set.hasCaptures { next.captures = try Self.captures(set.captures) }
         if set.hasTransferLimits { next.transferLimits = TransferLimitsValue(set.transferLimits) }
         next.revision = set.revision
         self = next
         return Change(
             instances: set.full ? .full(changed) : .delta(changed: changed, removed: removed),
-            images: next.images.values.compactMap { ImageAssignmentValue($0) }, removedImages: removedImages)
+            images: next.images.values.compactMap { ImageAssignmentValue($0) }, removedImages: removedImages,
+            captures: set.full || set.hasCaptures ? next.captures : nil)
+    }
+
+    private static func captures(_ set: Roost_V1_CaptureSet) throws(Refusal) -> [CaptureAssignmentValue] {
+        var captures: [ImageID: CaptureAssignmentValue] = [:]
+        for message in set.captures {
+            guard let capture = CaptureAssignmentValue(message) else {
+                throw .malformed("an image to be made of a disk without identifiers")
+            }
+            captures[capture.image] = capture
+        }
+        return captures.values.sorted { $0.image < $1.image }
     }
 
     /// The images that guests are made from which are to stay.
@@ -91,6 +109,7 @@ public struct AssignmentBook: Sendable, Equatable {
             $0.instances = instances.sorted { $0.key < $1.key }.map(\.value)
             $0.images = images.sorted { $0.key < $1.key }.map(\.value)
             if let transferLimits { $0.transferLimits = transferLimits.message }
+            if !captures.isEmpty { $0.captures.captures = captures.map(\.message) }
         }
     }
 }

@@ -29,6 +29,7 @@ public struct LinkCore: Sendable {
         /// Of the guests, in order.
         case statuses(full: Bool, [Status])
         case image(ImageStatusValue)
+        case capture(CaptureStatusValue)
         /// There is a new batch in the spool.
         case usageKept
         /// The answer to `Effect.due`, once for any number of them.
@@ -52,6 +53,8 @@ public struct LinkCore: Sendable {
         case reconcile(AgentReconcile.Event)
         case hold(WantedImages)
         case removeImage(ImageID)
+        /// All images that are to be made of disks of this host.
+        case capture([CaptureAssignmentValue])
         /// From now on, for all transfers of images.
         case limitTransfers(TransferLimitsValue)
         case setUsageInterval(Duration)
@@ -123,6 +126,10 @@ public struct LinkCore: Sendable {
             outbox.add(full: full, statuses)
             return [.due(.statuses)]
         case .image(let status): return news(of: status)
+        case .capture(let status):
+            guard book.captures.contains(where: { $0.image == status.image }) else { return [] }
+            outbox.add(status)
+            return [.due(.statuses)]
         case .usageKept: return [.due(.usage)]
         case .ready(.statuses):
             guard isLive, let report = outbox.take() else { return [] }
@@ -138,10 +145,11 @@ public struct LinkCore: Sendable {
     // MARK: Session
 
     /// What was wanted when the last process ended is wanted until the manager says otherwise.
-    private func resume() -> [Effect] {
+    private mutating func resume() -> [Effect] {
         var same = AssignmentBook()
         guard let change = try? same.apply(book.message) else { return [] }
         return [.reconcile(.assigned(change.instances))] + limits(after: nil) + [hold(change.images, renewed: [])]
+            + capture(change)
     }
 
     private func limits(after before: TransferLimitsValue?) -> [Effect] {
@@ -202,13 +210,20 @@ public struct LinkCore: Sendable {
     }
 
     /// Images first: what a guest is made from is not to be evicted from here on.
-    private func follow(_ change: AssignmentBook.Change, renewed: Set<ImageID>) -> [Effect] {
+    private mutating func follow(_ change: AssignmentBook.Change, renewed: Set<ImageID>) -> [Effect] {
         let used = change.removedImages.isEmpty ? [] : Set(book.imagesOfGuests.values)
         var effects: [Effect] = [hold(change.images, renewed: renewed), .reconcile(.assigned(change.instances))]
+        effects += capture(change)
         for image in change.removedImages {
             effects.append(used.contains(image) ? .notice(.imageInUse(image)) : .removeImage(image))
         }
         return effects
+    }
+
+    private mutating func capture(_ change: AssignmentBook.Change) -> [Effect] {
+        guard let captures = change.captures else { return [] }
+        outbox.keepCaptures(Set(captures.map(\.image)))
+        return [.capture(captures)]
     }
 
     private func hold(_ images: [ImageAssignmentValue], renewed: Set<ImageID>) -> Effect {

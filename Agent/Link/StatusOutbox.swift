@@ -11,9 +11,11 @@ struct StatusOutbox: Sendable {
     private var instances: [InstanceID: Status] = [:]
     private var images: [ImageID: ImageStatusValue] = [:]
     private var imagesSeen: [ImageID: ImageStatusValue] = [:]
+    private var captures: [ImageID: CaptureStatusValue] = [:]
+    private var capturesSeen: [ImageID: CaptureStatusValue] = [:]
     private var isLive = false
 
-    var isEmpty: Bool { !isFull && instances.isEmpty && images.isEmpty }
+    var isEmpty: Bool { !isFull && instances.isEmpty && images.isEmpty && captures.isEmpty }
 
     /// A session begins: every image is told about again; the instances follow as a full report.
     mutating func begin() {
@@ -21,6 +23,7 @@ struct StatusOutbox: Sendable {
         isFull = false
         instances = [:]
         images = imagesSeen
+        captures = capturesSeen
     }
 
     mutating func end() { isLive = false }
@@ -42,6 +45,17 @@ struct StatusOutbox: Sendable {
         if isLive { images[status.image] = status }
     }
 
+    mutating func add(_ status: CaptureStatusValue) {
+        capturesSeen[status.image] = status
+        if isLive { captures[status.image] = status }
+    }
+
+    /// Forgets the images that are not to be made of a disk any more.
+    mutating func keepCaptures(_ wanted: Set<ImageID>) {
+        captures = captures.filter { wanted.contains($0.key) }
+        capturesSeen = capturesSeen.filter { wanted.contains($0.key) }
+    }
+
     /// Tells again how far an image is, for a manager that has only now begun to want it here.
     ///
     /// - Parameter isRenewed: the manager has just asked for it, so that nothing is left to say of its eviction.
@@ -60,11 +74,13 @@ struct StatusOutbox: Sendable {
             isFull = false
             instances = [:]
             images = [:]
+            captures = [:]
         }
         return .with {
             $0.full = isFull
             $0.instances = instances.values.sorted { $0.instance < $1.instance }.map(\.message)
             $0.images = images.values.sorted { $0.image < $1.image }.map(\.message)
+            $0.captures = captures.values.sorted { $0.image < $1.image }.map(\.message)
         }
     }
 }

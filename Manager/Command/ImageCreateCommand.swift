@@ -7,7 +7,12 @@ struct ImageOptions: ParsableArguments {
         name: .long, help: ArgumentHelp("The manager fetches the file from here (http or https).", valueName: "address")
     )
     var url: String?
-    @Option(name: .long, help: .hidden) var instance: String?
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The image is made of this instance's disk, as it is at one moment; the guest runs on.",
+            valueName: "instance"))
+    var fromInstance: String?
     @Option(name: .long, help: "raw, qcow2, vmdk, vhd, vdi or iso; by default what the file says of itself.")
     var format: String?
     @Option(name: .long, help: ArgumentHelp("What the file's SHA-256 must be.", valueName: "sha256:hex"))
@@ -22,12 +27,11 @@ struct ImageOptions: ParsableArguments {
     var waitTimeout = 3600
 
     func check() throws {
-        guard instance == nil else {
-            throw ValidationError(
-                "This version cannot make an image of an instance's disk; copy the disk off the host and use --file.")
+        guard [file, url, fromInstance].compactMap({ $0 }).count == 1 else {
+            throw ValidationError("Give one of --file, --url and --from-instance.")
         }
-        guard [file, url].compactMap({ $0 }).count == 1 else {
-            throw ValidationError("Give the image's file, with --file or --url.")
+        guard fromInstance == nil || (format == nil && checksum == nil) else {
+            throw ValidationError("An instance's disk has no file of its own: leave --format and --checksum out.")
         }
     }
 
@@ -47,6 +51,7 @@ struct ImageOptions: ParsableArguments {
         var body = JSON.present([
             "name": .string(name), "format": format.map { .string($0) }, "size_bytes": length.map { .whole(Int($0)) },
             "checksum": checksum.map { .string($0) }, "url": url.map { .string($0) },
+            "from_instance": fromInstance.map { .string($0) },
             "min_disk_gib": minDisk.map { .whole($0) }, "min_ram_mib": minRam.map { .whole($0) },
             "properties": try KeyValueOptions.object(property), "protected": protected ? .flag(true) : nil,
         ])
@@ -82,10 +87,11 @@ struct ImageOptions: ParsableArguments {
 extension ImageCommand {
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Registers an image from a file, standard input or an address.",
+            abstract: "Registers an image from a file, standard input, an address or an instance's disk.",
             discussion: """
                 Returns when the image can be used, or with --no-wait as soon as its file has been sent. An upload that \
-                breaks off goes on by itself.
+                breaks off goes on by itself. The disk of an instance that runs is copied as if its power had been cut: \
+                stop the instance first where that matters. An instance that is stopped starts when its disk is copied.
                 """)
 
         @Argument(help: "The name.") var name: String
@@ -122,8 +128,9 @@ extension ImageCommand {
 
         func validate() throws {
             guard let with else { return try options.check() }
-            guard !with.isEmpty, options.file == nil, options.url == nil else {
-                throw ValidationError("--with names an image that is here already; leave --file and --url out.")
+            guard !with.isEmpty, options.file == nil, options.url == nil, options.fromInstance == nil else {
+                throw ValidationError(
+                    "--with names an image that is here already; leave --file, --url and --from-instance out.")
             }
             guard options.wait else { throw ValidationError("--no-wait makes no sense with --with.") }
         }

@@ -235,7 +235,7 @@ final class ImageImports: ImageUploadSink, Service {
         let idle = try await store.read { sql in
             try sql.images.list(status: .saving).filter { image in
                 try image.updatedAt < moment && sql.managers.holder(of: image.id) == own
-                    && sql.images.source(of: image.id) == nil
+                    && sql.images.source(of: image.id) == nil && sql.imageCaptures.find(image.id) == nil
             }
         }
         for image in idle {
@@ -256,9 +256,12 @@ final class ImageImports: ImageUploadSink, Service {
         }
         let (kept, accepted, arriving, fetched) = try await store.read { sql in
             let arriving = try mine(.saving, sql)
+            let captured = Set(try sql.imageCaptures.list().map(\.image))
+            let offered = Set(try [.active, .deactivated].flatMap { try sql.images.list(status: $0) }.map(\.id))
             return (
-                Set(try [.active, .deactivated].flatMap { try sql.images.list(status: $0) }.map(\.id)),
-                try mine(.converting, sql), arriving, try arriving.filter { try sql.images.source(of: $0) != nil }
+                // A copy of a disk may have been published just before the end came.
+                offered.union(captured), try mine(.converting, sql), arriving.subtracting(captured),
+                try arriving.filter { try captured.contains($0) || sql.images.source(of: $0) != nil }
             )
         }
         let there = images.recover(keeping: kept, accepted: accepted, arriving: arriving)

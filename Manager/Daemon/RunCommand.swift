@@ -110,6 +110,7 @@ struct Manager {
             backend: fleet, time: time, logger: logger)
         let governor = TransferGovernor()
         let chunks = try Self.chunkServer(settings, keys, images, fleet, governor, time, logger)
+        let captures = try Self.captures(own.id, keys, images, store, governor, time, logger)
 
         let metrics = MetricsPage()
         ManagerMetrics.add(to: metrics, store: store, fleet: fleet, listener: listener.counters, chunks: chunks.server)
@@ -141,7 +142,7 @@ struct Manager {
         services = [
             Housekeeping(
                 store: store, images: images, imports: imports, uploadPatience: settings.uploadPatience, logger: logger),
-            imports, fetches, chunks,
+            imports, fetches, captures, chunks,
             TransferKeeper(store: store, governor: governor, logger: logger), registry, follower, listener,
             api,
             keeper,
@@ -163,6 +164,20 @@ struct Manager {
                 try await Task.sleep(for: backoff.next(using: &random))
             }
         }
+    }
+
+    private static func captures(
+        _ own: ManagerID, _ keys: Site.Keys, _ images: ImageStore, _ store: Store, _ governor: TransferGovernor,
+        _ time: SystemTime, _ logger: Logger
+    ) throws -> ImageCaptures {
+        let anchor = try TrustAnchor(authorityDER: keys.authority.certificateDER)
+        let context = try TLSContext(
+            side: .client,
+            credentials: TLSCredentials(
+                certificatePEM: Array(keys.certificate.pem.utf8), privateKeyPEM: Array(keys.managerKeyPEM.utf8)))
+        return ImageCaptures(
+            own: own, images: images, store: store, governor: governor, context: { context },
+            verify: { leaf in anchor.verify(leafDER: leaf, at: time.timestamp) }, time: time, logger: logger)
     }
 
     private static func chunkServer(

@@ -25,6 +25,7 @@ struct AssignmentMessages {
         message.full = revision == nil
         message.baseRevision = since.value
         message.transferLimits = try limits()
+        message.captures = try captures()
         let known = Known(sql)
         for instance in try sql.instances.changed(on: node, since: since) {
             if instance.status != .deleted {
@@ -99,6 +100,19 @@ struct AssignmentMessages {
             $0.bootTimeoutSeconds = UInt32(clamping: settings.bootTimeoutSeconds)
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
             $0.owner = owner ?? ""
+        }
+    }
+
+    /// All images that the node is to make of disks.
+    private func captures() throws -> Roost_V1_CaptureSet {
+        let captures = try sql.imageCaptures.list(on: node)
+        return .with {
+            $0.captures = captures.map { capture in
+                .with {
+                    $0.imageID = capture.image.octets
+                    $0.instanceID = capture.instance.octets
+                }
+            }
         }
     }
 

@@ -13,8 +13,9 @@ extension Roost_V1_AssignmentSet {
         (empty.revision, empty.full, empty.baseRevision) = (revision, full, baseRevision)
         empty.more = true
         if hasTransferLimits { empty.transferLimits = transferLimits }
+        if hasCaptures { empty.captures = captures }
         // Room for the fields of the set itself, and around each entry for its tag and length.
-        let (room, frame) = (limit - 64, 16)
+        let (room, frame) = (limit - 64 - 64 * captures.captures.count, 16)
         var parts = [empty]
         var used = 0
         func add(_ size: Int, _ entry: (inout Self) -> Void) {

@@ -239,7 +239,9 @@ public struct FleetCore: Sendable {
         case .statusReport(let report):
             let instances = report.instances.compactMap(ObservedInstance.init)
             let images = report.images.compactMap { FleetReports.ObservedImage($0, on: node) }
-            let (urgent, effects) = take(images, of: node, at: now)
+            let captures = report.captures.prefix(Self.mostCopies).compactMap(ObservedCapture.init)
+            var (urgent, effects) = take(images, of: node, at: now)
+            if !captures.isEmpty { effects.append(.work(.captures(connection, node, captures), at: now.timestamp)) }
             if instances.isEmpty && urgent.isEmpty { return effects }
             return [.work(.status(connection, node, instances, urgent), at: now.timestamp)] + effects
         case .usageBatch(let message):
@@ -303,7 +305,8 @@ public struct FleetCore: Sendable {
         case .openSession(let connection, let node, _):
             return [.notice(.sessionNotRecorded(node, error)), .refuse(connection, .busy)]
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
-            .imageCopies(let connection, let node, _), .usage(let connection, let node, _):
+            .imageCopies(let connection, let node, _), .captures(let connection, let node, _),
+            .usage(let connection, let node, _):
             // Not committed, so not acknowledged: the agent says it again in its next session.
             return [.notice(.messageNotRecorded(node, error)), .close(connection, .busy)]
         case .liveness(let change):

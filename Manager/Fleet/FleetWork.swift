@@ -20,6 +20,7 @@ public enum FleetWork: Sendable {
     case inventory(ConnectionID, NodeID, NodeInventory, location: String)
     case status(ConnectionID, NodeID, [ObservedInstance], [FleetReports.ObservedImage])
     case imageCopies(ConnectionID, NodeID, [ImageCopy])
+    case captures(ConnectionID, NodeID, [ObservedCapture])
     case usage(ConnectionID, NodeID, UsageBatch)
     case liveness(LivenessChange)
     case advanceDrain(OperationID)
@@ -67,8 +68,10 @@ public enum FleetWork: Sendable {
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
             .usage(let connection, let node, _):
             (connection, node)
-        // Copies come with an inventory, and before it: the session waits for that.
-        case .openSession, .imageCopies, .liveness, .advanceDrain, .advancePrefill, .advancePolicy, .balanceTransfers,
+        // Copies come with an inventory, and before it: the session waits for that. So do images of disks with the rest of a
+        // report, or alone: then they are few.
+        case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advancePrefill, .advancePolicy,
+            .balanceTransfers,
             .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains:
             nil
         }
@@ -77,7 +80,8 @@ public enum FleetWork: Sendable {
     /// Whether it changes the record; otherwise it is to be run in a snapshot.
     public var isWrite: Bool {
         switch self {
-        case .openSession, .inventory, .status, .imageCopies, .usage, .liveness, .advanceDrain, .advancePrefill,
+        case .openSession, .inventory, .status, .imageCopies, .captures, .usage, .liveness, .advanceDrain,
+            .advancePrefill,
             .advancePolicy, .balanceTransfers, .progress, .relink:
             true
         case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains: false
@@ -113,6 +117,9 @@ public enum FleetWork: Sendable {
             return .done
         case .imageCopies(_, let node, let copies):
             try reports.take(copies, on: node)
+            return .done
+        case .captures(_, let node, let captures):
+            try reports.observe(captures, on: node)
             return .done
         case .usage(_, let node, let batch):
             switch try Accounting.count(batch, from: node, at: now, in: sql) {

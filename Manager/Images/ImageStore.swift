@@ -39,7 +39,7 @@ public final class ImageStore: Sendable, ChunkSourceStore {
 
     let folder: String
     let logger: Logger
-    private let maximumImageBytes: Int64
+    let maximumImageBytes: Int64
     let packingThreads: Int
     private let threads: BlockingThreads
     let state = Mutex(State())

@@ -160,6 +160,7 @@ public struct FleetReports {
         if !changes.isEmpty {
             try commands.event("node.changed", ResourceReference(node), owner: nil, changes: changes)
         }
+        try endCaptures(on: node)
         guard moved else { return }
         // Those who pull from it must learn its new address.
         for placement in try sql.images.placements(on: id) {
@@ -186,6 +187,7 @@ public struct FleetReports {
             "node.\(liveness.rawValue)", ResourceReference(node), owner: nil, detail: detail,
             changes: Event.differences(from: before, to: node))
         guard liveness == .down else { return }
+        try noteCaptures(onDown: node)
         for placement in try sql.images.placements(on: id) {
             if let operation = placement.operation { try settlePrefill(operation) }
         }

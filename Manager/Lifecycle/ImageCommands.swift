@@ -29,6 +29,7 @@ extension Commands {
             placement.updatedAt = now
             try sql.images.update(placement, assigned: true)
         }
+        if let capture = try sql.imageCaptures.find(image.id) { try sql.imageCaptures.remove(capture) }
         let before = image
         image.status = .deleted
         image.statusReason = "deleted"

@@ -33,7 +33,9 @@ extension Commands {
         let image = try image(reference)
         try checkOwnership(of: image)
         if image.status == .saving, continuing {
-            if let running = try running(image.operation), running.parameters[Self.addressParameter] != nil {
+            if let running = try running(image.operation),
+                running.parameters[Self.addressParameter] ?? running.parameters[Self.instanceParameter] != nil
+            {
                 throw conflict(with: running, on: "image '\(image.name)'")
             }
             // Another manager had begun to receive it: here it begins anew, and that one forgets it.
@@ -67,7 +69,7 @@ extension Commands {
         try sql.operations.update(operation)
     }
 
-    private func beginImport(
+    func beginImport(
         _ present: Image, parameters: [String: String], reason: String, by manager: ManagerID?, detail: String
     ) throws -> Image {
         var image = present

@@ -120,6 +120,7 @@ extension Commands {
         let found = try instance(reference)
         // Asked again, perhaps for want of the first answer: what was begun is what was asked for.
         if found.desired == .deleted { return found }
+        try endCaptures(of: found.id)
         return try request(.instanceDelete, of: found, superseding: true) { machine throws(Refusal) in
             try machine.delete(at: now)
         }

@@ -237,6 +237,10 @@ extension Commands {
         }
         let prefills = Set(try sql.images.placements(on: node.id).compactMap(\.operation))
         try sql.images.touchTransfers(of: node.id)
+        for capture in try sql.imageCaptures.list(on: node.id) {
+            try failCapture(
+                capture.image, code: "node_removed", sentence: "node '\(node.name)', which held the copy, was removed")
+        }
         try sql.nodes.remove(node, at: now)
         try event(
             "node.removed", ResourceReference(node), owner: nil, changes: Event.differences(from: node, to: nil))

@@ -98,6 +98,8 @@ public struct NodeInventory: Sendable, Equatable, Codable {
     public var pciDevices: [PCIDevice] = []
     /// What cached images may take of the disk; `nil`: no limit of their own.
     public var cacheBudgetBytes: Int64?
+    /// Images can be made of guests' disks there; `nil`: the agent does not know of it.
+    public var copiesDisks: Bool?
 
     public init() {}
 }

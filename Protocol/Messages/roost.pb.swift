@@ -246,6 +246,54 @@ public nonisolated enum Roost_V1_SourceFailure: SwiftProtobuf.Enum, Swift.CaseIt
 
 }
 
+public nonisolated enum Roost_V1_CaptureState: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+  case unspecified // = 0
+
+  /// or waiting for its turn: see reason
+  case copying // = 1
+
+  /// the manager may pull it
+  case ready // = 2
+
+  /// not tried again
+  case failed // = 3
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .copying
+    case 2: self = .ready
+    case 3: self = .failed
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .copying: return 1
+    case .ready: return 2
+    case .failed: return 3
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Roost_V1_CaptureState] = [
+    .unspecified,
+    .copying,
+    .ready,
+    .failed,
+  ]
+
+}
+
 public nonisolated enum Roost_V1_ChunkEncoding: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
@@ -541,6 +589,12 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
   public var cacheBudgetBytes: UInt64 {
     get {_storage._cacheBudgetBytes}
     set {_uniqueStorage()._cacheBudgetBytes = newValue}
+  }
+
+  /// guests' disks can be made images of: heeds AssignmentSet.captures
+  public var copiesDisks: Bool {
+    get {_storage._copiesDisks}
+    set {_uniqueStorage()._copiesDisks = newValue}
   }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -847,11 +901,50 @@ public nonisolated struct Roost_V1_AssignmentSet: Sendable {
   /// Clears the value of `transferLimits`. Subsequent reads from it will return its default value.
   public mutating func clearTransferLimits() {self._transferLimits = nil}
 
+  /// absent in a set that is not full: as before
+  public var captures: Roost_V1_CaptureSet {
+    get {_captures ?? Roost_V1_CaptureSet()}
+    set {_captures = newValue}
+  }
+  /// Returns true if `captures` has been explicitly set.
+  public var hasCaptures: Bool {self._captures != nil}
+  /// Clears the value of `captures`. Subsequent reads from it will return its default value.
+  public mutating func clearCaptures() {self._captures = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _transferLimits: Roost_V1_TransferLimits? = nil
+  fileprivate var _captures: Roost_V1_CaptureSet? = nil
+}
+
+/// All images that are to be made of disks of this host; none that is not named is wanted any more.
+public nonisolated struct Roost_V1_CaptureSet: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var captures: [Roost_V1_CaptureAssignment] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Copy the instance's disk, as it is at one moment, and serve the copy to the manager under the image's ID.
+public nonisolated struct Roost_V1_CaptureAssignment: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var imageID: Data = Data()
+
+  public var instanceID: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// The agent has persisted this revision.
@@ -975,6 +1068,33 @@ public nonisolated struct Roost_V1_ImageStatus: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+public nonisolated struct Roost_V1_CaptureStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var imageID: Data = Data()
+
+  public var state: Roost_V1_CaptureState = .unspecified
+
+  /// of copying
+  public var percent: UInt32 = 0
+
+  /// with READY
+  public var manifestDigest: Data = Data()
+
+  /// with READY: of the raw image
+  public var sizeBytes: UInt64 = 0
+
+  public var reasonCode: String = String()
+
+  public var reason: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 public nonisolated struct Roost_V1_StatusReport: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -986,6 +1106,8 @@ public nonisolated struct Roost_V1_StatusReport: Sendable {
   public var instances: [Roost_V1_InstanceStatus] = []
 
   public var images: [Roost_V1_ImageStatus] = []
+
+  public var captures: [Roost_V1_CaptureStatus] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1316,6 +1438,10 @@ nonisolated extension Roost_V1_ImageState: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension Roost_V1_SourceFailure: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0SOURCE_FAILURE_UNSPECIFIED\0\u{1}SOURCE_FAILURE_SILENT\0\u{1}SOURCE_FAILURE_BROKEN\0\u{1}SOURCE_FAILURE_LIED\0\u{1}SOURCE_FAILURE_UNAVAILABLE\0")
+}
+
+nonisolated extension Roost_V1_CaptureState: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0CAPTURE_STATE_UNSPECIFIED\0\u{1}CAPTURE_STATE_COPYING\0\u{1}CAPTURE_STATE_READY\0\u{1}CAPTURE_STATE_FAILED\0")
 }
 
 nonisolated extension Roost_V1_ChunkEncoding: SwiftProtobuf._ProtoNameProviding {
@@ -1679,7 +1805,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -1700,6 +1826,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _heldImages: [Roost_V1_HeldImage] = []
     var _location: String = String()
     var _cacheBudgetBytes: UInt64 = 0
+    var _copiesDisks: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1728,6 +1855,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _heldImages = source._heldImages
       _location = source._location
       _cacheBudgetBytes = source._cacheBudgetBytes
+      _copiesDisks = source._copiesDisks
     }
   }
 
@@ -1764,6 +1892,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._heldImages) }()
         case 17: try { try decoder.decodeSingularStringField(value: &_storage._location) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBudgetBytes) }()
+        case 19: try { try decoder.decodeSingularBoolField(value: &_storage._copiesDisks) }()
         default: break
         }
       }
@@ -1826,6 +1955,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if _storage._cacheBudgetBytes != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._cacheBudgetBytes, fieldNumber: 18)
       }
+      if _storage._copiesDisks != false {
+        try visitor.visitSingularBoolField(value: _storage._copiesDisks, fieldNumber: 19)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1853,6 +1985,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._heldImages != rhs_storage._heldImages {return false}
         if _storage._location != rhs_storage._location {return false}
         if _storage._cacheBudgetBytes != rhs_storage._cacheBudgetBytes {return false}
+        if _storage._copiesDisks != rhs_storage._copiesDisks {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2367,7 +2500,7 @@ nonisolated extension Roost_V1_TransferLimits: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AssignmentSet"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0\u{1}more\0\u{3}transfer_limits\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}full\0\u{3}base_revision\0\u{1}instances\0\u{3}removed_instances\0\u{1}images\0\u{3}removed_images\0\u{1}more\0\u{3}transfer_limits\0\u{1}captures\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2384,6 +2517,7 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
       case 7: try { try decoder.decodeRepeatedBytesField(value: &self.removedImages) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.more) }()
       case 9: try { try decoder.decodeSingularMessageField(value: &self._transferLimits) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._captures) }()
       default: break
       }
     }
@@ -2421,6 +2555,9 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     try { if let v = self._transferLimits {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
     } }()
+    try { if let v = self._captures {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2434,6 +2571,72 @@ nonisolated extension Roost_V1_AssignmentSet: SwiftProtobuf.Message, SwiftProtob
     if lhs.removedImages != rhs.removedImages {return false}
     if lhs.more != rhs.more {return false}
     if lhs._transferLimits != rhs._transferLimits {return false}
+    if lhs._captures != rhs._captures {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_CaptureSet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CaptureSet"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}captures\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.captures) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.captures.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.captures, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_CaptureSet, rhs: Roost_V1_CaptureSet) -> Bool {
+    if lhs.captures != rhs.captures {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_CaptureAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CaptureAssignment"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{3}instance_id\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.imageID) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.instanceID) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.imageID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.imageID, fieldNumber: 1)
+    }
+    if !self.instanceID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.instanceID, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_CaptureAssignment, rhs: Roost_V1_CaptureAssignment) -> Bool {
+    if lhs.imageID != rhs.imageID {return false}
+    if lhs.instanceID != rhs.instanceID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2684,9 +2887,69 @@ nonisolated extension Roost_V1_ImageStatus: SwiftProtobuf.Message, SwiftProtobuf
   }
 }
 
+nonisolated extension Roost_V1_CaptureStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CaptureStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}image_id\0\u{1}state\0\u{1}percent\0\u{3}manifest_digest\0\u{3}size_bytes\0\u{3}reason_code\0\u{1}reason\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.imageID) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.state) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.percent) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self.manifestDigest) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.sizeBytes) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.reasonCode) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.imageID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.imageID, fieldNumber: 1)
+    }
+    if self.state != .unspecified {
+      try visitor.visitSingularEnumField(value: self.state, fieldNumber: 2)
+    }
+    if self.percent != 0 {
+      try visitor.visitSingularUInt32Field(value: self.percent, fieldNumber: 3)
+    }
+    if !self.manifestDigest.isEmpty {
+      try visitor.visitSingularBytesField(value: self.manifestDigest, fieldNumber: 4)
+    }
+    if self.sizeBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sizeBytes, fieldNumber: 5)
+    }
+    if !self.reasonCode.isEmpty {
+      try visitor.visitSingularStringField(value: self.reasonCode, fieldNumber: 6)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_CaptureStatus, rhs: Roost_V1_CaptureStatus) -> Bool {
+    if lhs.imageID != rhs.imageID {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.percent != rhs.percent {return false}
+    if lhs.manifestDigest != rhs.manifestDigest {return false}
+    if lhs.sizeBytes != rhs.sizeBytes {return false}
+    if lhs.reasonCode != rhs.reasonCode {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StatusReport"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}full\0\u{1}instances\0\u{1}images\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}full\0\u{1}instances\0\u{1}images\0\u{1}captures\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2697,6 +2960,7 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
       case 1: try { try decoder.decodeSingularBoolField(value: &self.full) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.instances) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.images) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.captures) }()
       default: break
       }
     }
@@ -2712,6 +2976,9 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
     if !self.images.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.images, fieldNumber: 3)
     }
+    if !self.captures.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.captures, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2719,6 +2986,7 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
     if lhs.full != rhs.full {return false}
     if lhs.instances != rhs.instances {return false}
     if lhs.images != rhs.images {return false}
+    if lhs.captures != rhs.captures {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

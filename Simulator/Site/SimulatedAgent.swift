@@ -163,6 +163,8 @@ final class SimulatedAgent {
             case .limitTransfers: break
             case .hold(let wanted): images.apply(wanted.images)
             case .removeImage(let image): images.remove(image)
+            // No simulated client makes images of disks.
+            case .capture: break
             case .setUsageInterval(let interval):
                 guard interval != usageInterval else { continue }
                 usageInterval = interval

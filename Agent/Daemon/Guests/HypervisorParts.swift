@@ -45,7 +45,10 @@ extension HostParts {
                 let address = assignment.guest.ipAddress
                 if let page = assignment.guest.serviceURL { return await probe.pageAnswers(page, address: address) }
                 return await probe.sshAnswers(at: address)
-            }, devices: { devices.messages })
+            }, devices: { devices.messages },
+            copies: DiskCopying(
+                copier: hypervisor, disk: { InstanceFolder($0, in: settings.data).existingDisk },
+                emulator: settings.emulator))
     }
 
     private static func pretending(

@@ -21,12 +21,13 @@ final class InventoryKeeper: Sendable {
     private let cacheBudgetBytes: Int64?
     private let subnet: String
     private let location: String
+    private let copiesDisks: Bool
     private let thread: BlockingThreads
     private let last = Mutex<Roost_V1_Inventory?>(nil)
 
     init(
         facts: HostFacts, sources: Sources, cacheFolder: String, cacheBudgetBytes: Int64? = nil, subnet: String,
-        location: String, thread: BlockingThreads
+        location: String, copiesDisks: Bool, thread: BlockingThreads
     ) {
         self.facts = facts
         self.sources = sources
@@ -34,6 +35,7 @@ final class InventoryKeeper: Sendable {
         self.cacheBudgetBytes = cacheBudgetBytes
         self.subnet = subnet
         self.location = location
+        self.copiesDisks = copiesDisks
         self.thread = thread
     }
 
@@ -101,6 +103,7 @@ final class InventoryKeeper: Sendable {
             $0.cacheBudgetBytes = UInt64(clamping: cacheBudgetBytes ?? 0)
             $0.heldImages = sources.heldImages().map(\.message)
             $0.location = location
+            $0.copiesDisks = copiesDisks
         }
     }
 }

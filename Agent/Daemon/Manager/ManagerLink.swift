@@ -34,6 +34,7 @@ final class ManagerLink: UplinkDelegate {
     private let journal: AssignmentJournal
     private let reconcile: ReconcileService
     private let images: any HostImages
+    private let captures: CaptureService?
     private let inventory: InventoryKeeper
     private let identity: IdentityKeeper
     private let files: BlockingThreads
@@ -46,13 +47,14 @@ final class ManagerLink: UplinkDelegate {
 
     init(
         introduction: Introduction, book: AssignmentBook, journal: AssignmentJournal, reconcile: ReconcileService,
-        images: any HostImages, inventory: InventoryKeeper, identity: IdentityKeeper, usageInterval: Duration?,
-        files: BlockingThreads, logger: Logger
+        images: any HostImages, captures: CaptureService?, inventory: InventoryKeeper, identity: IdentityKeeper,
+        usageInterval: Duration?, files: BlockingThreads, logger: Logger
     ) {
         self.introduction = introduction
         self.journal = journal
         self.reconcile = reconcile
         self.images = images
+        self.captures = captures
         self.inventory = inventory
         self.identity = identity
         self.files = files
@@ -73,6 +75,8 @@ final class ManagerLink: UplinkDelegate {
     func report(full: Bool, _ statuses: [Status]) { note(.statuses(full: full, statuses)) }
 
     func report(_ status: ImageStatusValue) { note(.image(status)) }
+
+    func report(_ status: CaptureStatusValue) { note(.capture(status)) }
 
     func usageWaits() { note(.usageKept) }
 
@@ -151,6 +155,7 @@ final class ManagerLink: UplinkDelegate {
             case .limitTransfers(let limits): images.limit(limits)
             case .hold(let wanted): try? await files.run { [images] in images.apply(wanted) }
             case .removeImage(let image): try? await files.run { [images] in images.remove(image) }
+            case .capture(let wanted): captures?.want(wanted)
             case .setUsageInterval(let interval): usage.withLock { $0 }?.setInterval(interval)
             case .collectInventory: await carryOut(handle(.inventory(await inventory.fresh())))
             case .fetchUsage(let position, let limit, let session):
@@ -201,6 +206,7 @@ final class ManagerLink: UplinkDelegate {
             case .reconcile(let event): reconcile.post(event)
             case .limitTransfers(let limits): images.limit(limits)
             case .hold(let wanted): images.apply(wanted)
+            case .capture(let wanted): captures?.want(wanted)
             default: logger.error("an effect was not carried out", metadata: ["effect": "\(effect)"])
             }
         }

@@ -19,6 +19,11 @@ enum ImageRoutes {
             .init("size_bytes", .nullable(.integer(1...Limits.imageBytes)), "of the file to come, if known"),
             .init("checksum", .nullable(checksum), "SHA-256 that the file must have"),
             .init("url", .nullable(address), "where the manager fetches the file from, instead of its being sent"),
+            .init(
+                "from_instance", .nullable(.reference),
+                "ID or name of an instance of whose disk the image is made, instead of a file's being sent: such an image is "
+                    + "private if visibility is not given, and takes over what is not given of properties and min_ram_mib"
+            ),
             .init("min_disk_gib", .integer(0...1_048_576)), .init("min_ram_mib", .integer(0...67_108_864)),
             .init("properties", .properties),
             .init("visibility", visibility, "public if not given by a superuser; a user's images are private"),
@@ -59,7 +64,7 @@ enum ImageRoutes {
         },
         Route(
             .post, "/v1/images", "Announce an image, whose file is then sent", .imageCreate, body: .json(creation),
-            replies: [(201, .one(ImageResource.schema))], handler: create),
+            replies: [(201, .one(ImageResource.schema)), (202, .one(ImageResource.schema))], handler: create),
         Route(.get, "/v1/images/{ref}", "Show an image", .imageRead, replies: [(200, .one(ImageResource.schema))]) {
             call in
             try await call.read { transaction in
@@ -152,8 +157,33 @@ enum ImageRoutes {
         }
     }
 
+    /// An image of an instance's disk, which its node copies from now on.
+    private static func capture(_ call: Call, from instance: String) async throws -> Answer {
+        let body = call.body
+        let others = ["url", "size_bytes", "checksum"].filter { body[$0].map { $0 != .null } ?? false }
+        guard others.isEmpty, [nil, "raw"].contains(body["format"]?.string) else {
+            throw Refusal(
+                .invalidRequest, "an image of an instance's disk has no file of its own, and is raw",
+                fields: (others.isEmpty ? ["format"] : others).map {
+                    .init(pointer: "/\($0)", detail: "does not go with from_instance")
+                })
+        }
+        let visibility = try visibility(call)
+        return try await call.write { transaction in
+            let image = try call.commands(in: transaction).captureImage(
+                name: body.text("name"), from: instance, minDiskGiB: body.count("min_disk_gib") ?? 0,
+                minRAMMiB: body.count("min_ram_mib"), properties: body.texts("properties") ?? [:],
+                visibility: visibility, isProtected: body["protected"]?.boolean ?? false,
+                by: call.services.site.manager)
+            return .accepted(
+                try ImageResource.encode(image, Names(transaction), in: transaction, for: call.actor),
+                operation: image.operation)
+        }
+    }
+
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let body = call.body
+        if let instance = body["from_instance"]?.string { return try await capture(call, from: instance) }
         let visibility = try visibility(call) ?? (Access.mayEver(call.actor.role, .imagePublish) ? .public : .private)
         let address = try body["url"]?.string.map { text throws(Refusal) in try ImageAddress(text) }
         let checksum = body["checksum"]?.string.flatMap { ContentDigest(hex: $0.dropFirst(7)) }

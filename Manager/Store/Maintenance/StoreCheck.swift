@@ -133,6 +133,8 @@ public struct StoreCheck {
             ("image_placements", "image_id", "upstream_id", "nodes", "c.upstream_id IS NOT NULL"),
             ("image_copies", "image_id", "node_id", "nodes", "1 = 1"),
             ("image_pins", "image_id", "node_id", "nodes", "1 = 1"),
+            ("image_captures", "image_id", "image_id", "images", "1 = 1"),
+            ("image_captures", "image_id", "node_id", "nodes", "1 = 1"),
             ("aggregate_nodes", "aggregate_id", "aggregate_id", "aggregates", "1 = 1"),
             ("aggregate_nodes", "aggregate_id", "node_id", "nodes", "1 = 1"),
             ("prefill_policies", "id", "aggregate_id", "aggregates", "c.aggregate_id IS NOT NULL"),

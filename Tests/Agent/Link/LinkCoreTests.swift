@@ -28,6 +28,7 @@ struct LinkCoreTests {
             case .hold: "hold"
             case .removeImage: "remove image"
             case .limitTransfers: "limit"
+            case .capture: "capture"
             case .setUsageInterval: "interval"
             case .collectInventory: "inventory"
             case .fetchUsage: "fetch"
@@ -45,7 +46,10 @@ struct LinkCoreTests {
         let set = fullSet(3, [instanceMessage(firstInstance)])
         #expect(words(core.handle(.received(.assignmentSet(set)))) == ["save"])
         #expect(core.book.revision == 0)
-        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "hold", "assigned", "statuses due"])
+        #expect(
+            words(core.handle(.saved(true))) == [
+                "notice", "acknowledge", "hold", "assigned", "capture", "statuses due",
+            ])
         #expect(core.book.revision == 3)
     }
 
@@ -57,10 +61,15 @@ struct LinkCoreTests {
         set.transferLimits.sendBytesPerSecond = 5 << 20
         _ = core.handle(.received(.assignmentSet(set)))
         #expect(
-            words(core.handle(.saved(true))) == ["notice", "acknowledge", "limit", "hold", "assigned", "statuses due"])
+            words(core.handle(.saved(true))) == [
+                "notice", "acknowledge", "limit", "hold", "assigned", "capture", "statuses due",
+            ])
         set.revision = 4
         _ = core.handle(.received(.assignmentSet(set)))
-        #expect(words(core.handle(.saved(true))) == ["notice", "acknowledge", "hold", "assigned", "statuses due"])
+        #expect(
+            words(core.handle(.saved(true))) == [
+                "notice", "acknowledge", "hold", "assigned", "capture", "statuses due",
+            ])
         // A manager that knows no limits changes none.
         set.clearTransferLimits()
         set.revision = 5
@@ -70,7 +79,60 @@ struct LinkCoreTests {
         var book = AssignmentBook()
         _ = try? book.apply(core.book.message)
         var restarted = LinkCore(book: book, managerHost: "manager", usageInterval: nil)
-        #expect(words(restarted.handle(.began(bookIsKnown: true))) == ["assigned", "limit", "hold"])
+        #expect(words(restarted.handle(.began(bookIsKnown: true))) == ["assigned", "limit", "hold", "capture"])
+    }
+
+    @Test(
+        "images of disks are made as the last set that names any says, also after a restart, and told until they are not"
+    )
+    func captures() throws {
+        var core = core()
+        _ = core.handle(.sessionStarted(.init()))
+        let capture = CaptureAssignmentValue(image: someImage, instance: firstInstance)
+        func follow(_ set: Roost_V1_AssignmentSet) -> [[CaptureAssignmentValue]] {
+            _ = core.handle(.received(.assignmentSet(set)))
+            return core.handle(.saved(true)).compactMap { effect -> [CaptureAssignmentValue]? in
+                if case .capture(let wanted) = effect { wanted } else { nil }
+            }
+        }
+        var set = fullSet(3, [instanceMessage(firstInstance)])
+        set.captures.captures = [capture.message]
+        #expect(follow(set) == [[capture]])
+        let other = Roost_V1_AssignmentSet.with {
+            $0.revision = 4; $0.baseRevision = 3
+        }
+        #expect(follow(other).isEmpty, "a change that does not speak of them changes none")
+
+        var book = AssignmentBook()
+        _ = try book.apply(core.book.message)
+        var restarted = LinkCore(book: book, managerHost: "manager", usageInterval: nil)
+        let resumed = restarted.handle(.began(bookIsKnown: true)).compactMap { effect -> [CaptureAssignmentValue]? in
+            if case .capture(let wanted) = effect { wanted } else { nil }
+        }
+        #expect(resumed == [[capture]])
+
+        let status = CaptureStatusValue(image: someImage, state: .copying(percent: 7))
+        func told() -> [Roost_V1_CaptureStatus] {
+            core.handle(.ready(.statuses)).flatMap { effect -> [Roost_V1_CaptureStatus] in
+                if case .send(.statusReport(let report), _) = effect { report.captures } else { [] }
+            }
+        }
+        #expect(words(core.handle(.capture(status))) == ["statuses due"])
+        #expect(told().map(\.percent) == [7])
+        #expect(told().isEmpty)
+        _ = core.handle(.sessionEnded)
+        _ = core.handle(.sessionStarted(.init()))
+        #expect(told().map(\.percent) == [7], "each session is told anew")
+
+        var last = other
+        (last.revision, last.baseRevision) = (5, 4)
+        last.captures = .init()
+        #expect(follow(last) == [[]])
+        #expect(core.handle(.capture(status)).isEmpty, "nobody wants to know any more")
+        _ = core.handle(.sessionEnded)
+        _ = core.handle(.sessionStarted(.init()))
+        #expect(told().isEmpty)
+        #expect(core.book.captures.isEmpty)
     }
 
     @Test("a set that cannot be kept is not followed, and the session begins anew")

@@ -142,8 +142,8 @@ enum Sample {
         case "password": "a good password"
         case "visibility": "private"
         case "checksum": .string("sha256:" + String(repeating: "0a", count: 32))
-        // What an address makes happen is tested by itself.
-        case "url": nil
+        // What an address or an instance's disk makes happen is tested by itself.
+        case "url", "from_instance": nil
         case "node": nil
         case "nodes": ["cn1"]
         case "flavor": "small"

@@ -128,14 +128,16 @@ struct ImageSendingTests {
         #expect(receiver.state.withLock { $0.offsets.count } == ImageSending.maximumAttempts)
     }
 
-    @Test("the places that an image comes from exclude each other; an instance's disk is not one yet")
+    @Test("the places that an image comes from exclude each other")
     func arguments() throws {
         @Sendable func parsed(_ words: String...) -> Bool { (try? Roost.parseAsRoot(["image"] + words)) != nil }
         #expect(parsed("create", "x", "--file", "-"))
         #expect(parsed("create", "x", "--url", "https://example.org/x", "--checksum", "sha256:00"))
         #expect(!parsed("create", "x"))
         #expect(!parsed("create", "x", "--file", "f", "--url", "https://example.org/x"))
-        #expect(!parsed("create", "x", "--instance", "web"))
+        #expect(parsed("create", "x", "--from-instance", "web"))
+        #expect(!parsed("create", "x", "--from-instance", "web", "--file", "-"))
+        #expect(!parsed("create", "x", "--from-instance", "web", "--format", "qcow2"))
         #expect(parsed("replace", "x", "--file", "f") && parsed("replace", "x", "--with", "y"))
         #expect(!parsed("replace", "x") && !parsed("replace", "x", "--with", "y", "--file", "f"))
         #expect(parsed("update", "x", "--name", "y") && parsed("set", "x", "--property", "a=b"))
