@@ -93,6 +93,10 @@ class ImageSite:
 
         self.site.wait(f"image {name} is active", active, LIMIT, pause=0.05)
 
+    def events(self, image):
+        """What happened to an image, oldest first."""
+        return self.site.call("GET", f"/v1/events?resource={image}&limit=100")["items"]
+
     def wait_settled(self, name):
         """Until nothing is left to do for the image: all chunks are packed, and the upload is gone."""
         self.wait_active(name)
