@@ -11,7 +11,7 @@ import Synchronization
 public final class TransferInterrupt: Sendable {
     private struct State {
         var interrupted = false
-        var connection: TLSConnection?
+        var socket: OpenSocket?
     }
     private let state = Mutex(State())
 
@@ -20,19 +20,19 @@ public final class TransferInterrupt: Sendable {
     public var isInterrupted: Bool { state.withLock { $0.interrupted } }
 
     public func interrupt() {
-        let connection = state.withLock { state in
+        let socket = state.withLock { state in
             state.interrupted = true
-            return state.connection
+            return state.socket
         }
-        connection?.interrupt()
+        socket?.interrupt()
     }
 
-    func attach(_ connection: TLSConnection?) {
+    func attach(_ socket: OpenSocket?) {
         let interrupted = state.withLock { state in
-            state.connection = connection
+            state.socket = socket
             return state.interrupted
         }
-        if interrupted { connection?.interrupt() }
+        if interrupted { socket?.interrupt() }
     }
 }
 
@@ -125,7 +125,7 @@ public final class ChunkClient {
         let descriptor = try Socket.connect(source.address, deadline: deadline) { interrupt.isInterrupted }
         let connection = try TLSConnection(descriptor: descriptor, context: context)
         connection.keep(.init(governor: configuration.governor, purpose: configuration.purpose))
-        interrupt.attach(connection)
+        interrupt.attach(connection.socket)
         self.channel = FrameChannel(
             connection: connection, maximumPayloadBytes: Limits.firstFramePayloadBytes,
             watch: { count throws(TransferError) in

@@ -56,7 +56,7 @@ public final class ChunkServer: Sendable {
         var port: UInt16 = 0
         var stopping = false
         var next = 0
-        var connections: [Int: TLSConnection] = [:]
+        var connections: [Int: OpenSocket] = [:]
         var perPeer: [PeerIdentity: Int] = [:]
     }
 
@@ -94,7 +94,7 @@ public final class ChunkServer: Sendable {
 
     /// Ends all connections and returns when their threads have ended. Blocks: not for the cooperative pool.
     public func stop() {
-        let connections = state.withLock { state -> [TLSConnection] in
+        let connections = state.withLock { state -> [OpenSocket] in
             state.stopping = true
             // Shut down, not closed: the accepting thread still names the descriptor.
             if let listener = state.listener { shutdown(listener, Int32(SHUT_RDWR)) }
@@ -131,7 +131,7 @@ public final class ChunkServer: Sendable {
             logger.error("chunk connection failed", metadata: ["peer": "\(peerName)", "reason": "\(error)"])
             return
         }
-        guard let number = register(connection) else { return }
+        guard let number = register(connection.socket) else { return }
         defer { unregister(number) }
         do {
             let peer = try admit(connection)
@@ -169,11 +169,11 @@ public final class ChunkServer: Sendable {
         }
     }
 
-    private func register(_ connection: TLSConnection) -> Int? {
+    private func register(_ socket: OpenSocket) -> Int? {
         let number = state.withLock { state -> Int? in
             guard !state.stopping else { return nil }
             state.next += 1
-            state.connections[state.next] = connection
+            state.connections[state.next] = socket
             return state.next
         }
         if number != nil { counters.connectionsChanged(by: 1) }

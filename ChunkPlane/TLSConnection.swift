@@ -1,64 +1,40 @@
 import COpenSSL
 import Foundation
 import Glibc
-import Synchronization
 
-/// Owns one `SSL` and its socket. One thread reads and writes; any thread may interrupt.
-final class TLSConnection: Sendable {
-    // SAFETY: a C pointer is never Sendable. It is used only by the thread that made the connection; `interrupt` touches
-    // the descriptor alone, under a lock that also guards closing, so that it never hits one that was given out again.
-    private nonisolated(unsafe) let ssl: OpaquePointer
-    private let descriptor: Int32
-    private let life = Mutex(Life())
-
-    private struct Life {
-        var closed = false
-        var interrupted = false
-        var pace: Pace?
-    }
-
+/// Owns one `SSL` on a socket. Belongs to one thread; others have its `socket` alone, and may interrupt that.
+final class TLSConnection {
     /// Keeps what moves over the connection within the limits of the process.
-    struct Pace: Sendable {
+    struct Pace {
         var governor: TransferGovernor
         var purpose: TransferPurpose
     }
 
+    let socket: OpenSocket
+    private let ssl: OpaquePointer
+    private var pace: Pace?
+
+    private var descriptor: Int32 { socket.descriptor }
+
     /// Takes the descriptor over, also where it throws.
     init(descriptor: Int32, context: TLSContext) throws(TransferError) {
-        guard let ssl = SSL_new(context.raw) else {
-            close(descriptor)
-            throw .tls(OpenSSLErrors.last())
-        }
+        socket = OpenSocket(descriptor: descriptor)
+        guard let ssl = SSL_new(context.raw) else { throw .tls(OpenSSLErrors.last()) }
         self.ssl = ssl
-        self.descriptor = descriptor
         guard SSL_set_fd(ssl, descriptor) == 1 else { throw .tls(OpenSSLErrors.last()) }
     }
 
+    /// Whoever still holds the socket must find it closed.
     deinit {
-        shutdownNow()
+        socket.closeNow()
         SSL_free(ssl)
     }
 
-    /// Wakes whoever waits on the connection, for good.
-    func interrupt() {
-        life.withLock { life in
-            life.interrupted = true
-            if !life.closed { shutdown(descriptor, Int32(SHUT_RDWR)) }
-        }
-    }
-
-    /// Closes the socket at once; further calls fail.
-    func shutdownNow() {
-        life.withLock { life in
-            guard !life.closed else { return }
-            life.closed = true
-            close(descriptor)
-        }
-    }
+    func shutdownNow() { socket.closeNow() }
 
     /// Tells the peer in TLS that no more comes, so that a refusal that was just sent is not lost with the socket.
     func finish() {
-        guard !life.withLock({ $0.closed }) else { return }
+        guard !socket.isClosed else { return }
         ERR_clear_error()
         SSL_shutdown(ssl)
         shutdown(descriptor, Int32(SHUT_WR))
@@ -92,9 +68,9 @@ final class TLSConnection: Sendable {
     }
 
     /// From now on what moves is counted, and waits where it is too much.
-    func keep(_ pace: Pace?) { life.withLock { $0.pace = pace } }
+    func keep(_ pace: Pace?) { self.pace = pace }
 
-    private var isInterrupted: Bool { life.withLock { $0.interrupted || $0.closed } }
+    private var isInterrupted: Bool { socket.isInterrupted || socket.isClosed }
 
     /// Reads at least one byte.
     func read(
@@ -105,7 +81,7 @@ final class TLSConnection: Sendable {
                 SSL_read(ssl, buffer.baseAddress, Int32(clamping: buffer.count))
             })
         // Whoever sends is held up by TCP while this waits.
-        if let pace = life.withLock({ $0.pace }), pace.governor.isLimited(.receive) {
+        if let pace, pace.governor.isLimited(.receive) {
             pace.governor.pass(count, .receive, for: pace.purpose) { isInterrupted }
         }
         return count
@@ -124,9 +100,8 @@ final class TLSConnection: Sendable {
 
     func flush(deadline: ContinuousClock.Instant, doing: String) throws(TransferError) {
         while BIO_ctrl(SSL_get_wbio(ssl), BIO_CTRL_FLUSH, 0, nil) <= 0 {
-            let life = life.withLock { $0 }
-            if life.interrupted { throw .interrupted }
-            guard !life.closed, BIO_test_flags(SSL_get_wbio(ssl), BIO_FLAGS_SHOULD_RETRY) != 0 else { throw .closed }
+            try socket.check()
+            guard BIO_test_flags(SSL_get_wbio(ssl), BIO_FLAGS_SHOULD_RETRY) != 0 else { throw .closed }
             guard Socket.wait(descriptor, for: POLLOUT, until: deadline) else { throw .timedOut(doing: doing) }
         }
     }
@@ -146,7 +121,7 @@ final class TLSConnection: Sendable {
         var deadline = deadline
         while position < bytes.count {
             var rest = UnsafeRawBufferPointer(rebasing: bytes[position...])
-            if let pace = life.withLock({ $0.pace }), pace.governor.isLimited(.send) {
+            if let pace, pace.governor.isLimited(.send) {
                 rest = UnsafeRawBufferPointer(rebasing: rest.prefix(BandwidthSchedule.sliceBytes))
                 let asked = ContinuousClock.now
                 pace.governor.pass(rest.count, .send, for: pace.purpose) { isInterrupted }
@@ -175,9 +150,7 @@ final class TLSConnection: Sendable {
         _ doing: String, deadline: ContinuousClock.Instant, _ operation: () -> Int32
     ) throws(TransferError) -> Int32 {
         while true {
-            let life = life.withLock { $0 }
-            if life.interrupted { throw .interrupted }
-            if life.closed { throw .closed }
+            try socket.check()
             ERR_clear_error()
             errno = 0
             let answer = operation()
@@ -189,10 +162,10 @@ final class TLSConnection: Sendable {
                 guard Socket.wait(descriptor, for: POLLOUT, until: deadline) else { throw .timedOut(doing: doing) }
             case SSL_ERROR_ZERO_RETURN: throw .closed
             case SSL_ERROR_SYSCALL:
-                if self.life.withLock({ $0.interrupted }) { throw .interrupted }
+                if socket.isInterrupted { throw .interrupted }
                 throw .closed
             default:
-                if self.life.withLock({ $0.interrupted }) { throw .interrupted }
+                if socket.isInterrupted { throw .interrupted }
                 throw .tls(OpenSSLErrors.last())
             }
         }

@@ -35,8 +35,8 @@ public final class TLSContext: Sendable {
     private static let readBufferBytes = 128 << 10
     static let protocolName = Array("roost-chunks/1".utf8)
 
-    // SAFETY: a C pointer is never Sendable. An SSL_CTX is reference-counted and safe to share between threads once it is set up; it is never changed
-    // after init.
+    // SAFETY: the compiler takes no C pointer for Sendable. OpenSSL lets threads share an SSL_CTX and make connections of it at
+    // once, as long as nobody changes it (SSL_CTX_new(3), openssl-threads(7)); nobody does after init.
     nonisolated(unsafe) let raw: OpaquePointer
 
     public init(side: Side, credentials: TLSCredentials) throws(TransferError) {

@@ -117,20 +117,24 @@ struct DomainHandle: ~Copyable {
     /// while its disk is removed.
     func marks(of node: NodeID) throws(HypervisorError) -> DomainXML.Marks? {
         guard let instance = Self.namedInstance(raw) else { return nil }
+        guard let text = try markText() else { return nil }
+        let marks = DomainXML.Marks(text)
+        return marks?.instance == instance && marks?.node == node ? marks : nil
+    }
+
+    /// What an agent wrote into the domain; `nil` where none did, or the domain is gone.
+    func markText() throws(HypervisorError) -> String? {
         guard
             let text = virDomainGetMetadata(
                 raw, Int32(VIR_DOMAIN_METADATA_ELEMENT.rawValue), DomainXML.namespace, 0)
         else {
-            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN_METADATA)
-                || LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN)
-            {
+            for code in [VIR_ERR_NO_DOMAIN_METADATA, VIR_ERR_NO_DOMAIN] where LibvirtConnection.isLastError(code) {
                 return nil
             }
             throw LibvirtConnection.lastError
         }
         defer { free(text) }
-        let marks = DomainXML.Marks(String(cString: text))
-        return marks?.instance == instance && marks?.node == node ? marks : nil
+        return String(cString: text)
     }
 
     /// The instance that a domain's name speaks of, without asking libvirt.

@@ -177,19 +177,7 @@ extension DomainHandle {
         guard let name = virDomainGetName(raw).map({ String(cString: $0) }), CopyXML.namedImage(name) != nil else {
             return false
         }
-        guard
-            let text = virDomainGetMetadata(
-                raw, Int32(VIR_DOMAIN_METADATA_ELEMENT.rawValue), DomainXML.namespace, 0)
-        else {
-            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN_METADATA)
-                || LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN)
-            {
-                return false
-            }
-            throw LibvirtConnection.lastError
-        }
-        defer { free(text) }
-        return CopyXML.node(marks: String(cString: text)) == node
+        return try markText().flatMap { CopyXML.node(marks: $0) } == node
     }
 
     /// False where libvirt refuses, and says why in its last error.

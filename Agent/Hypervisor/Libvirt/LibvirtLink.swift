@@ -2,7 +2,8 @@ import CLibvirt
 
 /// Owns one connection of libvirt from its opening to its end; whoever makes a call holds it meanwhile.
 final class LibvirtLink: Sendable {
-    // SAFETY: a C pointer is never Sendable. It is set once, and libvirt lets several threads use one connection at a time.
+    // SAFETY: the compiler takes no C pointer for Sendable. Several threads call on it at once, so that one that hangs holds up no
+    // other: libvirt's connections are made for that (its FAQ, "Is libvirt thread safe?"), and count their references.
     nonisolated(unsafe) let pointer: OpaquePointer
     private let lifecycle: Int32
 
