@@ -122,6 +122,7 @@ let package = Package(
         room("Process/Settings", [configuration, yams]),
         room("Process/Memory", ["CMalloc"]),
         room("Process/Threads", [deque]),
+        room("Process/Files", ["CLinuxFiles"]),
         room("Process/Log", [logging]),
 
         // ChunkPlane: chunks of images over TLS, served and pulled by both sides on threads of their own.
@@ -154,7 +155,7 @@ let package = Package(
         room(
             "Manager/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", "CLinuxFiles",
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ProcessFiles", "ChunkPlane",
                 "ManagerImageHeaders", crypto, subprocess, logging, protobuf,
             ]),
         room(
@@ -203,8 +204,8 @@ let package = Package(
         room(
             "Agent/Images",
             [
-                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ChunkPlane", "CLinuxFiles",
-                crypto, logging,
+                "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ProcessFiles", "ChunkPlane",
+                "CLinuxFiles", crypto, logging,
             ]),
         room("Agent/Devices", []),
         room("Agent/Network", ["ProcessThreads", httpClient, nio, nioSSL]),
@@ -292,7 +293,7 @@ let package = Package(
             "Manager/Lifecycle",
             [
                 "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "ManagerPlacement", "ManagerModel",
-                "ProtocolModel",
+                "ProtocolModel", "ProtocolTransfer",
             ]),
         tests(
             "Manager/Accounting",
@@ -301,7 +302,8 @@ let package = Package(
         tests(
             "Manager/Images",
             [
-                "ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProtocolTransfer", "ProtocolModel",
+                "ManagerImages", "ManagerImageHeaders", "ChunkPlane", "ProcessFiles", "ProtocolTransfer",
+                "ProtocolModel",
                 "TestsSupportStore", logging,
             ]),
         tests(
@@ -339,7 +341,7 @@ let package = Package(
         tests(
             "Agent/Images",
             [
-                "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProtocolTransfer",
+                "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProcessFiles", "ProtocolTransfer",
                 "ProtocolTrust", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting", logging,
             ]),
         tests("Agent/Devices", ["AgentDevices"]),

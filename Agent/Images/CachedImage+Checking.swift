@@ -1,5 +1,6 @@
 import ChunkPlane
 import Glibc
+import ProcessFiles
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer

@@ -1,4 +1,5 @@
 import ChunkPlane
+import ProcessFiles
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer

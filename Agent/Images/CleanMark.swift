@@ -1,4 +1,5 @@
 import Glibc
+import ProcessFiles
 
 /// Says whether the last life of the cache ended in order. The mark is there only between two lives: what a crash leaves has
 /// none, and is compared with its manifests before it is used (P7).

@@ -1,4 +1,5 @@
 import Logging
+import ProcessFiles
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer

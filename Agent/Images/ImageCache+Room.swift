@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Logging
+import ProcessFiles
 import ProcessThreads
 public import ProtocolModel
 import ProtocolTransfer

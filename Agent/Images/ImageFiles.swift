@@ -1,10 +1,11 @@
 import Crypto
 import Foundation
 import Glibc
+public import ProcessFiles
 public import ProtocolModel
 
 /// Why the cache could not do something.
-public enum ImageCacheError: Error, Equatable, Sendable, CustomStringConvertible {
+public enum ImageCacheError: FileFailure, Equatable, Sendable, CustomStringConvertible {
     case diskFull(path: String)
     case file(path: String, reason: String)
     /// The budget, or the free space that is to be left for others, does not allow for the image.
@@ -24,13 +25,6 @@ public enum ImageCacheError: Error, Equatable, Sendable, CustomStringConvertible
     }
 
     private static func mebibytes(_ bytes: Int64) -> Int64 { (bytes + 1_048_575) >> 20 }
-
-    static func last(_ path: String) -> Self {
-        switch errno {
-        case ENOSPC, EDQUOT: .diskFull(path: path)
-        default: .file(path: path, reason: String(cString: strerror(errno)))
-        }
-    }
 }
 
 /// Where an image lies in the cache: `_base/<sha1>`, the name that sites know (HLT-41).

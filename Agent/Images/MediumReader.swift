@@ -1,5 +1,6 @@
 import CLinuxFiles
 import Glibc
+import ProcessFiles
 
 /// Reads what is on the medium and not what the page cache remembers of it (`O_DIRECT`), so that a check finds what has
 /// rotted there, and does not push the guests' pages out. Where the file system has no such reads, ordinary ones.

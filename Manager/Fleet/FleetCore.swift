@@ -3,6 +3,7 @@ public import ManagerModel
 public import ManagerStore
 public import ProtocolMessages
 public import ProtocolModel
+import ProtocolTransfer
 public import ProtocolWire
 import SwiftProtobuf
 
@@ -239,7 +240,7 @@ public struct FleetCore: Sendable {
         case .statusReport(let report):
             let instances = report.instances.compactMap(ObservedInstance.init)
             let images = report.images.compactMap { FleetReports.ObservedImage($0, on: node) }
-            let captures = report.captures.prefix(Self.mostCopies).compactMap(ObservedCapture.init)
+            let captures = report.captures.prefix(Self.mostCopies).compactMap(CaptureStatusValue.init)
             var (urgent, effects) = take(images, of: node, at: now)
             if !captures.isEmpty { effects.append(.work(.captures(connection, node, captures), at: now.timestamp)) }
             if instances.isEmpty && urgent.isEmpty { return effects }

@@ -20,7 +20,7 @@ public enum FleetWork: Sendable {
     case inventory(ConnectionID, NodeID, NodeInventory, location: String)
     case status(ConnectionID, NodeID, [ObservedInstance], [FleetReports.ObservedImage])
     case imageCopies(ConnectionID, NodeID, [ImageCopy])
-    case captures(ConnectionID, NodeID, [ObservedCapture])
+    case captures(ConnectionID, NodeID, [CaptureStatusValue])
     case usage(ConnectionID, NodeID, UsageBatch)
     case liveness(LivenessChange)
     case advanceDrain(OperationID)

@@ -82,19 +82,6 @@ extension FleetReports.ObservedImage {
     }
 }
 
-extension ObservedCapture {
-    init?(_ message: Roost_V1_CaptureStatus) {
-        guard let value = CaptureStatusValue(message) else { return nil }
-        let state: State =
-            switch value.state {
-            case .copying(let percent): .copying(percent: percent)
-            case .ready(let digest, let size): .ready(manifestDigest: digest, sizeBytes: size)
-            case .failed: .failed
-            }
-        self.init(image: value.image, state: state, code: value.code, reason: value.reason)
-    }
-}
-
 extension SourceComplaint {
     init?(_ message: Roost_V1_ImageStatus) {
         let failure: SourceFailure

@@ -1,6 +1,7 @@
 public import ChunkPlane
 import Foundation
 import Glibc
+import ProcessFiles
 public import ProtocolModel
 import ProtocolTransfer
 import Synchronization

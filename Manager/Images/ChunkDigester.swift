@@ -1,4 +1,5 @@
 import Glibc
+import ProcessFiles
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer

@@ -2,6 +2,7 @@ import ChunkPlane
 import Foundation
 import Glibc
 import ManagerImageHeaders
+import ProcessFiles
 import ProtocolModel
 import ProtocolTransfer
 

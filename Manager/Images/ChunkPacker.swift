@@ -1,6 +1,7 @@
 import ChunkPlane
 import Foundation
 import Glibc
+import ProcessFiles
 import ProcessThreads
 import ProtocolModel
 import ProtocolTransfer

@@ -1,4 +1,5 @@
 import Glibc
+import ProcessFiles
 import ProcessThreads
 
 /// A raw image while a converter writes it, read close behind by others.

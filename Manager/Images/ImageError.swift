@@ -1,8 +1,9 @@
 public import ManagerImageHeaders
+public import ProcessFiles
 public import ProtocolModel
 
 /// Why an image could not be taken in.
-public enum ImageError: Error, Equatable, Sendable, CustomStringConvertible {
+public enum ImageError: FileFailure, Equatable, Sendable, CustomStringConvertible {
     /// The file itself is the reason; nothing of it is left.
     case refused(ImageRefusal)
     case noUpload(String)

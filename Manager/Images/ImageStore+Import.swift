@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Logging
 public import ManagerImageHeaders
+import ProcessFiles
 public import ProtocolModel
 import ProtocolTransfer
 import Synchronization
@@ -151,10 +152,10 @@ extension ImageStore {
         try await onThread { () throws(ImageError) in
             Files.remove(workplace)
             try Files.makeFolder(workplace)
-            guard link(upload, workplace + "/" + Converter.source) == 0 else { throw OpenFile.failure(workplace) }
+            guard link(upload, workplace + "/" + Converter.source) == 0 else { throw .last(workplace) }
             if let user = sandbox.user {
                 for path in [workplace, workplace + "/" + Converter.source] {
-                    guard lchown(path, user.user, user.group) == 0 else { throw OpenFile.failure(path) }
+                    guard lchown(path, user.user, user.group) == 0 else { throw .last(path) }
                 }
             }
         }

@@ -4,6 +4,7 @@ import Foundation
 import Glibc
 public import Logging
 public import ManagerImageHeaders
+import ProcessFiles
 import ProcessThreads
 public import ProtocolModel
 import ProtocolTransfer

@@ -1,6 +1,7 @@
 import Crypto
 import Foundation
 import Glibc
+import ProcessFiles
 public import ProtocolModel
 import Synchronization
 

@@ -1,6 +1,7 @@
 public import ManagerModel
 import ManagerStore
 public import ProtocolModel
+public import ProtocolTransfer
 
 /// Images of instances' disks: the node that has the disk copies it, and the manager that was asked pulls the copy.
 extension Commands {
@@ -137,7 +138,7 @@ extension Commands {
 
 extension FleetReports {
     /// What a node says of images that it makes of disks. It speaks only for those that are wanted of it.
-    public func observe(_ seen: [ObservedCapture], on node: NodeID) throws {
+    public func observe(_ seen: [CaptureStatusValue], on node: NodeID) throws {
         for observed in seen {
             guard var capture = try sql.imageCaptures.find(observed.image), capture.node == node else { continue }
             let before = capture
@@ -189,26 +190,5 @@ extension FleetReports {
                 sentence:
                     "the agent of node '\(node.name)' cannot copy disks any more; upgrade it, and make the image again")
         }
-    }
-}
-
-/// What a node says of an image that it makes of a disk.
-public struct ObservedCapture: Sendable, Equatable {
-    public enum State: Sendable, Equatable {
-        case copying(percent: Int)
-        case ready(manifestDigest: ContentDigest, sizeBytes: Int64)
-        case failed
-    }
-
-    public var image: ImageID
-    public var state: State
-    public var code: String
-    public var reason: String
-
-    public init(image: ImageID, state: State, code: String = "", reason: String = "") {
-        self.image = image
-        self.state = state
-        self.code = code
-        self.reason = reason
     }
 }

@@ -2,6 +2,7 @@ import ChunkPlane
 import Foundation
 import Glibc
 import Logging
+import ProcessFiles
 import ProtocolModel
 import ProtocolTransfer
 import Synchronization

@@ -3,6 +3,7 @@ import ManagerModel
 import ManagerStore
 import ProtocolMessages
 import ProtocolModel
+import ProtocolTransfer
 import SwiftProtobuf
 import Testing
 
@@ -66,11 +67,11 @@ struct CaptureMessageTests {
     @Test("what makes no sense in a report is left out (P10)")
     func reports() {
         let image = Data(repeating: 3, count: 16)
-        func read(_ body: (inout Roost_V1_CaptureStatus) -> Void) -> ObservedCapture? {
+        func read(_ body: (inout Roost_V1_CaptureStatus) -> Void) -> CaptureStatusValue? {
             var message = Roost_V1_CaptureStatus()
             message.imageID = image
             body(&message)
-            return ObservedCapture(message)
+            return CaptureStatusValue(message)
         }
         #expect(
             read {

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import ProcessFiles
 import ProtocolModel
 import ProtocolTransfer
 import Synchronization

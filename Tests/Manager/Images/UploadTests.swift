@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Logging
 import ManagerImageHeaders
+import ProcessFiles
 import ProtocolModel
 import ProtocolTransfer
 import Testing

@@ -1,6 +1,7 @@
 import ManagerModel
 import ManagerStore
 import ProtocolModel
+import ProtocolTransfer
 import Testing
 
 @testable import ManagerLifecycle
@@ -38,11 +39,11 @@ struct ImageCaptureTests {
         }
     }
 
-    private func observe(_ record: TestRecord, _ image: ImageID, _ state: ObservedCapture.State) async throws {
+    private func observe(_ record: TestRecord, _ image: ImageID, _ state: CaptureStatusValue.State) async throws {
         let node = try await record.node("cn1").id
         let now = record.now
         try await record.store.write { sql in
-            let seen = ObservedCapture(image: image, state: state, code: "disk_full", reason: "the disk is full")
+            let seen = CaptureStatusValue(image: image, state: state, code: "disk_full", reason: "the disk is full")
             try FleetReports(in: sql, at: now).observe([seen], on: node)
         }
     }
@@ -210,7 +211,7 @@ struct ImageCaptureTests {
         let node = try await record.node("cn1")
         let now = record.now
         try await record.store.write { sql in
-            let seen = ObservedCapture(
+            let seen = CaptureStatusValue(
                 image: made.id, state: .copying(percent: 0), code: "x", reason: "libvirt is away")
             try FleetReports(in: sql, at: now).observe([seen], on: node.id)
         }
@@ -230,7 +231,7 @@ struct ImageCaptureTests {
         let made = try await record.request(by: record.ann, capture())
         let now = record.now
         try await record.store.write { sql in
-            let seen = ObservedCapture(image: made.id, state: .failed)
+            let seen = CaptureStatusValue(image: made.id, state: .failed)
             try FleetReports(in: sql, at: now).observe([seen], on: .generate(at: now))
         }
         #expect(try await image(record, made.id).status == .saving)
