@@ -62,7 +62,7 @@ struct Population {
 
     private static func insertCommon(_ sql: Transaction, at now: Timestamp) throws -> (Flavor, Image, User) {
         let owner: User
-        if let known = try sql.users.list(Page(limit: 1)).first {
+        if let known = try sql.users.list(.everything, Page(limit: 1)).first {
             owner = known
         } else {
             owner = User(

@@ -58,7 +58,7 @@ struct UsageRate: AsyncParsableCommand {
         report("samples_per_second", Double(all) / (elapsed / .seconds(1)))
         // Nothing was lost or doubled: all that was acknowledged is in the roll-up.
         let sum = try await record.read { sql in
-            try sql.usage.total(user: nil, from: (now - .seconds(86_400)).day, to: (now + .seconds(86_400)).day)
+            try sql.usage.total(.everything, from: (now - .seconds(86_400)).day, to: (now + .seconds(86_400)).day)
         }
         guard sum.serverMilliseconds == Int64(all) * 100 else { throw ExitCode.failure }
         record.close()

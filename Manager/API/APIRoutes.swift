@@ -1,10 +1,11 @@
 import HTTPTypes
-import ManagerIdentity
+import ManagerModel
 
 /// Every route that the manager serves, in the order of the document.
 enum APIRoutes {
     static let all: [Route] =
         SiteRoutes.routes + SiteSettingRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes
+        + AccountRoutes.routes + GroupRoutes.routes + RoleRoutes.routes
         + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
         + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes
         + ManagerRoutes.routes

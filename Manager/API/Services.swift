@@ -22,6 +22,9 @@ public struct Services: Sendable {
     public var lifecycle: LifecycleSettings
 
     let users = UserService()
+    let accounts = AccountService()
+    let groups = GroupService()
+    let roles = RoleService()
     let keyPairs = KeyPairService()
     let signals: ChangeSignals
     /// The OpenAPI document, made once: anybody may ask for it.

@@ -104,7 +104,9 @@ struct Site {
         let store = try Store(location ?? .file(storePath))
         defer { store.close() }
         try await store.write { sql in
-            guard try sql.users.list(Page(limit: 1)).isEmpty else { throw SiteError.recordExists("\(store.location)") }
+            guard try sql.users.list(.everything, Page(limit: 1)).isEmpty else {
+                throw SiteError.recordExists("\(store.location)")
+            }
             _ = try UserService().create(
                 .init(name: "admin", role: .superuser, email: nil, passwordHash: hash), by: .console, at: now, in: sql)
         }

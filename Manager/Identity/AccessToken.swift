@@ -53,7 +53,7 @@ struct AccessTokens: Sendable {
 
     func sign(_ user: User, at now: Timestamp) async throws -> String {
         let claims = AccessClaims(
-            iss: issuer, sub: user.id.description, name: user.name, role: user.role.rawValue,
+            iss: issuer, sub: user.id.description, name: user.name, role: user.roles.first ?? "",
             iat: Double(now.milliseconds) / 1000, exp: Double((now + lifetime).milliseconds) / 1000,
             jti: TokenID.generate(at: now).description)
         return try await keys.sign(claims, kid: identifier)

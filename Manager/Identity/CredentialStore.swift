@@ -5,6 +5,8 @@ public import ProtocolModel
 public protocol CredentialStore: Sendable {
     func user(named name: String) async throws -> User?
     func user(_ id: UserID) async throws -> User?
+    /// What the user's roles allow, as of now; `nil` where nobody of the user's account may sign in.
+    func rights(of user: User) async throws -> Rights?
     func insert(_ token: RefreshToken) async throws
     /// Finds the token with its user, lets `decide` say what follows and carries that out, all in one transaction:
     /// two who present the same token at once must not both get a new one.

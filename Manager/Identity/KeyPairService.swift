@@ -11,16 +11,16 @@ public struct KeyPairService: Sendable {
     public func create(
         name: String, key: SSHPublicKey, by actor: Actor, at now: Timestamp, in transaction: Transaction
     ) throws -> KeyPair {
-        guard let owner = actor.user, Access.allows(actor.role, .keyPairCreate, .own) else {
+        guard let owner = actor.user, actor.rights.may(.keyPairCreate) else {
             throw Refusal(.forbidden, "key pairs belong to users")
         }
         guard KeyPairID(name) == nil else {
             throw Refusal(.invalidRequest, "a key pair's name must not look like an ID")
         }
-        guard try transaction.keyPairs.list(owner: owner, name: name, Page(limit: 1)).isEmpty else {
+        guard try transaction.keyPairs.list(.user(owner), name: name, Page(limit: 1)).isEmpty else {
             throw Refusal(.nameTaken, "you have a key pair '\(name)' already")
         }
-        guard try transaction.keyPairs.list(owner: owner, Page(limit: Self.maximumPerUser)).count < Self.maximumPerUser
+        guard try transaction.keyPairs.list(.user(owner), Page(limit: Self.maximumPerUser)).count < Self.maximumPerUser
         else {
             throw Refusal(.conflict, "you have \(Self.maximumPerUser) key pairs, which is the most; delete some first")
         }

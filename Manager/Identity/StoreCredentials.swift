@@ -16,13 +16,24 @@ public struct StoreCredentials: CredentialStore {
         try await store.read { try $0.users.find(id) }
     }
 
+    public func rights(of user: User) async throws -> Rights? {
+        try await store.read { transaction in
+            guard try transaction.accounts.find(name: user.account)?.enabled ?? true else { return nil }
+            let rights = try transaction.roles.rights(of: user.roles)
+            // A password that somebody else has set is good for setting another, and nothing more.
+            return user.mustChangePassword ? rights.limited(to: [.userRead, .userChange]) : rights
+        }
+    }
+
     public func insert(_ token: RefreshToken) async throws {
         try await store.write { transaction in
             try transaction.users.insert(token)
             guard let user = try transaction.users.find(token.user) else { return }
             try transaction.events.append(
-                "user.signed_in", actor: Actor(user: user.id, name: user.name, role: user.role), owner: user.id,
+                "user.signed_in",
+                actor: Actor(user: user.id, name: user.name, rights: .none, account: user.account), owner: user.id,
                 resource: user.reference, at: token.createdAt)
+            try transaction.users.markSignedIn(user.id, at: token.createdAt)
         }
     }
 

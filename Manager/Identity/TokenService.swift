@@ -8,16 +8,33 @@ import Synchronization
 public struct Principal: Sendable, Equatable {
     public let userID: UserID
     public let name: String
-    public let role: Role
+    /// The name of the user's account.
+    public let account: String
+    /// What the user may do, by this token.
+    public let rights: Rights
+    /// The session or API key; names it, and is no secret.
+    public var credential: String?
+    /// Who really asks, where somebody acts as this user.
+    public var impersonator: Actor.Impersonator?
 
-    public init(userID: UserID, name: String, role: Role) {
+    public init(
+        userID: UserID, name: String, account: String, rights: Rights, credential: String? = nil,
+        impersonator: Actor.Impersonator? = nil
+    ) {
         self.userID = userID
         self.name = name
-        self.role = role
+        self.account = account
+        self.rights = rights
+        self.credential = credential
+        self.impersonator = impersonator
     }
 
     /// Who acts by a request.
-    public func actor(request: String?) -> Actor { Actor(user: userID, name: name, role: role, request: request) }
+    public func actor(request: String?, from address: String?) -> Actor {
+        Actor(
+            user: userID, name: name, rights: rights, account: account, request: request, address: address,
+            credential: credential, impersonator: impersonator)
+    }
 }
 
 /// What somebody who signs in receives.
@@ -69,7 +86,9 @@ public struct TokenService: Sendable {
             limiter.giveBack(name, address, time.uptime)
             throw error
         }
-        guard isRight, let user, user.enabled else { throw IdentityError.wrongCredentials }
+        guard isRight, let user, user.enabled, try await store.rights(of: user) != nil else {
+            throw IdentityError.wrongCredentials
+        }
         limiter.giveBack(name, address, time.uptime)
         return try await issue(to: user)
     }
@@ -134,7 +153,8 @@ public struct TokenService: Sendable {
         }
         guard user.enabled else { throw IdentityError.invalidToken(.disabled) }
         guard claims.issuedAt >= user.tokensValidAfter else { throw IdentityError.invalidToken(.revoked) }
-        return Principal(userID: user.id, name: user.name, role: user.role)
+        guard let rights = try await store.rights(of: user) else { throw IdentityError.invalidToken(.disabled) }
+        return Principal(userID: user.id, name: user.name, account: user.account, rights: rights)
     }
 }
 

@@ -20,16 +20,20 @@ public struct Commands {
     let actor: Actor
     let now: Timestamp
     let settings: LifecycleSettings
+    /// What the request is about to do; `nil`: the caller has made sure that it may be done.
+    let permission: Permission?
 
-    public init(in transaction: Transaction, actor: Actor, at now: Timestamp, settings: LifecycleSettings) {
+    /// - Parameter permission: what the request's route asks for: resources of its kind are found only as far as it reaches.
+    public init(
+        in transaction: Transaction, actor: Actor, at now: Timestamp, settings: LifecycleSettings,
+        for permission: Permission? = nil
+    ) {
         self.sql = transaction
         self.actor = actor
         self.now = now
         self.settings = settings
+        self.permission = permission
     }
-
-    /// Whose things the actor may see: `nil`, everybody's, for a superuser (P9).
-    public var visibleOwner: UserID? { actor.isSuperuser ? nil : actor.user }
 
     func event(
         _ kind: String, _ resource: ResourceReference, owner: UserID?, detail: String = "",
@@ -113,5 +117,7 @@ extension ResourceReference {
     }
     public init(_ flavor: Flavor) { self.init(kind: "flavor", id: "\(flavor.id)", name: flavor.name) }
     public init(_ user: User) { self.init(kind: "user", id: "\(user.id)", name: user.name) }
+    public init(_ account: Account) { self.init(kind: "account", id: "\(account.id)", name: account.name) }
+    public init(_ group: Group) { self.init(kind: "group", id: "\(group.id)", name: group.name) }
     public init(_ key: KeyPair) { self.init(kind: "keypair", id: "\(key.id)", name: key.name) }
 }

@@ -54,10 +54,10 @@ extension Commands {
     }
 
     /// Whether instances may be made from an image by this actor.
-    func isUsable(_ image: Image) -> Bool {
+    func isUsable(_ image: Image) throws -> Bool {
         switch image.status {
         case .active: true
-        case .deactivated: actor.isSuperuser || image.owner == actor.user
+        case .deactivated: try actor.rights.allows(.imageChange, ownership(of: image.owner))
         default: false
         }
     }
@@ -70,8 +70,8 @@ extension Commands {
             guard image.visibility != .public else {
                 throw Refusal(.conflict, "image '\(image.name)' is public: everybody may use it")
             }
-            guard try sql.users.hasAccount(account) else {
-                throw Refusal(.invalidRequest, "no user has the account '\(account)'; see 'roost user list'")
+            guard try sql.accounts.find(name: account) != nil else {
+                throw Refusal(.invalidRequest, "there is no account '\(account)'; see 'roost account list'")
             }
             image.visibility = .shared
             try sql.images.share(image.id, with: account, at: now)
@@ -103,7 +103,7 @@ extension Commands {
         for image in [old, new] where image.status != .active && image.status != .deactivated {
             throw try notReady(image)
         }
-        guard old.visibility != .public || actor.isSuperuser else {
+        guard old.visibility != .public || actor.rights.may(.imagePublish) else {
             throw Refusal(
                 .forbidden, "image '\(old.name)' is offered to everybody; only a superuser may put another in its place"
             )

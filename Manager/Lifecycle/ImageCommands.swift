@@ -63,10 +63,12 @@ extension Commands {
             changes: Event.differences(from: old, to: image))
     }
 
-    /// - Throws: `Refusal` `forbidden` where the image is neither the actor's nor the actor a superuser.
+    /// - Throws: `Refusal` `forbidden` where the actor's right to change images does not reach this one.
     public func checkOwnership(of image: Image) throws {
-        guard actor.isSuperuser || image.owner == actor.user else {
-            throw Refusal(.forbidden, "only its owner or a superuser may change image '\(image.name)'")
+        guard try actor.rights.allows(.imageChange, ownership(of: image.owner)) else {
+            throw Refusal(
+                .forbidden,
+                "only its owner, the owner of the account or a superuser may change image '\(image.name)'")
         }
     }
 

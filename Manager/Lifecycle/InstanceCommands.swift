@@ -199,7 +199,7 @@ extension Commands {
     }
 
     private func check(_ image: Image, fits flavor: Flavor) throws {
-        guard isUsable(image), let size = image.sizeBytes else { throw try notReady(image) }
+        guard try isUsable(image), let size = image.sizeBytes else { throw try notReady(image) }
         let neededGiB = max(image.minDiskGiB, Int((size + (1 << 30) - 1) >> 30))
         guard flavor.diskGiB >= neededGiB else {
             throw Refusal(

@@ -61,9 +61,7 @@ extension Commands {
     private func control(
         _ reference: String, _ done: String, _ change: (inout Operation) throws -> Bool
     ) throws -> Operation {
-        guard let id = OperationID(reference), var operation = try sql.operations.find(id),
-            visibleOwner == nil || operation.owner == visibleOwner
-        else { throw Refusal.notFound("operation", reference) }
+        var operation = try operation(reference)
         guard operation.kind == .imagePrefill else {
             throw Refusal(.conflict, "an operation of kind \(operation.kind.rawValue) cannot be \(done)")
         }
@@ -77,9 +75,9 @@ extension Commands {
             try event(
                 "image.prefill_\(done)", operation.resource, owner: operation.owner, operation: operation.id)
             try FleetReports(in: sql, at: now).settlePrefill(operation.id)
-            if let current = try sql.operations.find(id) { try advancePrefill(current) }
+            if let current = try sql.operations.find(operation.id) { try advancePrefill(current) }
         }
-        return try sql.operations.find(id) ?? operation
+        return try sql.operations.find(operation.id) ?? operation
     }
 
     /// The copies that a prefill has begun and that are not whole.

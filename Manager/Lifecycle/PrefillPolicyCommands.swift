@@ -137,7 +137,7 @@ extension Commands {
     private func meantImage(of policy: PrefillPolicy) throws -> Result<Image, Refusal> {
         let candidates =
             try ImageID(policy.image).map { try sql.images.find($0).map { [$0] } ?? [] }
-            ?? sql.images.list(visibleTo: policy.owner, name: policy.image)
+            ?? sql.images.list(.user(policy.owner), offeredTo: policy.owner, name: policy.image)
         if let active = candidates.filter({ $0.status == .active }).max(by: {
             ($0.createdAt, $0.id) < ($1.createdAt, $1.id)
         }) {

@@ -1,20 +1,21 @@
 public import ManagerModel
 import ManagerStore
-import ProtocolModel
+public import ProtocolModel
 
 /// Finds what a caller means by an ID or a name, among what the caller may see. What may not be seen is not found (P9).
 extension Commands {
     public func instance(_ reference: String) throws -> Instance {
         if let id = InstanceID(reference) {
-            guard let found = try sql.instances.find(id), visibleOwner == nil || found.owner == visibleOwner else {
-                throw Refusal.notFound("instance", reference)
-            }
+            guard let found = try sql.instances.find(id) else { throw Refusal.notFound("instance", reference) }
+            try check(.instanceRead, owner: found.owner, "instance", reference)
             return found
         }
         var filter = InstanceRepository.Filter()
         filter.name = reference
-        filter.owner = visibleOwner
-        return try only(try sql.instances.list(filter, Page(limit: 2)), "instance", reference)
+        filter.scope = try scope(.instanceRead, "instance", reference)
+        let found = try only(try sql.instances.list(filter, Page(limit: 2)), "instance", reference)
+        try check(.instanceRead, owner: found.owner, "instance", reference)
+        return found
     }
 
     public func flavor(_ reference: String) throws -> Flavor {
@@ -25,16 +26,25 @@ extension Commands {
 
     public func image(_ reference: String) throws -> Image {
         if let id = ImageID(reference) {
-            guard let found = try sql.images.find(id), found.status != .deleted,
-                try sql.images.isVisible(found, to: visibleOwner)
-            else { throw Refusal.notFound("image", reference) }
-            return found
+            guard let found = try sql.images.find(id), found.status != .deleted else {
+                throw Refusal.notFound("image", reference)
+            }
+            return try checked(found, reference)
         }
+        let scope = try scope(.imageRead, "image", reference)
         // One that was put out of use is meant only where no other has the name.
-        let offered = try sql.images.list(visibleTo: visibleOwner, only: .offered, name: reference, Page(limit: 2))
-        if !offered.isEmpty { return try only(offered, "image", reference) }
-        return try only(
-            try sql.images.list(visibleTo: visibleOwner, name: reference, Page(limit: 2)), "image", reference)
+        for selection in [ImageRepository.Selection.offered, .all] {
+            let found = try sql.images.list(
+                scope, offeredTo: actor.user, only: selection, name: reference, Page(limit: 2))
+            if !found.isEmpty { return try checked(try only(found, "image", reference), reference) }
+        }
+        throw Refusal.notFound("image", reference)
+    }
+
+    private func checked(_ image: Image, _ reference: String) throws -> Image {
+        let isOffered = try image.owner != actor.user && sql.images.isOffered(image, to: actor.account)
+        try check(.imageRead, owner: image.owner, isShared: isOffered, "image", reference)
+        return image
     }
 
     public func node(_ reference: String) throws -> Node {
@@ -52,15 +62,27 @@ extension Commands {
 
     public func keyPair(_ reference: String) throws -> KeyPair {
         if let id = KeyPairID(reference) {
-            guard let found = try sql.keyPairs.find(id), visibleOwner == nil || found.owner == visibleOwner else {
-                throw Refusal.notFound("key pair", reference)
-            }
+            guard let found = try sql.keyPairs.find(id) else { throw Refusal.notFound("key pair", reference) }
+            try check(.keyPairRead, owner: found.owner, "key pair", reference)
             return found
         }
         // Names belong to their owner: a superuser's own comes before another's of the same name.
-        if let own = try sql.keyPairs.list(owner: actor.user, name: reference, Page(limit: 1)).first { return own }
-        return try only(
-            try sql.keyPairs.list(owner: visibleOwner, name: reference, Page(limit: 2)), "key pair", reference)
+        if let own = try actor.user.flatMap({ try sql.keyPairs.list(.user($0), name: reference, Page(limit: 1)).first })
+        {
+            return own
+        }
+        let scope = try scope(.keyPairRead, "key pair", reference)
+        let found = try only(try sql.keyPairs.list(scope, name: reference, Page(limit: 2)), "key pair", reference)
+        try check(.keyPairRead, owner: found.owner, "key pair", reference)
+        return found
+    }
+
+    public func operation(_ reference: String) throws -> Operation {
+        guard let found = try OperationID(reference).flatMap({ try sql.operations.find($0) }) else {
+            throw Refusal.notFound("operation", reference)
+        }
+        try check(.operationRead, owner: found.owner, "operation", reference)
+        return found
     }
 
     /// What somebody is called who means themselves; nobody can have that name.
@@ -69,8 +91,78 @@ extension Commands {
     public func user(_ reference: String) throws -> User {
         if reference == Self.oneself, let own = try actor.user.flatMap({ try sql.users.find($0) }) { return own }
         let found = try UserID(reference).flatMap { try sql.users.find($0) } ?? sql.users.find(name: reference)
-        guard let found, actor.isSuperuser || found.id == actor.user else { throw Refusal.notFound("user", reference) }
+        guard let found else { throw Refusal.notFound("user", reference) }
+        try check(.userRead, owner: found.id, "user", reference)
         return found
+    }
+
+    public func account(_ reference: String) throws -> Account {
+        let found =
+            try AccountID(reference).flatMap { try sql.accounts.find($0) } ?? sql.accounts.find(name: reference)
+        guard let found else { throw Refusal.notFound("account", reference) }
+        try check(.accountRead, ownership: ownership(of: found), "account", reference)
+        return found
+    }
+
+    public func group(_ reference: String) throws -> Group {
+        let found: Group
+        if let id = GroupID(reference) {
+            guard let known = try sql.groups.find(id) else { throw Refusal.notFound("group", reference) }
+            found = known
+        } else {
+            let scope = try scope(.groupRead, "group", reference)
+            found = try only(try sql.groups.list(scope, name: reference, Page(limit: 2)), "group", reference)
+        }
+        let isMember = try actor.user.map { try sql.groups.contains($0, in: found.id) } ?? false
+        let ownership: Ownership =
+            found.account == actor.account && actor.rights[.groupRead] >= .account
+            ? .account : isMember ? .own : .foreign
+        try check(.groupRead, ownership: ownership, "group", reference)
+        return found
+    }
+
+    // MARK: Who may
+
+    /// Whose a resource with this owner is, seen from the actor.
+    public func ownership(of owner: UserID?) throws -> Ownership {
+        // Asked of the record only where it matters.
+        let account =
+            owner == actor.user || actor.account.isEmpty ? nil : try owner.flatMap { try sql.users.find($0)?.account }
+        return actor.ownership(of: owner, account: account)
+    }
+
+    /// An account is its users' own to look at; whoever manages it has it within the account's reach.
+    private func ownership(of account: Account) -> Ownership {
+        guard account.name == actor.account else { return .foreign }
+        return actor.rights[.accountRead] >= .account ? .account : .own
+    }
+
+    /// - Throws: `Refusal`: `not_found` where the actor may not see it (P9), `forbidden` where what the request is for does
+    ///   not reach as far as seeing does.
+    private func check(
+        _ read: Permission, owner: UserID?, isShared: Bool = false, _ noun: String, _ reference: String
+    ) throws {
+        try check(read, ownership: try ownership(of: owner), isShared: isShared, noun, reference)
+    }
+
+    private func check(
+        _ read: Permission, ownership: Ownership, isShared: Bool = false, _ noun: String, _ reference: String
+    ) throws {
+        guard actor.rights.allows(read, ownership) || isShared && actor.rights.allows(read, .shared) else {
+            throw Refusal.notFound(noun, reference)
+        }
+        guard let permission, permission != read, permission.concerns(sameAs: read) else { return }
+        guard actor.rights.allows(permission, ownership) else {
+            throw Refusal(
+                .forbidden,
+                "you may see \(noun) '\(reference)', but not do this to it: permission \(permission.rawValue) reaches "
+                    + (actor.rights[permission] == .own ? "what is yours" : "what is your account's"))
+        }
+    }
+
+    private func scope(_ read: Permission, _ noun: String, _ reference: String) throws -> Scope {
+        guard let scope = actor.scope(read) else { throw Refusal.notFound(noun, reference) }
+        return scope
     }
 
     private func only<Resource>(_ found: [Resource], _ noun: String, _ reference: String) throws -> Resource {

@@ -33,11 +33,26 @@ public struct Event: Sendable, Equatable {
     public var operation: OperationID?
     /// What the change changed, by field.
     public var changes: [String: Difference]
+    /// Where the request came from.
+    public var address: String?
+    /// The session or API key of the request; names it, and is no secret.
+    public var credential: String?
+    /// The name and ID of who really did it, where somebody acted as `actor`.
+    public var impersonator: Actor.Impersonator?
+    public var outcome: Outcome
+
+    /// How an attempt ended.
+    public enum Outcome: String, Sendable, CaseIterable {
+        case done
+        /// It was not allowed, and changed nothing.
+        case refused
+    }
 
     public init(
         sequence: Int64, at: Timestamp, kind: String, actor: String, actorID: UserID? = nil, owner: UserID?,
         resource: ResourceReference, detail: String, data: [String: String], request: String? = nil,
-        operation: OperationID? = nil, changes: [String: Difference] = [:]
+        operation: OperationID? = nil, changes: [String: Difference] = [:], address: String? = nil,
+        credential: String? = nil, impersonator: Actor.Impersonator? = nil, outcome: Outcome = .done
     ) {
         self.sequence = sequence
         self.at = at
@@ -51,6 +66,10 @@ public struct Event: Sendable, Equatable {
         self.request = request
         self.operation = operation
         self.changes = changes
+        self.address = address
+        self.credential = credential
+        self.impersonator = impersonator
+        self.outcome = outcome
     }
 
     /// The fields in which two states of a resource differ; `nil` stands for a resource that does not exist.
@@ -141,8 +160,14 @@ extension Flavor: Audited {
 
 extension User: Audited {
     public var auditedFields: [String: String] {
-        var fields = ["name": name, "role": role.rawValue, "account": account, "enabled": "\(enabled)"]
+        var fields = [
+            "name": name, "roles": roles.joined(separator: " "), "account": account, "enabled": "\(enabled)",
+            "source": source.rawValue,
+        ]
         if let email { fields["email"] = email }
+        if !fullName.isEmpty { fields["full_name"] = fullName }
+        if let unixName { fields["unix_name"] = unixName }
+        if mustChangePassword { fields["must_change_password"] = "true" }
         return fields
     }
 }

@@ -87,5 +87,29 @@ struct Conditions {
         self.arguments += arguments
     }
 
+    /// Only what belongs to those in `scope`, by the column with the owner; `account`: a column with the account's name,
+    /// where the table has one.
+    mutating func add(_ scope: Scope, owner: String = "owner_id", account: String? = nil) {
+        switch scope {
+        case .everything: break
+        case .user(let id): add("\(owner) = ?", id)
+        case .account(let name):
+            if let account {
+                add("\(account) = ?", name)
+            } else {
+                add("\(owner) IN (SELECT id FROM users WHERE account = ?)", name)
+            }
+        }
+    }
+
+    /// What belongs to those in `scope`, and what fits a clause.
+    mutating func add(_ scope: Scope, or clause: String, _ argument: any SQLBindable) {
+        var owned = Conditions()
+        owned.add(scope)
+        guard !owned.clauses.isEmpty else { return }
+        clauses.append("(\(owned.clauses.joined(separator: " AND ")) OR \(clause))")
+        arguments += owned.arguments + [argument]
+    }
+
     var sql: String { clauses.isEmpty ? "" : " WHERE " + clauses.joined(separator: " AND ") }
 }

@@ -11,7 +11,7 @@ extension Checker {
     func checkUsage(_ instances: [Instance]) {
         let day = World.epoch.day
         let days = (CivilDay(daysSince1970: day.daysSince1970 - 1), CivilDay(daysSince1970: day.daysSince1970 + 1))
-        guard let rows = read({ try $0.usage.report(user: nil, from: days.0, to: days.1, by: .instance) }) else {
+        guard let rows = read({ try $0.usage.report(.everything, from: days.0, to: days.1, by: .instance) }) else {
             return
         }
         var counted: [InstanceID: Int64] = [:]

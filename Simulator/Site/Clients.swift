@@ -169,10 +169,10 @@ public final class Clients {
             guard let manager else { return }
             let effective = rights(of: actor)
             manager.whenAwake { [self] in
-                manager.read({ [self] sql in
-                    let commands = site.commands(effective, sql, at: manager.now.timestamp)
+                manager.read({ sql in
+                    guard let scope = effective.scope(.instanceRead) else { return [UserID]() }
                     var filter = InstanceRepository.Filter()
-                    filter.owner = commands.visibleOwner
+                    filter.scope = scope
                     return try sql.instances.list(filter).map(\.owner)
                 }) { [self] result in
                     if let owners = try? result.get() { watch?.listed(owners, to: actor) }

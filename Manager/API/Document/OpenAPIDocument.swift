@@ -1,5 +1,5 @@
 import HTTPTypes
-import ManagerIdentity
+import ManagerModel
 
 /// The OpenAPI 3.1 document, written from the route table that is served.
 enum OpenAPIDocument {
@@ -68,7 +68,7 @@ enum OpenAPIDocument {
         var members: [JSONValue.Member] = [
             .init("operationId", .string(route.operationID)), .init("summary", .string(route.summary)),
             .init("x-permission", .string(route.permission.rawValue)),
-            .init("security", Access.isOpen(route.permission) ? [] : [["bearer": []]]),
+            .init("security", route.permission.isOpen ? [] : [["bearer": []]]),
         ]
         let parameters = parameters(route, &schemas)
         if !parameters.isEmpty { members.append(.init("parameters", .array(parameters))) }

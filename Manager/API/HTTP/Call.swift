@@ -31,7 +31,7 @@ struct Call: Sendable {
     var actor: Actor {
         get throws {
             guard let principal else { throw IdentityError.invalidToken(.malformed) }
-            return principal.actor(request: requestID)
+            return principal.actor(request: requestID, from: address)
         }
     }
 
@@ -42,15 +42,15 @@ struct Call: Sendable {
 
     func parameter(_ name: String) -> String { parameters[name] ?? "" }
 
-    /// Whose resources a list may show: `nil`, everybody's, for those whom the table lets see them all.
-    func scope(_ permission: Permission) throws -> UserID? {
-        let actor = try actor
-        return Access.coversAll(actor.role, permission) ? nil : actor.user
+    /// Whose resources a list may show.
+    func scope(_ permission: Permission) throws -> Scope {
+        guard let scope = try actor.scope(permission) else { throw Problem.forbidden(permission) }
+        return scope
     }
 
     /// What the caller may ask of the record in this transaction.
     func commands(in transaction: Transaction) throws -> Commands {
-        Commands(in: transaction, actor: try actor, at: now, settings: services.lifecycle)
+        Commands(in: transaction, actor: try actor, at: now, settings: services.lifecycle, for: route.permission)
     }
 
     func read<Output: Sendable>(_ body: @escaping @Sendable (Transaction) throws -> Output) async throws -> Output {

@@ -153,6 +153,16 @@ struct Problem: Sendable, Error {
         }
     }
 
+    /// The caller may not do this to anything.
+    static func forbidden(_ permission: Permission) -> Refusal {
+        let roles = Role.allCases.filter { Rights.builtIn($0).may(permission) }.map(\.rawValue)
+        let who = roles == [Role.superuser.rawValue] ? "only a superuser may do this" : "you may not do this"
+        return Refusal(
+            .forbidden,
+            "\(who): it needs permission \(permission.rawValue), which \(roles.joined(separator: ", ")) or a role of your site gives"
+        )
+    }
+
     var document: JSONValue {
         var members: [JSONValue.Member] = [
             .init("type", .string("urn:roost:problem:\(code)")), .init("title", .string(title)),

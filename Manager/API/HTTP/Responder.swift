@@ -70,9 +70,7 @@ public struct Responder: HTTPResponder {
         let route = table.routes[index]
         let principal = try await authenticate(request, route)
         record.user = principal?.name
-        if let principal, !Access.mayEver(principal.role, route.permission) {
-            throw Refusal(.forbidden, "only a superuser may do this")
-        }
+        if let principal, !principal.rights.may(route.permission) { throw Problem.forbidden(route.permission) }
         let query = route.isServed ? try Query(request.uri.query, parameters: route.query) : Query()
         let body = try await BodyReader.read(request, as: route.isServed ? route.body : .stream)
         let call = Call(
@@ -86,7 +84,7 @@ public struct Responder: HTTPResponder {
     }
 
     private func authenticate(_ request: Request, _ route: Route) async throws -> Principal? {
-        if Access.isOpen(route.permission) { return nil }
+        if route.permission.isOpen { return nil }
         guard let header = request.headers[.authorization] else {
             throw Problem(
                 .invalidToken, "This needs an access token; get one at POST /oauth/token or with 'roost login'.",

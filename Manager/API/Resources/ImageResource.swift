@@ -34,7 +34,7 @@ enum ImageResource {
     static func encode(
         _ image: Image, _ names: Names, in transaction: Transaction, for viewer: Actor
     ) throws -> JSONValue {
-        let mayAdminister = viewer.isSuperuser || viewer.user == image.owner
+        let mayAdminister = viewer.rights[.imageChange] == .all || viewer.user == image.owner
         return [
             "id": .text(image.id), "name": .string(image.name), "status": .string(image.status.rawValue),
             "status_reason": .string(image.statusReason), "progress": .count(image.progress),

@@ -97,6 +97,8 @@ enum EventResource {
             ("actor_id", .nullable(.identifier)), ("resource", .object(ReferenceResource.schema)), ("detail", .text),
             ("data", .map(.text, maximum: 1000)), ("request_id", .nullable(.text)),
             ("operation_id", .nullable(.identifier)), ("changes", .map(.object(difference), maximum: 1000)),
+            ("address", .nullable(.text)), ("credential", .nullable(.text)), ("impersonator", .nullable(.text)),
+            ("outcome", .choice(Event.Outcome.allCases.map(\.rawValue))),
         ])
 
     static func encode(_ event: Event) -> JSONValue {
@@ -108,7 +110,8 @@ enum EventResource {
             "changes": .object(
                 event.changes.sorted { $0.key < $1.key }.map { field, change in
                     .init(field, ["before": .text(change.before), "after": .text(change.after)])
-                }),
+                }), "address": .text(event.address), "credential": .text(event.credential),
+            "impersonator": .text(event.impersonator?.name), "outcome": .string(event.outcome.rawValue),
         ]
     }
 }

@@ -5,15 +5,20 @@ enum UserResource {
     static let schema = ObjectSchema.answer(
         "User",
         [
-            ("id", .identifier), ("name", .text), ("role", .choice(Role.allCases.map(\.rawValue))), ("account", .text),
-            ("enabled", .boolean), ("created_at", .time), ("email", .nullable(.text)),
+            ("id", .identifier), ("name", .text), ("full_name", .text), ("role", .text),
+            ("roles", .array(.text, maximum: 16)), ("account", .text), ("enabled", .boolean), ("created_at", .time),
+            ("email", .nullable(.text)), ("unix_name", .nullable(.text)),
+            ("source", .choice(User.Source.allCases.map(\.rawValue))), ("must_change_password", .boolean),
+            ("last_sign_in_at", .nullable(.time)),
         ])
 
     static func encode(_ user: User) -> JSONValue {
         [
-            "id": .text(user.id), "name": .string(user.name), "role": .string(user.role.rawValue),
-            "account": .string(user.account), "enabled": .boolean(user.enabled), "created_at": .text(user.createdAt),
-            "email": .text(user.email),
+            "id": .text(user.id), "name": .string(user.name), "full_name": .string(user.fullName),
+            "role": .string(user.roles.first ?? ""), "roles": .texts(user.roles), "account": .string(user.account),
+            "enabled": .boolean(user.enabled), "created_at": .text(user.createdAt), "email": .text(user.email),
+            "unix_name": .text(user.unixName), "source": .string(user.source.rawValue),
+            "must_change_password": .boolean(user.mustChangePassword), "last_sign_in_at": .text(user.lastSignInAt),
         ]
     }
 }

@@ -89,13 +89,13 @@ enum EventRoutes {
     }
 
     private static func page(
-        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter
+        _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter
     ) async throws -> Answer {
         let limit = call.query.integer("limit") ?? PageRequest.usual
         let after = Int64(call.query.integer("after") ?? 0)
         return try await call.read { transaction in
             try check(after, in: transaction)
-            let events = try transaction.events.list(after: after, owner: scope, filter, limit: limit + 1)
+            let events = try transaction.events.list(after: after, scope, filter, limit: limit + 1)
             let shown = events.prefix(limit)
             let next = events.count > limit ? shown.last.map { String($0.sequence) } : nil
             return .document(["items": .array(shown.map(EventResource.encode)), "next": .text(next)])
@@ -120,7 +120,7 @@ enum EventRoutes {
     }
 
     private static func stream(
-        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter, after: Int64,
+        _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter, after: Int64,
         to writer: inout any ResponseBodyWriter
     ) async throws {
         let began = call.now
@@ -144,7 +144,7 @@ enum EventRoutes {
     }
 
     private static func pump(
-        _ call: Call, _ scope: UserID?, _ filter: EventRepository.Filter, after: Int64, since began: Timestamp,
+        _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter, after: Int64, since began: Timestamp,
         _ signals: AsyncStream<Void>, to writer: inout any ResponseBodyWriter
     ) async throws {
         var last = after
@@ -159,7 +159,7 @@ enum EventRoutes {
             while true {
                 let from = last
                 let (events, newest) = try await call.read {
-                    (try $0.events.list(after: from, owner: scope, filter, limit: batch), try $0.events.lastSequence())
+                    (try $0.events.list(after: from, scope, filter, limit: batch), try $0.events.lastSequence())
                 }
                 for event in events {
                     try await writer.write(frame(event))
@@ -180,11 +180,15 @@ enum EventRoutes {
     }
 
     private static func isStillAllowed(_ call: Call, since began: Timestamp) async throws -> Bool {
-        guard let principal = call.principal,
-            let user = try await call.read({ try $0.users.find(principal.userID) })
-        else { return false }
-        // A new password, too, ends what was begun with the old one.
-        return user.enabled && user.role == principal.role && user.tokensValidAfter <= began
+        guard let principal = call.principal else { return false }
+        return try await call.read { transaction in
+            guard let user = try transaction.users.find(principal.userID), user.enabled,
+                try transaction.accounts.find(name: user.account)?.enabled ?? true
+            else { return false }
+            // A new password, too, ends what was begun with the old one.
+            return try user.tokensValidAfter <= began && user.account == principal.account
+                && transaction.roles.rights(of: user.roles).covers(principal.rights)
+        }
     }
 
     private static func frame(_ event: Event) -> ByteBuffer {

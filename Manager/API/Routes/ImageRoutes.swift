@@ -52,11 +52,11 @@ enum ImageRoutes {
             .get, "/v1/images", "List images that I may use", .imageRead, query: QueryParameter.page,
             replies: [(200, .list(ImageResource.schema))]
         ) { call in
-            let scope = try call.scope(.imageRead)
+            let (scope, viewer) = (try call.scope(.imageRead), try call.actor.user)
             let request = try PageRequest(call.query, list: "images")
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let images = try transaction.images.list(visibleTo: scope, only: .ownOrOffered, request.page)
+                let images = try transaction.images.list(scope, offeredTo: viewer, only: .ownOrOffered, request.page)
                 return try request.document(images, place: { $0.id.description }) {
                     try ImageResource.encode($0, names, in: transaction, for: call.actor)
                 }
@@ -184,7 +184,7 @@ enum ImageRoutes {
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let body = call.body
         if let instance = body["from_instance"]?.string { return try await capture(call, from: instance) }
-        let visibility = try visibility(call) ?? (Access.mayEver(call.actor.role, .imagePublish) ? .public : .private)
+        let visibility = try visibility(call) ?? (call.actor.rights.may(.imagePublish) ? .public : .private)
         let address = try body["url"]?.string.map { text throws(Refusal) in try ImageAddress(text) }
         let checksum = body["checksum"]?.string.flatMap { ContentDigest(hex: $0.dropFirst(7)) }
         let answer = try await call.write { transaction in
@@ -225,7 +225,7 @@ enum ImageRoutes {
     /// The visibility asked for, where the caller may ask for it.
     private static func visibility(_ call: Call) throws -> Image.Visibility? {
         guard let wanted = call.body["visibility"]?.string.flatMap(Image.Visibility.init(rawValue:)) else { return nil }
-        if wanted == .public, !Access.mayEver(try call.actor.role, .imagePublish) {
+        if wanted == .public, !(try call.actor.rights.may(.imagePublish)) {
             throw Refusal(
                 .forbidden,
                 "only a superuser may offer an image to everybody; leave 'visibility' out, or make it private",

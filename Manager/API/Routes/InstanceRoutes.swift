@@ -100,10 +100,10 @@ enum InstanceRoutes {
     @Sendable private static func list(_ call: Call) async throws -> Answer {
         let actor = try call.actor
         let query = call.query
-        if query.boolean("all") == true, !Access.mayEver(actor.role, .instanceReadAll) {
+        if query.boolean("all") == true, !actor.rights.may(.instanceReadAll) {
             throw Refusal(.forbidden, "only a superuser may list everybody's instances")
         }
-        if query.string("node") != nil, !Access.mayEver(actor.role, .nodeRead) {
+        if query.string("node") != nil, !actor.rights.may(.nodeRead) {
             throw Refusal(.forbidden, "only a superuser may list the instances of a node")
         }
         let scope = try call.scope(.instanceRead)
@@ -111,7 +111,8 @@ enum InstanceRoutes {
         return try await call.read { transaction in
             let commands = try call.commands(in: transaction)
             var filter = InstanceRepository.Filter()
-            filter.owner = try query.string("owner").map { try commands.user($0).id } ?? scope
+            filter.scope = scope
+            filter.owner = try query.string("owner").map { try commands.user($0).id }
             filter.name = query.string("name")
             filter.status = query.string("status").flatMap(InstanceStatus.init(rawValue:))
             filter.includesDeleted = query.boolean("deleted") == true || filter.status == .deleted
@@ -125,7 +126,7 @@ enum InstanceRoutes {
 
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let body = call.body
-        if body["node"]?.string != nil, !Access.mayEver(try call.actor.role, .instancePin) {
+        if body["node"]?.string != nil, !(try call.actor.rights.may(.instancePin)) {
             throw Refusal(
                 .forbidden, "only a superuser may choose the node of an instance; leave 'node' out",
                 fields: [.init(pointer: "/node", detail: "only for superusers")])

@@ -24,7 +24,7 @@ enum KeyPairRoutes {
             let request = try PageRequest(call.query, list: "keypairs")
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let pairs = try transaction.keyPairs.list(owner: scope, request.page)
+                let pairs = try transaction.keyPairs.list(scope, request.page)
                 return try request.document(pairs, place: { $0.id.description }) {
                     try KeyPairResource.encode($0, names)
                 }

@@ -16,7 +16,7 @@ enum OperationRoutes {
             let request = try PageRequest(call.query, list: "operations")
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let operations = try transaction.operations.list(owner: scope, request.page)
+                let operations = try transaction.operations.list(scope, request.page)
                 return try request.document(operations, place: { $0.id.description }) {
                     try OperationResource.encode($0, names)
                 }
@@ -81,12 +81,8 @@ enum OperationRoutes {
     }
 
     private static func current(_ call: Call) async throws -> Found {
-        let actor = try call.actor
-        return try await call.read { transaction in
-            let reference = call.parameter("id")
-            guard let id = OperationID(reference), let operation = try transaction.operations.find(id),
-                Access.allows(actor.role, .operationRead, Access.ownership(of: operation.owner, by: actor))
-            else { throw Refusal.notFound("operation", reference) }
+        try await call.read { transaction in
+            let operation = try call.commands(in: transaction).operation(call.parameter("id"))
             let value = try OperationResource.encode(operation, Names(transaction))
             return Found(isRunning: operation.status == .running, answer: call.resource(value))
         }

@@ -40,7 +40,7 @@ enum SiteRoutes {
 
     /// Announced, not served by this version: every method that a resource of its kind has.
     static let absent: [Route] = [
-        "accounts", "groups", "volumes", "networks", "floating-ips",
+        "volumes", "networks", "floating-ips",
     ].flatMap { name in
         let (list, item) = ("/v1/\(name)", "/v1/\(name)/{ref}")
         return [

@@ -38,12 +38,10 @@ enum UsageRoutes {
         // A cursor of another grouping would point between its rows.
         let request = try PageRequest(call.query, list: "usage-\(grouping.rawValue)")
         return try await call.read { transaction in
-            var user = scope
-            if let name = call.query.string("user") {
-                user = try call.commands(in: transaction).user(name).id
-            }
-            let rows = try transaction.usage.report(user: user, from: from, to: to, by: grouping, request.page)
-            let total = try transaction.usage.total(user: user, from: from, to: to)
+            let whose =
+                try call.query.string("user").map { .user(try call.commands(in: transaction).user($0).id) } ?? scope
+            let rows = try transaction.usage.report(whose, from: from, to: to, by: grouping, request.page)
+            let total = try transaction.usage.total(whose, from: from, to: to)
             let page = request.members(rows, place: \.place, encode: UsageResource.encode)
             return .document(UsageResource.encode(page, total: total, from: from, to: to))
         }

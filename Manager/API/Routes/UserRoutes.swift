@@ -6,25 +6,35 @@ import ManagerStore
 import ProtocolModel
 
 enum UserRoutes {
-    private static let roles = Schema.choice(Role.allCases.map(\.rawValue))
+    private static let roleList = Schema.array(.name(maximum: 32), maximum: 16)
     static let creation = ObjectSchema(
         "UserCreation",
         [
             .init("name", .name(), required: true),
-            .init("password", .password, required: true, "at least 10 characters"),
-            .init("role", roles, "user if not given"), .init("email", .nullable(.email)),
+            .init(
+                "password", .password,
+                "at least 10 characters; without one the user signs in by a key, a link or the directory"),
+            .init("role", .name(maximum: 32), "the same as roles with one entry; user if neither is given"),
+            .init("roles", roleList), .init("account", .name(), "your own if not given"),
+            .init("email", .nullable(.email)), .init("full_name", .line(0...128)),
+            .init("unix_name", .nullable(.name())),
+            .init(
+                "must_change_password", .boolean, "the password is good for setting another alone; false if not given"),
         ])
     static let change = ObjectSchema(
         "UserChange",
         [
-            .init("enabled", .boolean), .init("role", roles), .init("email", .nullable(.email)),
+            .init("enabled", .boolean), .init("role", .name(maximum: 32)), .init("roles", roleList),
+            .init("account", .name(), "another account; for a user who has no instances and images"),
+            .init("email", .nullable(.email)), .init("full_name", .line(0...128)),
+            .init("unix_name", .nullable(.name())), .init("must_change_password", .boolean),
             .init("password", .password, "the new password; ends all sessions of the user"),
             .init("current_password", .password, "needed to change one's own password"),
         ])
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/users", "List users; whoever is no superuser sees themselves", .userRead,
+            .get, "/v1/users", "List users: yourself, those of your account, or all", .userRead,
             query: QueryParameter.page, replies: [(200, .list(UserResource.schema))]
         ) { call in
             let actor = try call.actor
@@ -40,7 +50,7 @@ enum UserRoutes {
         Route(
             .get, "/v1/users/me", "Who I am", .userRead, replies: [(200, .one(UserResource.schema))], handler: show),
         Route(
-            .patch, "/v1/users/me", "Change my address or password", .userChange, body: .json(change),
+            .patch, "/v1/users/me", "Change my address, name or password", .userChange, body: .json(change),
             replies: [(200, .one(UserResource.schema))], isConditional: true, handler: update),
         Route(
             .get, "/v1/users/{ref}", "Show a user", .userRead, replies: [(200, .one(UserResource.schema))],
@@ -49,17 +59,12 @@ enum UserRoutes {
             .patch, "/v1/users/{ref}", "Change a user", .userChange, body: .json(change),
             replies: [(200, .one(UserResource.schema))], isConditional: true, handler: update),
         Route(
-            .delete, "/v1/users/{ref}", "Delete a user", .userDelete, replies: [(204, .empty)], isConditional: true
-        ) { call in
-            let actor = try call.actor
-            let now = call.now
-            return try await call.write { transaction in
-                let user = try call.commands(in: transaction).user(call.parameter("ref"))
-                try call.checkMatch(UserResource.encode(user))
-                try call.services.users.remove(user, by: actor, at: now, in: transaction)
-                return .noContent
-            }
-        },
+            .delete, "/v1/users/{ref}", "Delete a user who has no instances and images, or hand these over",
+            .userDelete,
+            query: [
+                QueryParameter(
+                    "hand_over_to", .reference, "The user of the same account who gets the instances and images.")
+            ], replies: [(204, .empty)], isConditional: true, handler: remove),
     ]
 
     /// Whom the path means; `/v1/users/me` has no parameter.
@@ -73,14 +78,21 @@ enum UserRoutes {
 
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let actor = try call.actor
-        let name = call.body["name"]?.string ?? ""
-        let hash = try await call.services.tokens.hash(password: call.body["password"]?.string ?? "", userName: name)
-        let new = UserService.NewUser(
-            name: name, role: call.body["role"]?.string.flatMap(Role.init(rawValue:)) ?? .user,
-            email: call.body["email"]?.string, passwordHash: hash)
-        let now = call.now
+        let body = call.body
+        let name = body.text("name")
+        var hash = ""
+        if let password = body["password"]?.string {
+            hash = try await call.services.tokens.hash(password: password, userName: name)
+        }
+        var new = UserService.NewUser(
+            name: name, roles: roles(body) ?? [], account: body["account"]?.string, email: body["email"]?.string,
+            passwordHash: hash)
+        new.fullName = body["full_name"]?.string ?? ""
+        new.unixName = body["unix_name"]?.string
+        new.mustChangePassword = body["must_change_password"]?.boolean ?? false
+        let (decided, now) = (new, call.now)
         return try await call.write { transaction in
-            let user = try call.services.users.create(new, by: actor, at: now, in: transaction)
+            let user = try call.services.users.create(decided, by: actor, at: now, in: transaction)
             return .created(UserResource.encode(user), at: "/v1/users/\(user.id)")
         }
     }
@@ -94,21 +106,14 @@ enum UserRoutes {
             try call.checkMatch(UserResource.encode(user))
             return user
         }
+        let body = call.body
         var change = UserService.Change(
-            enabled: call.body["enabled"]?.boolean, role: call.body["role"]?.string.flatMap(Role.init(rawValue:)))
-        if let email = call.body["email"] { change.email = .some(email.string) }
-        if let password = call.body["password"]?.string {
-            // A stolen token must not be enough to take an account over for good.
-            if user.id == actor.user {
-                guard let current = call.body["current_password"]?.string else {
-                    throw Refusal(
-                        .invalidRequest,
-                        "current_password is missing: to change your own password, give the current one, too",
-                        fields: [Refusal.Field(pointer: "/current_password", detail: "is missing")])
-                }
-                try await call.services.tokens.confirm(password: current, of: user, address: call.address)
-            }
-            change.passwordHash = try await call.services.tokens.hash(password: password, userName: user.name)
+            enabled: body["enabled"]?.boolean, roles: roles(body), account: body["account"]?.string,
+            fullName: body["full_name"]?.string, mustChangePassword: body["must_change_password"]?.boolean)
+        if let email = body["email"] { change.email = .some(email.string) }
+        if let name = body["unix_name"] { change.unixName = .some(name.string) }
+        if let password = body["password"]?.string {
+            change.passwordHash = try await newHash(password, of: user, by: actor, call)
         }
         let decided = change
         let now = call.now
@@ -118,5 +123,46 @@ enum UserRoutes {
             let changed = try call.services.users.change(user, decided, by: actor, at: now, in: transaction)
             return .document(UserResource.encode(changed), tag: true)
         }
+    }
+
+    private static func newHash(
+        _ password: String, of user: User, by actor: Actor, _ call: Call
+    ) async throws -> String {
+        guard actor.impersonator == nil else {
+            throw Refusal(.forbidden, "whoever acts as another user cannot change a password; end that first")
+        }
+        guard user.source == .local else {
+            throw Refusal(
+                .conflict, "the password of '\(user.name)' is kept by the site's directory; change it there")
+        }
+        // A stolen token must not be enough to take an account over for good.
+        if user.id == actor.user, !user.passwordHash.isEmpty {
+            guard let current = call.body["current_password"]?.string else {
+                throw Refusal(
+                    .invalidRequest,
+                    "current_password is missing: to change your own password, give the current one, too",
+                    fields: [Refusal.Field(pointer: "/current_password", detail: "is missing")])
+            }
+            try await call.services.tokens.confirm(password: current, of: user, address: call.address)
+        }
+        return try await call.services.tokens.hash(password: password, userName: user.name)
+    }
+
+    @Sendable private static func remove(_ call: Call) async throws -> Answer {
+        let actor = try call.actor
+        let now = call.now
+        return try await call.write { transaction in
+            let commands = try call.commands(in: transaction)
+            let user = try commands.user(call.parameter("ref"))
+            try call.checkMatch(UserResource.encode(user))
+            let heir = try call.query.string("hand_over_to").map { try commands.user($0) }
+            try call.services.users.remove(user, handOverTo: heir, by: actor, at: now, in: transaction)
+            return .noContent
+        }
+    }
+
+    private static func roles(_ body: JSONValue) -> [String]? {
+        if let roles = body["roles"]?.array { return roles.compactMap(\.string) }
+        return body["role"]?.string.map { [$0] }
     }
 }

@@ -15,10 +15,12 @@ struct RecordCopier {
     private static let valuesInStatement = 900
     private static let bytesInStatement = 1 << 20
 
-    /// Copies from `source`, whose read transaction is open, into the empty tables of `target`.
+    /// Copies from `source`, whose read transaction is open, into the new tables of `target`.
     func copy(from source: any SQLConnection, to target: any SQLConnection) throws -> [TableSum] {
         try tables.map { table in
-            try walk(table, on: source, "copying") { rows in try insert(rows, into: table, on: target) }
+            // Migrations have put rows in, which the source has, too.
+            try target.run("DELETE FROM \"\(table.name)\"")
+            return try walk(table, on: source, "copying") { rows in try insert(rows, into: table, on: target) }
         }
     }
 

@@ -211,17 +211,19 @@ public struct StoreCheck {
     /// Every row can be read as what it stands for.
     private mutating func values() {
         let all = 500
-        read("users", \.id.description) { try $0.users.list(Page(limit: all, after: $1)) }
-        read("keypairs", \.id.description) { try $0.keyPairs.list(owner: nil, Page(limit: all, after: $1)) }
+        read("users", \.id.description) { try $0.users.list(.everything, Page(limit: all, after: $1)) }
+        read("keypairs", \.id.description) { try $0.keyPairs.list(.everything, Page(limit: all, after: $1)) }
         read("flavors", \.id.description) { try $0.flavors.list(Page(limit: all, after: $1)) }
-        read("images", \.id.description) { try $0.images.list(visibleTo: nil, Page(limit: all, after: $1)) }
+        read("images", \.id.description) {
+            try $0.images.list(.everything, offeredTo: nil, Page(limit: all, after: $1))
+        }
         read("nodes", \.id.description) { try $0.nodes.list(Page(limit: all, after: $1)) }
         var filter = InstanceRepository.Filter()
         filter.includesDeleted = true
         read("instances", \.id.description) { try $0.instances.list(filter, Page(limit: all, after: $1)) }
-        read("operations", \.id.description) { try $0.operations.list(owner: nil, Page(limit: all, after: $1)) }
+        read("operations", \.id.description) { try $0.operations.list(.everything, Page(limit: all, after: $1)) }
         read("events", { String($0.sequence) }) {
-            try $0.events.list(after: $1.flatMap { Int64($0) } ?? 0, owner: nil, limit: all)
+            try $0.events.list(after: $1.flatMap { Int64($0) } ?? 0, .everything, limit: all)
         }
     }
 

@@ -22,6 +22,13 @@ public struct EventRepository {
         public var request: String?
         public var operation: OperationID?
         public var since: Timestamp?
+        /// Before this.
+        public var until: Timestamp?
+        public var address: String?
+        public var credential: String?
+        /// By ID or name: who acted as another.
+        public var impersonator: String?
+        public var outcome: Event.Outcome?
 
         public init() {}
     }
@@ -35,31 +42,31 @@ public struct EventRepository {
     public func append(
         _ kind: String, actor: Actor, owner: UserID?, resource: ResourceReference, detail: String = "",
         data: [String: String] = [:], operation: OperationID? = nil, changes: [String: Event.Difference] = [:],
-        at now: Timestamp
+        outcome: Event.Outcome = .done, at now: Timestamp
     ) throws -> Int64 {
         // The newest event is never pruned, so a number is never given twice.
         let number = try (sql.lastEvent ?? lastSequence()) + 1
         try sql.execute(
             """
             INSERT INTO event_log (sequence, at, kind, actor, actor_id, owner_id, resource_kind, resource_id, resource_name,
-                detail, data, request_id, operation_id, changes)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                detail, data, request_id, operation_id, changes, address, credential, impersonator_id, impersonator, outcome)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             number, now, kind, actor.name, actor.user, owner, resource.kind, resource.id, resource.name, detail,
-            try jsonText(data), actor.request, operation,
-            try jsonText(changes))
+            try jsonText(data), actor.request, operation, try jsonText(changes), actor.address, actor.credential,
+            actor.impersonator?.user, actor.impersonator?.name, outcome.rawValue)
         sql.lastEvent = number
         sql.note(.events(last: number))
         return number
     }
 
-    /// Events after a sequence number, oldest first. `owner` `nil`: everybody's.
+    /// Events after a sequence number, oldest first.
     public func list(
-        after sequence: Int64, owner: UserID?, _ filter: Filter = Filter(), limit: Int
+        after sequence: Int64, _ scope: Scope, _ filter: Filter = Filter(), limit: Int
     ) throws -> [Event] {
         var conditions = Conditions()
         conditions.add("sequence > ?", sequence)
-        if let owner { conditions.add("owner_id = ?", owner) }
+        conditions.add(scope)
         if let actor = filter.actor {
             conditions.add(UserID(actor) == nil ? "actor = ?" : "actor_id = ?", UserID(actor)?.description ?? actor)
         }
@@ -77,6 +84,15 @@ public struct EventRepository {
         if let request = filter.request { conditions.add("request_id = ?", request) }
         if let operation = filter.operation { conditions.add("operation_id = ?", operation) }
         if let since = filter.since { conditions.add("at >= ?", since) }
+        if let until = filter.until { conditions.add("at < ?", until) }
+        if let address = filter.address { conditions.add("address = ?", address) }
+        if let credential = filter.credential { conditions.add("credential = ?", credential) }
+        if let impersonator = filter.impersonator {
+            conditions.add(
+                UserID(impersonator) == nil ? "impersonator = ?" : "impersonator_id = ?",
+                UserID(impersonator)?.description ?? impersonator)
+        }
+        if let outcome = filter.outcome { conditions.add("outcome = ?", outcome.rawValue) }
         return try sql.query(
             "SELECT * FROM event_log\(conditions.sql) ORDER BY sequence LIMIT ?",
             arguments: conditions.arguments + [limit]
@@ -107,7 +123,14 @@ extension Event {
                 kind: try row.text("resource_kind"), id: try row.text("resource_id"),
                 name: try row.text("resource_name")),
             detail: try row.text("detail"), data: try row.json("data"), request: try row.optionalText("request_id"),
-            operation: try row.optionalID("operation_id"), changes: try row.json("changes"))
+            operation: try row.optionalID("operation_id"), changes: try row.json("changes"),
+            address: try row.optionalText("address"), credential: try row.optionalText("credential"),
+            impersonator: try Self.impersonator(row), outcome: try row.choice("outcome"))
+    }
+
+    private static func impersonator(_ row: SQLRow) throws -> Actor.Impersonator? {
+        guard let user: UserID = try row.optionalID("impersonator_id") else { return nil }
+        return Actor.Impersonator(user: user, name: try row.text("impersonator"))
     }
 }
 

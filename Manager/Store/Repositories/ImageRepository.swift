@@ -21,17 +21,18 @@ public struct ImageRepository {
         case offered
     }
 
-    /// Images that `user` may see: public ones, their own, and those shared with their account; `nil`: all. Deleted ones
-    /// are gone.
+    /// Images in `scope`, and those that are offered to `user`: public ones, and those shared with their account. Deleted
+    /// ones are gone.
     public func list(
-        visibleTo user: UserID?, only selection: Selection = .all, name: String? = nil, _ page: Page = .everything
+        _ scope: Scope, offeredTo user: UserID?, only selection: Selection = .all, name: String? = nil,
+        _ page: Page = .everything
     ) throws -> [Image] {
         var conditions = Conditions()
         conditions.add("status <> 'deleted'")
-        if let user { conditions.add(Self.visible, user, user) }
+        if scope != .everything { conditions.add(scope, or: Self.offered, user?.description ?? "") }
         switch selection {
         case .all: break
-        case .ownOrOffered: if let user { conditions.add("(status <> 'deactivated' OR owner_id = ?)", user) }
+        case .ownOrOffered: conditions.add(scope, or: "status <> ?", Image.Status.deactivated.rawValue)
         case .offered: conditions.add("status <> 'deactivated'")
         }
         if let name { conditions.add("name = ?", name) }
@@ -41,20 +42,18 @@ public struct ImageRepository {
         ).map(Image.init(row:))
     }
 
-    private static let visible = """
-        (owner_id = ? OR visibility = 'public' OR (visibility = 'shared' AND id IN (
+    /// To everybody, or to the account of a user.
+    private static let offered = """
+        (visibility = 'public' OR (visibility = 'shared' AND id IN (
             SELECT s.image_id FROM image_shares s JOIN users u ON u.account = s.account WHERE u.id = ?)))
         """
 
-    /// Whether a user may see this image; `nil`, a superuser, sees all.
-    public func isVisible(_ image: Image, to user: UserID?) throws -> Bool {
-        guard let user, image.owner != user else { return true }
+    /// Whether an image is offered to the users of an account.
+    public func isOffered(_ image: Image, to account: String) throws -> Bool {
         switch image.visibility {
-        case .public: return true
-        case .private: return false
-        case .shared:
-            guard let account = try sql.users.find(user)?.account else { return false }
-            return try accounts(of: image.id).contains(account)
+        case .public: true
+        case .private: false
+        case .shared: try accounts(of: image.id).contains(account)
         }
     }
 
@@ -64,6 +63,15 @@ public struct ImageRepository {
             operation.status == .running, let address = operation.parameters["url"]
         else { return nil }
         return (address, operation.parameters["etag"])
+    }
+
+    /// Gives all images of a user to another.
+    ///
+    /// - Returns: how many there were.
+    public func handOver(from user: UserID, to heir: UserID, at now: Timestamp) throws -> Int {
+        try sql.execute(
+            "UPDATE images SET owner_id = ?, updated_at = ? WHERE owner_id = ? AND status <> 'deleted'", heir, now, user
+        )
     }
 
     // MARK: Shares

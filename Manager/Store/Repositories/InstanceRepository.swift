@@ -11,6 +11,7 @@ public struct InstanceRepository {
 
     /// What a list may ask for.
     public struct Filter: Sendable, Equatable {
+        public var scope = Scope.everything
         public var owner: UserID?
         public var name: String?
         public var status: InstanceStatus?
@@ -35,6 +36,7 @@ public struct InstanceRepository {
     public func list(_ filter: Filter, _ page: Page = .everything) throws -> [Instance] {
         var conditions = Conditions()
         if !filter.includesDeleted { conditions.add("status <> 'DELETED'") }
+        conditions.add(filter.scope)
         if let owner = filter.owner { conditions.add("owner_id = ?", owner) }
         if let name = filter.name { conditions.add("name = ?", name) }
         if let status = filter.status { conditions.add("status = ?", status.rawValue) }
@@ -134,6 +136,22 @@ public struct InstanceRepository {
     /// Writes what changed. `assigned`: the node must be told.
     public func update(_ instance: Instance, assigned: Bool) throws {
         try update(instance, revision: assigned ? try sql.nodes.nextAssignmentRevision(instance.node) : nil)
+    }
+
+    /// Gives all instances of a user to another; their nodes are told.
+    ///
+    /// - Returns: how many there were.
+    public func handOver(from user: UserID, to heir: UserID, at now: Timestamp) throws -> Int {
+        var filter = Filter()
+        filter.owner = user
+        let instances = try list(filter)
+        try sql.execute("UPDATE instances SET owner_id = ? WHERE owner_id = ? AND status <> 'DELETED'", heir, user)
+        for var instance in instances {
+            instance.owner = heir
+            instance.updatedAt = now
+            try update(instance, assigned: true)
+        }
+        return instances.count
     }
 
     /// Writes what agents' reports change. The columns that stand in an index are left alone, for writing one costs as much

@@ -12,10 +12,9 @@ public struct OperationRepository {
         try sql.query("SELECT * FROM operations WHERE id = ?", id).first.map(Operation.init(row:))
     }
 
-    /// `owner` `nil`: everybody's.
-    public func list(owner: UserID?, _ page: Page = .everything) throws -> [Operation] {
+    public func list(_ scope: Scope, _ page: Page = .everything) throws -> [Operation] {
         var conditions = Conditions()
-        if let owner { conditions.add("owner_id = ?", owner) }
+        conditions.add(scope)
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.query(
             "SELECT * FROM operations\(conditions.sql) ORDER BY id LIMIT ?",

@@ -120,9 +120,9 @@ public struct UsageRepository {
 
     /// Sums over whole days, both ends included; a page begins behind the `place` of the row before.
     public func report(
-        user: UserID?, from: CivilDay, to: CivilDay, by grouping: Grouping, _ page: Page = .everything
+        _ scope: Scope, from: CivilDay, to: CivilDay, by grouping: Grouping, _ page: Page = .everything
     ) throws -> [UsageRow] {
-        var conditions = Self.conditions(user: user, from: from, to: to)
+        var conditions = Self.conditions(scope, from: from, to: to)
         let place = page.after.map { after in
             let parts = after.split(separator: " ").map(String.init)
             return (first: parts.first ?? "", second: parts.dropFirst().first ?? "")
@@ -154,8 +154,8 @@ public struct UsageRepository {
     }
 
     /// What a report adds up to, all its pages together.
-    public func total(user: UserID?, from: CivilDay, to: CivilDay) throws -> UsageAmounts {
-        let conditions = Self.conditions(user: user, from: from, to: to)
+    public func total(_ scope: Scope, from: CivilDay, to: CivilDay) throws -> UsageAmounts {
+        let conditions = Self.conditions(scope, from: from, to: to)
         let rows = try sql.query(
             "SELECT COUNT(*) AS hours, \(Self.sums) FROM usage_hourly u\(conditions.sql)",
             arguments: conditions.arguments)
@@ -169,11 +169,11 @@ public struct UsageRepository {
         SUM(net_transmit) AS net_transmit
         """
 
-    private static func conditions(user: UserID?, from: CivilDay, to: CivilDay) -> Conditions {
+    private static func conditions(_ scope: Scope, from: CivilDay, to: CivilDay) -> Conditions {
         var conditions = Conditions()
         conditions.add("u.hour >= ?", from.daysSince1970 * 24)
         conditions.add("u.hour < ?", (to.daysSince1970 + 1) * 24)
-        if let user { conditions.add("u.owner_id = ?", user) }
+        conditions.add(scope, owner: "u.owner_id", account: "u.account")
         return conditions
     }
 

@@ -18,43 +18,71 @@ public struct UserRepository {
         try sql.remembered("SELECT * FROM users WHERE name = ?", name).first.map(User.init(row:))
     }
 
-    /// Whether somebody has this account.
-    public func hasAccount(_ account: String) throws -> Bool {
-        try sql.remembered("SELECT id FROM users WHERE account = ? LIMIT 1", account).first != nil
-    }
-
     public func name(of id: UserID) throws -> String? { try sql.name("users", id) }
 
-    public func list(_ page: Page = .everything) throws -> [User] {
-        try sql.query("SELECT * FROM users WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
-            .map(User.init(row:))
+    public func list(_ scope: Scope = .everything, _ page: Page = .everything) throws -> [User] {
+        var conditions = Conditions()
+        conditions.add(scope, owner: "id", account: "account")
+        if let after = page.after { conditions.add("id > ?", after) }
+        return try sql.query(
+            "SELECT * FROM users\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+        ).map(User.init(row:))
+    }
+
+    /// Whether a superuser other than this one may sign in.
+    public func hasOtherSuperuser(than id: UserID) throws -> Bool {
+        try sql.query("SELECT * FROM users WHERE id <> ? AND enabled = 1", id).contains { row in
+            try User(row: row).isSuperuser
+        }
+    }
+
+    /// The names of some who have a role.
+    public func names(having role: String, limit: Int) throws -> [String] {
+        let candidates = try sql.query(
+            "SELECT * FROM users WHERE role = ? OR extra_roles IS NOT NULL ORDER BY name", role)
+        return try Array(
+            candidates.lazy.map(User.init(row:)).filter { $0.roles.contains(role) }.prefix(limit).map(\.name))
     }
 
     public func insert(_ user: User) throws {
         try sql.execute(
             """
-            INSERT INTO users (id, name, role, account, email, enabled, password_hash, tokens_valid_after, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO users (id, name, role, extra_roles, account, email, full_name, unix_name, source, enabled,
+                password_hash, must_change_password, tokens_valid_after, last_sign_in_at, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            user.id, user.name, user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash,
-            user.tokensValidAfter, user.createdAt)
+            user.id, user.name, user.roles.first ?? "", try extraRoles(user), user.account, user.email, user.fullName,
+            user.unixName, user.source.rawValue, user.enabled, user.passwordHash, user.mustChangePassword,
+            user.tokensValidAfter, user.lastSignInAt, user.createdAt)
         sql.note(.identity)
     }
 
     public func update(_ user: User) throws {
         try sql.execute(
             """
-            UPDATE users SET role = ?, account = ?, email = ?, enabled = ?, password_hash = ?, tokens_valid_after = ?
+            UPDATE users SET role = ?, extra_roles = ?, account = ?, email = ?, full_name = ?, unix_name = ?, source = ?,
+                enabled = ?, password_hash = ?, must_change_password = ?, tokens_valid_after = ?, last_sign_in_at = ?
             WHERE id = ?
             """,
-            user.role.rawValue, user.account, user.email, user.enabled, user.passwordHash, user.tokensValidAfter,
-            user.id)
+            user.roles.first ?? "", try extraRoles(user), user.account, user.email, user.fullName, user.unixName,
+            user.source.rawValue, user.enabled, user.passwordHash, user.mustChangePassword, user.tokensValidAfter,
+            user.lastSignInAt, user.id)
         sql.note(.identity)
+    }
+
+    /// Notes that somebody signed in; nothing that a check of a token looks at.
+    public func markSignedIn(_ id: UserID, at now: Timestamp) throws {
+        try sql.execute("UPDATE users SET last_sign_in_at = ? WHERE id = ?", now, id)
+    }
+
+    private func extraRoles(_ user: User) throws -> String? {
+        user.roles.count > 1 ? try jsonText(Array(user.roles.dropFirst())) : nil
     }
 
     public func remove(_ id: UserID) throws {
         try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", id)
         try sql.execute("DELETE FROM keypairs WHERE owner_id = ?", id)
+        try sql.execute("DELETE FROM group_members WHERE user_id = ?", id)
         try sql.execute("DELETE FROM users WHERE id = ?", id)
         sql.note(.identity)
     }
@@ -102,10 +130,9 @@ public struct UserRepository {
 public struct KeyPairRepository {
     let sql: Transaction
 
-    /// `owner` `nil`: everybody's.
-    public func list(owner: UserID?, name: String? = nil, _ page: Page = .everything) throws -> [KeyPair] {
+    public func list(_ scope: Scope, name: String? = nil, _ page: Page = .everything) throws -> [KeyPair] {
         var conditions = Conditions()
-        if let owner { conditions.add("owner_id = ?", owner) }
+        conditions.add(scope)
         if let name { conditions.add("name = ?", name) }
         if let after = page.after { conditions.add("id > ?", after) }
         return try sql.query(
@@ -134,10 +161,14 @@ public struct KeyPairRepository {
 extension User {
     init(row: SQLRow) throws {
         self.init(
-            id: try row.id("id"), name: try row.text("name"), role: try row.choice("role"),
-            account: try row.text("account"), email: try row.optionalText("email"), enabled: try row.flag("enabled"),
-            passwordHash: try row.text("password_hash"), tokensValidAfter: try row.timestamp("tokens_valid_after"),
-            createdAt: try row.timestamp("created_at"))
+            id: try row.id("id"), name: try row.text("name"),
+            roles: [try row.text("role")] + (try row.optionalText("extra_roles") == nil ? [] : row.json("extra_roles")),
+            account: try row.text("account"), email: try row.optionalText("email"),
+            fullName: try row.text("full_name"), unixName: try row.optionalText("unix_name"),
+            source: try row.choice("source"), enabled: try row.flag("enabled"),
+            passwordHash: try row.text("password_hash"), mustChangePassword: try row.flag("must_change_password"),
+            tokensValidAfter: try row.timestamp("tokens_valid_after"),
+            lastSignInAt: try row.optionalTimestamp("last_sign_in_at"), createdAt: try row.timestamp("created_at"))
     }
 }
 

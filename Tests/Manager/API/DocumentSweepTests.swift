@@ -306,7 +306,9 @@ struct DocumentSweepTests {
             {
                 let route = try #require(
                     APIRoutes.all.first { $0.method == operation.method && $0.pattern == operation.path })
-                guard Access.mayEver(.user, route.permission), !Access.allows(.user, route.permission, .foreign) else {
+                guard Rights.builtIn(.user).may(route.permission),
+                    !Rights.builtIn(.user).allows(route.permission, .foreign)
+                else {
                     continue
                 }
                 count += 1

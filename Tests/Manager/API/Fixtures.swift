@@ -17,6 +17,9 @@ struct Fixtures: Sendable {
     let operation: ManagerModel.Operation
     let aggregate: Aggregate
     let policy: PrefillPolicy
+    let group: Group
+    let role: RoleDefinition
+    let account: Account
 
     static let ed25519 =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkgzcgr0G4dd7zVuqCa4rr8PpFpupLB8x9mGEy2IQ55 key@test"
@@ -85,9 +88,17 @@ struct Fixtures: Sendable {
                 id: .generate(at: now), name: "debian-gpu", image: "debian", aggregate: aggregate.id,
                 owner: owner.id, createdAt: now, updatedAt: now)
             try transaction.prefillPolicies.insert(policy)
+            let account = Account(id: .generate(at: now), name: "physics", createdAt: now)
+            try transaction.accounts.insert(account)
+            let group = Group(id: .generate(at: now), name: "lab", account: owner.account, createdAt: now)
+            try transaction.groups.insert(group)
+            try transaction.groups.add(owner.id, to: group.id)
+            let role = RoleDefinition(name: "watcher", rights: Rights([.nodeRead: .all]), createdAt: now)
+            try transaction.roles.insert(role)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
-                keyPair: pair, operation: operation, aggregate: aggregate, policy: policy)
+                keyPair: pair, operation: operation, aggregate: aggregate, policy: policy, group: group, role: role,
+                account: account)
         }
     }
 
@@ -104,15 +115,18 @@ struct Fixtures: Sendable {
             case "operations": operation.id.description
             case "aggregates": aggregate.id.description
             case "image-policies": policy.id.description
+            case "groups": group.id.description
+            case "accounts": account.id.description
             default: "anything"
             }
         return pattern.replacing("{ref}", with: reference).replacing("{id}", with: reference)
-            .replacing("{node}", with: node.name)
+            .replacing("{node}", with: node.name).replacing("{user}", with: owner.name)
+            .replacing("{name}", with: role.name)
     }
 }
 
 extension User {
-    var actor: Actor { Actor(user: id, name: name, role: role) }
+    var actor: Actor { Actor(user: id, name: name, role: Role(rawValue: roles[0]) ?? .user, account: account) }
 }
 
 /// Values that a schema accepts, and such that it must refuse.

@@ -122,7 +122,7 @@ struct LiveTests {
     @Test(
         "a stream ends when its reader may read no more",
         arguments: [
-            ["enabled": false], ["role": "superuser"], ["password": "another password"],
+            ["enabled": false], ["role": "accountant_service"], ["password": "another password"],
         ] as [JSONValue])
     func streamRights(_ change: JSONValue) async throws {
         let site = try await TestSite()

@@ -73,7 +73,7 @@ struct AccountingTests {
         #expect(try await count(12, follows: 0) == .resumed(upTo: 12, lost: 2))
         #expect(try await count(13, follows: 12) == .counted(upTo: 13))
         let rows = try await store.read { sql in
-            try sql.usage.report(user: user.id, from: Self.now.day, to: Self.now.day, by: .instance)
+            try sql.usage.report(.user(user.id), from: Self.now.day, to: Self.now.day, by: .instance)
         }
         #expect(rows.count == 1)
         #expect(rows.first?.amounts.serverMilliseconds == 50_000)
@@ -124,7 +124,7 @@ struct AccountingTests {
             try await store.write { try Accounting.count(batch, from: node.id, at: Self.now, in: $0) }
                 == .counted(upTo: 1))
         let total = try await store.read { sql in
-            try sql.usage.total(user: nil, from: CivilDay(daysSince1970: 0), to: (Self.now + .seconds(86_400)).day)
+            try sql.usage.total(.everything, from: CivilDay(daysSince1970: 0), to: (Self.now + .seconds(86_400)).day)
         }
         #expect(total.serverMilliseconds == 100_000)
         #expect(total.vcpuMilliseconds == 200_000 && total.ramMiBMilliseconds == 512 * 100_000)

@@ -184,7 +184,7 @@ import Testing
         // Everybody whom it concerns hears of it: all but the node that is in no chain.
         let after = try await site.store.read { sql in try sql.nodes.list().map(\.assignmentRevision) }
         #expect(zip(before, after).map { $0 != $1 } == [true, true, true, true, true, false])
-        let events = try await site.store.read { try $0.events.list(after: 0, owner: nil, limit: 100) }
+        let events = try await site.store.read { try $0.events.list(after: 0, .everything, limit: 100) }
         let event = try #require(events.first { $0.kind == "image.chain_changed" })
         #expect(event.resource.id == "\(image)")
         #expect(event.detail == "n2 gave no sign of life: n2 pulls from n5, n3 pulls from n1")

@@ -177,7 +177,7 @@ struct EnrolmentTests {
             #expect(
                 log.contains("node joined") && log.contains("join_token_used") && log.contains("join_token_invalid"))
             for secret in [used, spent, "rjt_guessed-1"] { #expect(!log.contains(secret)) }
-            let events = try await fixture.store.read { try $0.events.list(after: 0, owner: nil, limit: 100) }
+            let events = try await fixture.store.read { try $0.events.list(after: 0, .everything, limit: 100) }
             #expect(events.contains { $0.kind == "node.joined" })
             for secret in [used, spent] { #expect(!"\(events)".contains(secret)) }
         }

@@ -153,6 +153,6 @@ struct FleetFixture: Sendable {
     func node(_ id: NodeID) async throws -> Node? { try await store.read { try $0.nodes.find(id) } }
 
     func eventKinds() async throws -> [String] {
-        try await store.read { try $0.events.list(after: 0, owner: nil, limit: 1000).map(\.kind) }
+        try await store.read { try $0.events.list(after: 0, .everything, limit: 1000).map(\.kind) }
     }
 }

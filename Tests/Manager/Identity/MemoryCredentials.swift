@@ -19,6 +19,10 @@ final class MemoryCredentials: CredentialStore {
         state.withLock { $0.users.first { $0.id == id } }
     }
 
+    func rights(of user: User) async throws -> Rights? {
+        user.roles.compactMap(Role.init(rawValue:)).reduce(Rights.none) { $0.union(.builtIn($1)) }
+    }
+
     func insert(_ token: RefreshToken) async throws {
         state.withLock { $0.tokens[token.hash] = token }
     }

@@ -57,7 +57,7 @@ struct TokenServiceTests {
         #expect(issued.lifetime == .seconds(900))
         let principal = try await site.service.verify(bearer: issued.access)
         #expect(principal.name == "bob")
-        #expect(principal.role == .user)
+        #expect(principal.rights == .builtIn(.user))
         site.time.advance(by: .seconds(899))
         #expect(try await site.service.verify(bearer: issued.access) == principal)
         site.time.advance(by: .seconds(1))
@@ -95,9 +95,9 @@ struct TokenServiceTests {
     func roleChanges() async throws {
         let site = try await Site()
         let issued = try await site.signIn("ann")
-        #expect(try await site.service.verify(bearer: issued.access).role == .superuser)
-        site.credentials.change("ann") { $0.role = .user }
-        #expect(try await site.service.verify(bearer: issued.access).role == .user)
+        #expect(try await site.service.verify(bearer: issued.access).rights == .complete)
+        site.credentials.change("ann") { $0.roles = ["user"] }
+        #expect(try await site.service.verify(bearer: issued.access).rights == .builtIn(.user))
     }
 
     @Test("disabling, revoking and removing a user count at once")

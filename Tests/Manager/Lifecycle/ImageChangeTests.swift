@@ -15,9 +15,12 @@ struct ImageChangeTests {
         let cyd = User(
             id: .generate(at: now), name: "cyd", role: .user, account: "physics", email: nil, passwordHash: "",
             tokensValidAfter: now, createdAt: now)
-        try await record.store.write { try $0.users.insert(cyd) }
+        try await record.store.write { sql in
+            try sql.accounts.insert(Account(id: .generate(at: now), name: "physics", createdAt: now))
+            try sql.users.insert(cyd)
+        }
         let image = try await make(record, "tools", .private, by: record.ann)
-        return (record, Actor(user: cyd.id, name: "cyd", role: .user), image)
+        return (record, Actor(user: cyd.id, name: "cyd", role: .user, account: "physics"), image)
     }
 
     private func make(
@@ -37,7 +40,8 @@ struct ImageChangeTests {
 
     private func names(_ record: TestRecord, _ actor: Actor) async throws -> [String] {
         try await record.store.read {
-            try $0.images.list(visibleTo: actor.user, only: .ownOrOffered).map(\.name).sorted()
+            try $0.images.list(actor.scope(.imageRead)!, offeredTo: actor.user, only: .ownOrOffered).map(\.name)
+                .sorted()
         }
     }
 

@@ -143,13 +143,13 @@ final class TestRecord: Sendable {
             filter.includesDeleted = true
             return Everything(
                 instances: try sql.instances.list(filter), nodes: try sql.nodes.list(),
-                operations: try sql.operations.list(owner: nil, .everything),
+                operations: try sql.operations.list(.everything, .everything),
                 placements: try sql.images.placements(of: image), lastEvent: try sql.events.lastSequence())
         }
     }
 
     func eventKinds() async throws -> [String] {
-        try await store.read { try $0.events.list(after: 0, owner: nil, limit: 10_000).map(\.kind) }
+        try await store.read { try $0.events.list(after: 0, .everything, limit: 10_000).map(\.kind) }
     }
 
     /// Expects that a request is refused with a code, and has changed nothing.
@@ -169,5 +169,7 @@ final class TestRecord: Sendable {
 }
 
 extension User {
-    fileprivate var acting: Actor { Actor(user: id, name: name, role: role) }
+    fileprivate var acting: Actor {
+        Actor(user: id, name: name, role: Role(rawValue: roles[0]) ?? .user, account: account)
+    }
 }

@@ -25,7 +25,7 @@ struct TransferLimitTests {
         #expect(try await record.store.read { try $0.siteSettings.transfers() } == set)
         let after = try await revisions(record)
         for (old, new) in zip(before, after) { #expect(new > old) }
-        let events = try await record.store.read { try $0.events.list(after: 0, owner: nil, limit: 1000) }
+        let events = try await record.store.read { try $0.events.list(after: 0, .everything, limit: 1000) }
         #expect(events.last?.kind == "site.updated")
         #expect(
             events.last?.changes["transfer.prefill_share_percent"] == Event.Difference(before: "10", after: "25"))

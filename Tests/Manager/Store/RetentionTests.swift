@@ -81,7 +81,7 @@ struct RetentionTests {
             let all = [operation(40, ended: 31), operation(40, ended: 29), operation(40, ended: nil)]
             try await store.write { sql in for one in all { try sql.operations.insert(one) } }
             #expect(try await prune(.operations, in: store) == 1)
-            let left = try await store.read { try $0.operations.list(owner: nil).map(\.id) }
+            let left = try await store.read { try $0.operations.list(.everything).map(\.id) }
             #expect(left == all.dropFirst().map(\.id).sorted())
         }
     }
@@ -131,7 +131,7 @@ struct RetentionTests {
                 filter.includesDeleted = true
                 return (
                     try sql.instances.list(filter).map(\.name).sorted(),
-                    try sql.usage.report(user: nil, from: Self.now.day, to: Self.now.day, by: .instance)
+                    try sql.usage.report(.everything, from: Self.now.day, to: Self.now.day, by: .instance)
                 )
             }
             #expect(left == ["alive", "recent"])

@@ -69,7 +69,7 @@ struct StoreTests {
                 }
             }
             let (names, events) = try await store.read { sql in
-                (try sql.flavors.list().map(\.name), try sql.events.list(after: 0, owner: nil, limit: 100))
+                (try sql.flavors.list().map(\.name), try sql.events.list(after: 0, .everything, limit: 100))
             }
             let kept = (0..<60).filter { $0 % 3 != 0 }.map { "f\($0)" }
             #expect(Set(names) == Set(kept))
@@ -126,7 +126,7 @@ struct StoreTests {
             }
             store.close()
             let second = try Store(location)
-            let events = try await second.read { sql in try sql.events.list(after: 0, owner: nil, limit: 10) }
+            let events = try await second.read { sql in try sql.events.list(after: 0, .everything, limit: 10) }
             #expect(events.map(\.sequence) == [1, 2, 3, 4, 5])
             second.close()
         }
