@@ -107,6 +107,8 @@ let package = Package(
             providers: [.apt(["libmariadb-dev"])]),
         .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
+        .systemLibrary(
+            name: "CLdap", path: "CLibraries/CLdap", pkgConfig: "ldap", providers: [.apt(["libldap-dev"])]),
         .systemLibrary(name: "CLinuxFiles", path: "CLibraries/CLinuxFiles"),
         .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
@@ -140,6 +142,7 @@ let package = Package(
             ["ProtocolModel", "ProtocolDigest", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", logging]),
         room(
             "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
+        room("Manager/Directory", ["ProtocolModel", "ProcessThreads", "CLdap", logging]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(
             "Manager/Lifecycle",
@@ -288,6 +291,10 @@ let package = Package(
         tests(
             "Manager/Identity",
             ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
+        room("Tests/Support/Directory", [], exclude: ["directory-server", "people.ldif"]),
+        tests(
+            "Manager/Directory",
+            ["ManagerDirectory", "TestsSupportDirectory", "ProtocolModel", logging]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle",
