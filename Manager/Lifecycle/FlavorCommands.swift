@@ -9,6 +9,11 @@ extension Commands {
         guard try sql.flavors.find(name: name) == nil else {
             throw Refusal(.nameTaken, "there is a flavor '\(name)' already")
         }
+        if let objection = Flavor.gpuObjection(to: properties) {
+            throw Refusal(
+                .invalidRequest, "the flavor's property \(objection.pointer.dropFirst(12)) \(objection.detail)",
+                fields: [objection])
+        }
         let flavor = Flavor(
             id: .generate(at: now), name: name, vcpus: vcpus, ramMiB: ramMiB, diskGiB: diskGiB, properties: properties,
             createdAt: now)

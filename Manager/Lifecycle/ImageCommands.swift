@@ -33,7 +33,8 @@ extension Commands {
         let before = image
         image.status = .deleted
         image.statusReason = "deleted"
-        try save(&image)
+        image.updatedAt = now
+        try sql.images.finishDeletion(image)
         try sql.images.unshare(image.id)
         try finishOperation(image.operation, errorCode: "cancelled", detail: "the image was deleted")
         try event(

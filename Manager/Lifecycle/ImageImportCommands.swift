@@ -10,8 +10,12 @@ extension Commands {
         visibility: Image.Visibility, isProtected: Bool = false, expectedBytes: Int64? = nil,
         expectedChecksum: ContentDigest? = nil
     ) throws -> Image {
-        guard let owner = actor.user else { throw Refusal(.forbidden, "only a user of this site can own images") }
+        guard let person = try actor.user.flatMap({ try sql.users.find($0) }) else {
+            throw Refusal(.forbidden, "only a user of this site can own images")
+        }
+        let owner = person.id
         try Self.check(properties)
+        try checkQuota(of: person, for: .image)
         let image = Image(
             id: .generate(at: now), name: name, owner: owner, visibility: visibility, format: format,
             minDiskGiB: minDiskGiB, minRAMMiB: minRAMMiB, properties: properties, isProtected: isProtected,

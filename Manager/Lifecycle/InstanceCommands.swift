@@ -36,7 +36,7 @@ public struct InstanceCreation: Sendable, Equatable {
 extension Commands {
     /// Places and records instances: claim, row, operation, event and image assignment in one transaction.
     ///
-    /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `no_capacity`).
+    /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `quota_exceeded`, `no_capacity`).
     public func createInstances(_ creation: InstanceCreation) throws -> [Instance] {
         guard let owner = try actor.user.flatMap({ try sql.users.find($0) }) else {
             throw Refusal(.forbidden, "only a user of this site can own instances")
@@ -46,6 +46,7 @@ extension Commands {
         try check(image, fits: flavor)
         let key = try creation.keyName.map { try keyPair($0) }
         let pinned = try creation.node.map { try node($0) }
+        try checkQuota(of: owner, for: .instances(max(1, creation.count), of: flavor))
 
         let directory = HostDirectory.of(sql)
         let request = PlacementRequest(

@@ -19,6 +19,7 @@ public struct Instance: Sendable, Equatable {
     public var vcpus: Int
     public var ramMiB: Int
     public var diskGiB: Int
+    public var gpus: Int
 
     // Placement.
     public var node: NodeID
@@ -68,6 +69,7 @@ public struct Instance: Sendable, Equatable {
         self.vcpus = flavor.vcpus
         self.ramMiB = flavor.ramMiB
         self.diskGiB = flavor.diskGiB
+        self.gpus = flavor.gpus
         self.node = node
         self.epoch = Epoch(1)
         self.macAddress = macAddress
@@ -90,7 +92,8 @@ public struct Instance: Sendable, Equatable {
         id: InstanceID, name: String, owner: UserID, account: String, flavor: FlavorID, image: ImageID,
         keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, vcpus: Int, ramMiB: Int,
-        diskGiB: Int, node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?, desired: DesiredState,
+        diskGiB: Int, gpus: Int = 0, node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?,
+        desired: DesiredState,
         generation: Generation, powerCycle: PowerCycle, force: Bool, stopTimeoutSeconds: Int?, stoppedByDrain: Bool,
         status: InstanceStatus, statusCode: String, statusReason: String, startedAt: Timestamp?, readyAt: Timestamp?,
         operation: OperationID?, createdAt: Timestamp, updatedAt: Timestamp, deletedAt: Timestamp?
@@ -109,6 +112,7 @@ public struct Instance: Sendable, Equatable {
         self.vcpus = vcpus
         self.ramMiB = ramMiB
         self.diskGiB = diskGiB
+        self.gpus = gpus
         self.node = node
         self.epoch = epoch
         self.macAddress = macAddress

@@ -19,6 +19,7 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
         case preconditionFailed = "precondition_failed"
         case eventsPruned = "events_pruned"
         case idempotencyKeyReused = "idempotency_key_reused"
+        case quotaExceeded = "quota_exceeded"
         case notImplemented = "not_implemented"
         case busy = "busy"
         case notLeader = "not_leader"
@@ -57,11 +58,13 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
     public var removedBy: [FilterCount]
     /// The operation in the way.
     public var operation: OperationID?
+    /// The limits that the request would break.
+    public var shortfalls: [QuotaShortfall]
 
     public init(
         _ code: Code, _ sentence: String, detailCode: String? = nil, fields: [Field] = [],
         removedBy: [FilterCount] = [],
-        operation: OperationID? = nil
+        operation: OperationID? = nil, shortfalls: [QuotaShortfall] = []
     ) {
         self.code = code
         self.sentence = sentence
@@ -69,6 +72,7 @@ public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
         self.fields = fields
         self.removedBy = removedBy
         self.operation = operation
+        self.shortfalls = shortfalls
     }
 
     public var description: String { "\(code.rawValue): \(sentence)" }

@@ -61,6 +61,8 @@ enum OpenAPIDocument {
                                 .init("detail", .text, required: true),
                             ])), maximum: SchemaCheck.maximumFaults)),
             .init("removed_by", .freeObject, "hosts that each placement filter removed"),
+            .init(
+                "limits", .array(.object(QuotaDocument.shortfall), maximum: 64), "the limits that this would break"),
             .init("operation_id", .identifier, "the operation in the way"),
         ])
 

@@ -12,6 +12,7 @@ struct Problem: Sendable, Error {
     var fields: [Refusal.Field] = []
     var removedBy: [Refusal.FilterCount] = []
     var operation: OperationID?
+    var shortfalls: [QuotaShortfall] = []
     var headers: [(String, String)] = []
 
     /// Codes of the door itself, beside those of `Refusal.Code`.
@@ -36,6 +37,8 @@ struct Problem: Sendable, Error {
         case .conflict: (409, "Not possible in this state")
         case .inUse: (409, "Still in use")
         case .noCapacity: (409, "No host has room")
+        // Not 409: what is in the way is a rule about who asks, and another with a higher limit would be served.
+        case .quotaExceeded: (403, "Beyond what is allowed")
         case .nodeDisabled: (409, "The node is disabled")
         case .imageNotReady: (409, "The image is not ready")
         case .imageRejected: (422, "The image was rejected")
@@ -77,6 +80,7 @@ struct Problem: Sendable, Error {
         fields = refusal.fields
         removedBy = refusal.removedBy
         operation = refusal.operation
+        shortfalls = refusal.shortfalls
         if status == 503 { headers = [("Retry-After", "2")] }
     }
 
@@ -177,6 +181,7 @@ struct Problem: Sendable, Error {
         if !removedBy.isEmpty {
             members.append(.init("removed_by", .object(removedBy.map { .init($0.filter, .count($0.hosts)) })))
         }
+        if !shortfalls.isEmpty { members.append(.init("limits", .array(shortfalls.map(QuotaDocument.encode)))) }
         if let operation { members.append(.init("operation_id", .string(operation.description))) }
         return .object(members)
     }

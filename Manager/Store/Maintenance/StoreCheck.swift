@@ -14,7 +14,7 @@ public struct StoreFinding: Sendable, Equatable, Codable {
 /// Looks through a whole record for what the manager never leaves behind: the promises of the record, written apart from the
 /// code that keeps them.
 public struct StoreCheck {
-    private let sql: Transaction
+    let sql: Transaction
     private let connection: any SQLConnection
     private var findings: [StoreFinding] = []
 
@@ -33,6 +33,7 @@ public struct StoreCheck {
         var check = StoreCheck(connection)
         try check.pages()
         try check.claims()
+        try check.quotas()
         try check.addresses()
         try check.orphans()
         try check.operations()
@@ -47,7 +48,7 @@ public struct StoreCheck {
         sql = Transaction(connection)
     }
 
-    private mutating func find(_ kind: String, _ subject: String, _ sentence: String) {
+    mutating func find(_ kind: String, _ subject: String, _ sentence: String) {
         findings.append(StoreFinding(kind: kind, subject: subject, sentence: sentence))
     }
 

@@ -34,6 +34,7 @@ public struct FlavorRepository {
 
     public func remove(_ id: FlavorID) throws {
         try sql.execute("DELETE FROM flavors WHERE id = ?", id)
+        try sql.quotas.remove(id)
     }
 }
 

@@ -117,6 +117,15 @@ public struct ImageRepository {
             image.progress, image.format, image.sizeBytes, image.uploadBytes, image.checksum, image.manifestDigest,
             image.minDiskGiB, image.minRAMMiB, try jsonText(image.properties), image.operation, image.createdAt,
             image.updatedAt, image.isProtected, image.expectedBytes, image.expectedChecksum)
+        try sql.quotas.count(image, by: 1)
+    }
+
+    /// Nobody can use the image any more, and it counts for nobody.
+    public func finishDeletion(_ image: Image) throws {
+        var image = image
+        image.status = .deleted
+        try update(image)
+        try sql.quotas.count(image, by: -1)
     }
 
     public func update(_ image: Image) throws {

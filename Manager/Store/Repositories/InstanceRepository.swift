@@ -5,7 +5,8 @@ extension Transaction {
     public var instances: InstanceRepository { InstanceRepository(sql: self) }
 }
 
-/// Instances, and with each row its claim: making and releasing a claim is part of inserting and finishing the row (P3).
+/// Instances, and with each row its claim: making and releasing a claim on the node and on its owner's limits is part of
+/// inserting and finishing the row (P3).
 public struct InstanceRepository {
     let sql: Transaction
 
@@ -119,18 +120,20 @@ public struct InstanceRepository {
         try sql.execute(
             """
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
-                host_name, vcpus, ram_mib, disk_gib, node_id, epoch, mac_address, ip_address, desired, generation,
+                host_name, vcpus, ram_mib, disk_gib, gpus, node_id, epoch, mac_address, ip_address, desired, generation,
                 power_cycle, forced, stop_timeout_seconds, stopped_by_drain, status, status_code, status_reason, started_at,
                 ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             instance.id, instance.name, instance.owner, instance.account, instance.flavor, instance.image,
             instance.keyName, try jsonText(instance.sshKeys), instance.userData, try jsonText(instance.metadata),
-            instance.hostName, instance.vcpus, instance.ramMiB, instance.diskGiB, instance.node, instance.epoch,
+            instance.hostName, instance.vcpus, instance.ramMiB, instance.diskGiB, instance.gpus, instance.node,
+            instance.epoch,
             instance.macAddress, instance.ipAddress, instance.desired.rawValue, instance.generation,
             instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
             instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision)
+        try sql.quotas.count(instance, by: 1)
     }
 
     /// Writes what changed. `assigned`: the node must be told.
@@ -193,6 +196,7 @@ public struct InstanceRepository {
         instance.ipAddress = nil
         instance.status = .deleted
         try update(instance, revision: try sql.nodes.adjustClaim(of: instance, by: -1))
+        try sql.quotas.count(instance, by: -1)
         sql.nodeChanges.addressFreed(on: instance.node)
     }
 }
@@ -206,7 +210,7 @@ extension Instance {
             userData: try row.blob("user_data"), metadata: try row.json("metadata"),
             hostName: try row.text("host_name"),
             vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
-            node: try row.id("node_id"), epoch: try row.counter("epoch"),
+            gpus: try row.int("gpus"), node: try row.id("node_id"), epoch: try row.counter("epoch"),
             macAddress: try row.optionalText("mac_address"),
             ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
             generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),

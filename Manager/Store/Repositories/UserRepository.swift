@@ -84,6 +84,7 @@ public struct UserRepository {
         try sql.execute("DELETE FROM keypairs WHERE owner_id = ?", id)
         try sql.execute("DELETE FROM group_members WHERE user_id = ?", id)
         try sql.execute("DELETE FROM users WHERE id = ?", id)
+        try sql.quotas.remove(.user(id))
         sql.note(.identity)
     }
 

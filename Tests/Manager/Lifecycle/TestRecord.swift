@@ -21,8 +21,8 @@ final class TestRecord: Sendable {
     private let clock = Mutex(Timestamp(milliseconds: 1_790_000_000_000))
 
     /// Each host takes four instances of the flavor: 16 vCPUs after overcommit, 8 GiB of RAM, 100 GiB of disk.
-    init(hosts: Int = 2) async throws {
-        place = try StorePlace()
+    init(hosts: Int = 2, engine: StoreEngine = StorePlace.engine) async throws {
+        place = try StorePlace(engine)
         store = try Store(place.location)
         let now = clock.withLock { $0 }
         let users = [("root", Role.superuser), ("ann", .user), ("bob", .user)].map { name, role in

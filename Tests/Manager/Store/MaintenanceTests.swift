@@ -189,6 +189,11 @@ struct MaintenanceTests {
                 "revision", "UPDATE instances SET assignment_revision = 10000 WHERE name = 'i3'",
                 "UPDATE instances SET assignment_revision = 1 WHERE name = 'i3'"
             ),
+            (
+                "quota", "UPDATE quota_use SET vcpus = vcpus - 1 WHERE subject_kind = 'user' AND flavor_id = ''",
+                "UPDATE quota_use SET vcpus = vcpus + 1 WHERE subject_kind = 'user' AND flavor_id = ''"
+            ),
+            ("quota", "DELETE FROM quota_use WHERE subject_kind = 'account' AND flavor_id <> ''", ""),
             ("orphan", "UPDATE users SET id = 'x' WHERE name = 'ann'", ""),
             (
                 "operation",
@@ -212,6 +217,30 @@ struct MaintenanceTests {
                 #expect(try !StoreCheck.run(on: connection).contains { $0.kind == fault.kind })
             }
         }
+        withExtendedLifetime(place) {}
+    }
+
+    @Test(
+        "a record from before limits is counted when it is opened, also where that was cut off before",
+        arguments: StoreEngine.allCases)
+    func counting(_ engine: StoreEngine) async throws {
+        let place = try StorePlace(engine)
+        let store = try Store(place.location)
+        try await Self.fill(store)
+        store.close()
+        let connection = try place.location.connection()
+        let counted = try connection.query("SELECT * FROM quota_use ORDER BY subject_kind, subject, flavor_id")
+        #expect(counted.count == 4)
+        for leftover in [
+            "DELETE FROM quota_use", "DELETE FROM quota_use WHERE flavor_id <> ''", "DROP TABLE quota_use",
+        ] {
+            try connection.run(leftover)
+            try connection.run("DELETE FROM schema_migrations WHERE number = 14")
+            try Store(place.location).close()
+            let again = try connection.query("SELECT * FROM quota_use ORDER BY subject_kind, subject, flavor_id")
+            #expect(again.map(\.values) == counted.map(\.values), "\(leftover)")
+        }
+        #expect(try StoreCheck.run(on: connection) == [])
         withExtendedLifetime(place) {}
     }
 
