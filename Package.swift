@@ -73,6 +73,7 @@ let package = Package(
         .executable(name: "roost-agent", targets: ["AgentDaemon"]),
         .executable(name: "roost", targets: ["ManagerCommand"]),
         .executable(name: "roost-simulator", targets: ["SimulatorProgram"]),
+        .library(name: "RoostClient", targets: ["RoostClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -198,7 +199,9 @@ let package = Package(
                 "ManagerAPI",
                 arguments, lifecycle, logging, nioSSL, x509, crypto,
             ]),
-        program("Manager/Command", [arguments, httpClient, nio, nioHTTP1, nioPosix, nioSSL]),
+        // The API's client for other people's programs, and for the command line.
+        room("RoostClient", [httpClient, nio, nioHTTP1, nioPosix, nioSSL], exclude: ["README.md"]),
+        program("Manager/Command", ["RoostClient", arguments, httpClient, nio, nioPosix]),
 
         // Agent: one on each host.
         room("Agent/Reconcile", ["ProtocolModel"]),
@@ -341,7 +344,10 @@ let package = Package(
                 "TestsSupportStore",
                 "ManagerDaemon", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
-        tests("Manager/Command", ["ManagerCommand", arguments, httpClient, nio, nioHTTP1, nioPosix]),
+        tests("RoostClient", ["RoostClient", "TestsSupportHTTP", httpClient, nio, nioHTTP1]),
+        room("Tests/Support/HTTP", [nio, nioHTTP1, nioPosix]),
+        tests(
+            "Manager/Command", ["ManagerCommand", "RoostClient", "TestsSupportHTTP", arguments, httpClient, nioHTTP1]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
         tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting"]),
         tests("Agent/Network", ["AgentNetwork"]),

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct AggregateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -105,7 +106,7 @@ struct AggregateCommand: AsyncParsableCommand {
                 let resolution = try await HostResolution.of(hosts, client, printer)
                 let target = try path("aggregates", aggregate)
                 try await attemptEach(resolution.nodes) { node in
-                    _ = try await client.delete("\(target)/nodes/\(APIClient.escaped(node))")
+                    _ = try await client.delete("\(target)/nodes/\(Address.escaped(node))")
                     printer.note("Removed \(node.printable).")
                 }
                 if !resolution.unknown.isEmpty { throw Failure.together(resolution.failures) }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct CompletionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,5 @@
 import ArgumentParser
-import NIOCore
+import RoostClient
 
 struct EventCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -60,38 +60,12 @@ struct EventCommand: AsyncParsableCommand {
                 if printer.format == .csv, printer.headers {
                     printer.line(EventCommand.columns.map(\.key).joined(separator: ","))
                 }
-                let path = "/v1/events" + APIClient.query(selection.query)
-                try await EventCommand.follow(client, path, after: selection.after.map(String.init)) {
-                    printer.line(EventCommand.line($0, printer))
+                try await client.explaining {
+                    let events = client.roost.events.documents(
+                        after: selection.after.map { Int64($0) }, ListQuery(selection.query))
+                    for try await event in events { printer.line(EventCommand.line(event, printer)) }
                 }
             }
-        }
-    }
-
-    /// Connects again, after the last event seen, whenever the stream ends; while the manager restarts, for a minute.
-    static func follow(
-        _ client: APIClient, _ path: String, after: String?, _ show: (JSON) throws -> Void
-    ) async throws {
-        var last = after
-        var failedSince: ContinuousClock.Instant?
-        while true {
-            var stream = ServerSentEvents()
-            var headers: KeyValuePairs<String, String> = ["accept": "text/event-stream"]
-            if let last { headers = ["accept": "text/event-stream", "last-event-id": last] }
-            do {
-                try await client.stream(path, headers: headers) { chunk in
-                    failedSince = nil
-                    for event in try stream.feed(chunk.readableBytesView) {
-                        try show(try JSONReader.read(Array(event.data.utf8)))
-                        if !event.id.isEmpty { last = event.id }
-                    }
-                }
-            } catch let failure as Failure where failure.kind == .unreachable {
-                let since = failedSince ?? .now
-                failedSince = since
-                guard .now - since < OperationWait.patienceWithoutManager else { throw failure }
-            }
-            try await Task.sleep(for: .seconds(1))
         }
     }
 

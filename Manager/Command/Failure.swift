@@ -1,3 +1,5 @@
+import RoostClient
+
 /// What went wrong, in lines for the person who called.
 struct Failure: Error, Equatable {
     enum Kind: Equatable {
@@ -48,24 +50,32 @@ struct Failure: Error, Equatable {
 }
 
 extension Failure {
-    /// Reads a problem document (RFC 9457), or an error of the token endpoint (RFC 6749 §5.2).
-    init(status: Int, body: [UInt8]) {
-        let problem = (try? JSONReader.read(body)) ?? .null
-        let sentence =
-            problem["detail"].text ?? problem["error_description"].text ?? problem["title"].text
-            ?? "the manager answered with HTTP status \(status)"
-        var lines = ["error: \(sentence.printable)"]
-        for field in problem["errors"].items {
-            lines.append("  \(field["pointer"].text?.printable ?? "?"): \(field["detail"].text?.printable ?? "")")
+    init(_ error: ClientError) {
+        switch error {
+        case .problem(let problem): self.init(problem)
+        case .connection: self.init(error.description, kind: .unreachable)
+        case .invalid(let sentence): self = .usage(sentence)
+        case .malformed(let sentence): self.init(sentence)
+        case .stillRunning(let operation, _):
+            self.init("\(error.description), see 'roost operation wait \(operation)'")
         }
-        for filter in problem["removed_by"].members {
-            guard let hosts = filter.value.integer, hosts > 0 else { continue }
-            lines.append("  removed by \(filter.key.printable): \(hosts) node\(hosts == 1 ? "" : "s")")
+    }
+
+    /// What the manager refused with, and what each of its lines means.
+    init(_ problem: Problem) {
+        var lines = ["error: \(problem.detail.printable)"]
+        for field in problem.fields { lines.append("  \(field.pointer.printable): \(field.detail.printable)") }
+        for filter in problem.removedBy where filter.nodes > 0 {
+            lines.append(
+                "  removed by \(filter.filter.printable): \(filter.nodes) node\(filter.nodes == 1 ? "" : "s")")
         }
-        if status == 401 { lines.append("  run 'roost login', or set ROOST_TOKEN to a token that is valid") }
+        if problem.status == 401 {
+            lines.append("  run 'roost login', or set ROOST_TOKEN to a token that is valid")
+        }
         self.init(
             lines: lines,
-            kind: status == 401
-                ? .unauthorised : .refused(status: status, code: problem["code"].text ?? problem["error"].text ?? ""))
+            kind: problem.status == 401 ? .unauthorised : .refused(status: problem.status, code: problem.code))
     }
 }
+
+extension Failure: UploadSourceError {}

@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import NIOPosix
+import RoostClient
 import Synchronization
 
 // An asynchronous sequence has a `Failure` of its own, which would hide ours.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct FlavorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,3 +1,5 @@
+import RoostClient
+
 /// Which nodes the names of a host list mean. Short names do where only one node has them (HLT-07).
 struct HostResolution: Equatable {
     /// Full names, each once.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

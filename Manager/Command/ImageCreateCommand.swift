@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 /// What an image is to be, and where its file comes from.
 struct ImageOptions: ParsableArguments {
@@ -58,7 +59,7 @@ struct ImageOptions: ParsableArguments {
         for member in more.members where body[member.key] == .null { body = body.setting(member.key, to: member.value) }
         let image = try await client.post("/v1/images", body)
         guard let id = image["id"].text else { throw Failure("the manager gave the image no ID") }
-        let path = "/v1/images/\(APIClient.escaped(id))"
+        let path = "/v1/images/\(Address.escaped(id))"
         do {
             let sending = ImageSending(client: client, printer: printer, id: id, name: name)
             let sent =
@@ -108,7 +109,7 @@ extension ImageCommand {
             try await site.withClient { client, printer in
                 let more = JSON.present(["visibility": isPrivate ? .string("private") : nil])
                 let id = try await options.make(name, more, client, printer)
-                printer.list(try await client.get("/v1/images/\(APIClient.escaped(id))"), ImageCommand.columns)
+                printer.list(try await client.get("/v1/images/\(Address.escaped(id))"), ImageCommand.columns)
             }
         }
     }
@@ -151,8 +152,8 @@ extension ImageCommand {
                     successor = try await make(old, name, client, printer)
                 }
                 let answer = try await client.post(
-                    "/v1/images/\(APIClient.escaped(id))/replace", ["image": .string(successor)])
-                let retired = try await client.get("/v1/images/\(APIClient.escaped(id))")
+                    "/v1/images/\(Address.escaped(id))/replace", ["image": .string(successor)])
+                let retired = try await client.get("/v1/images/\(Address.escaped(id))")
                 printer.note(
                     "\(name.printable) is image \(Cell.shown(answer["id"])) now; the old one is kept as "
                         + "\(Cell.shown(retired["name"])).")

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOPosix
+import RoostClient
 
 /// Sends an image's file, and goes on by itself where the connection broke or the manager was away.
 struct ImageSending {
@@ -23,7 +24,7 @@ struct ImageSending {
         try await Task.sleep(for: min(.seconds(10), .milliseconds(250) * (1 << min(attempt, 6))))
     }
 
-    private var image: String { "/v1/images/\(APIClient.escaped(id))" }
+    private var image: String { "/v1/images/\(Address.escaped(id))" }
     private var target: String { image + "/file" }
 
     /// The image as it is once all has arrived.
@@ -35,7 +36,7 @@ struct ImageSending {
             let upload = try FileUpload(path, from: offset) { progress.report($0) }
             guard upload.length == length else { throw Failure("'\(path)' changed its size while it was sent") }
             let body = HTTPClientRequest.Body.stream(upload, length: .known(length - offset))
-            return try await client.upload(target, .init(body: body, offset: offset, total: length))
+            return try await client.upload(target, RoostClient.FilePart(body: body, offset: offset, total: length))
         }
     }
 
@@ -56,7 +57,9 @@ struct ImageSending {
                 if place == end, !isLast { return .null }
                 let rest = ByteBuffer(bytes: bytes[Int(place - offset)...])
                 return try await client.upload(
-                    target, .init(body: .bytes(rest), offset: place, isLast: isLast, total: isLast ? end : nil))
+                    target,
+                    RoostClient.FilePart(
+                        body: .bytes(rest), offset: place, isLast: isLast, total: isLast ? end : nil))
             }
             progress.report(end)
             if isLast { return answer }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 extension ImageCommand {
     struct Change: AsyncParsableCommand {
@@ -93,7 +94,7 @@ extension ImageCommand {
 
         func run() async throws {
             try await site.withClient { client, printer in
-                let target = try path("images", image) + "/shares/" + APIClient.escaped(account)
+                let target = try path("images", image) + "/shares/" + Address.escaped(account)
                 printer.list(try await client.put(target), ImageCommand.columns)
             }
         }
@@ -107,7 +108,7 @@ extension ImageCommand {
 
         func run() async throws {
             try await site.withClient { client, printer in
-                let target = try path("images", image) + "/shares/" + APIClient.escaped(account)
+                let target = try path("images", image) + "/shares/" + Address.escaped(account)
                 printer.list(try await client.delete(target), ImageCommand.columns)
             }
         }

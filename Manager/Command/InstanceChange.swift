@@ -1,3 +1,5 @@
+import RoostClient
+
 /// Asks for a change of several instances, waits if wanted, and shows them as they then are. What fails for one does
 /// not stop the others.
 struct InstanceChange {
@@ -59,7 +61,7 @@ struct InstanceChange {
 
     /// As the instance is now; a deleted one may be unknown by now.
     private func present(_ instance: JSON, _ client: APIClient) async -> JSON {
-        guard let id = instance["id"].text, let now = try? await client.get("/v1/instances/\(APIClient.escaped(id))")
+        guard let id = instance["id"].text, let now = try? await client.get("/v1/instances/\(Address.escaped(id))")
         else {
             return verb == "deleted" ? instance.setting("status", to: .string("DELETED")) : instance
         }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct InstanceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import RoostClient
 
 extension InstanceCommand {
     struct Create: AsyncParsableCommand {

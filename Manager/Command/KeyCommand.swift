@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import RoostClient
 
 struct KeyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,3 +1,5 @@
+import RoostClient
+
 /// `key=value` options as a JSON object.
 enum KeyValueOptions {
     /// `nil` if none were given, so that the member is left out.

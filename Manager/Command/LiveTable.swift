@@ -1,4 +1,5 @@
 import Foundation
+import RoostClient
 
 /// Lines on standard error that are drawn again and again in the same place.
 final class LiveTable {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct NodeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

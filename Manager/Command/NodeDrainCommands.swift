@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 extension NodeCommand {
     struct Enable: AsyncParsableCommand {

@@ -1,3 +1,5 @@
+import RoostClient
+
 /// What happened on each node, in the lines that operators know: `[ OK ] <action> <node>` (HLT-18).
 struct NodeReport {
     let printer: Printer

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct OperationCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,8 +1,7 @@
+import RoostClient
+
 /// Waits for operations until a common deadline and shows how they get on.
 struct OperationWait {
-    /// The manager may be restarted meanwhile; longer than this it is not waited for.
-    static let patienceWithoutManager = Duration.seconds(60)
-
     let client: APIClient
     let printer: Printer
     private let deadline: ContinuousClock.Instant
@@ -24,26 +23,18 @@ struct OperationWait {
     /// watches, they see each step; elsewhere one request may wait longer.
     func end(of id: String, each seconds: Int, show: (JSON) -> Void) async throws -> JSON {
         defer { printer.endProgress() }
-        var unreachableSince: ContinuousClock.Instant?
-        while true {
-            let left = Int((deadline - .now).components.seconds)
-            guard left > 0 else {
-                throw Failure(
-                    "operation \(id) has not ended after \(self.seconds) s; it goes on, see 'roost operation wait \(id)'"
-                )
+        do {
+            return try await client.roost.endOfOperation(id, timeout: deadline - .now, each: seconds) { update in
+                switch update {
+                case .running(let operation): show(operation)
+                case .unreachable: printer.progress("waiting for the manager at \(client.endpoint)")
+                }
             }
-            do {
-                let operation = try await client.get(
-                    "/v1/operations/\(APIClient.escaped(id))", ["wait": "\(min(left, seconds))"])
-                unreachableSince = nil
-                guard operation["status"].text == "running" else { return operation }
-                show(operation)
-            } catch let failure as Failure where failure.kind == .unreachable {
-                let since = unreachableSince ?? .now
-                unreachableSince = since
-                guard .now - since < Self.patienceWithoutManager else { throw failure }
-                printer.progress("waiting for the manager at \(client.endpoint)")
-            }
+        } catch ClientError.stillRunning {
+            // The time was for all of them together.
+            throw Failure(.stillRunning(operation: id, after: .seconds(self.seconds)))
+        } catch let error as ClientError {
+            throw Failure(error)
         }
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 extension ImageCommand {
     struct Prefill: AsyncParsableCommand {
@@ -27,7 +28,7 @@ extension ImageCommand {
                 }
                 let began = ContinuousClock.now
                 var operation = try await client.post(
-                    "/v1/images/\(APIClient.escaped(id))/prefill", ["nodes": .texts(resolution.nodes)])
+                    "/v1/images/\(Address.escaped(id))/prefill", ["nodes": .texts(resolution.nodes)])
                 var report = PrefillReport(image: image, palette: printer.palette)
                 if wait && !detach {
                     let count = resolution.nodes.count

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 /// How answers are printed.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable, Sendable {

@@ -6,12 +6,62 @@ struct Profile: Codable, Equatable, Sendable {
     var authorityPath: String?
     var accessToken: String?
     var refreshToken: String?
+    /// Of an API key, for programs: tokens are had with it whenever they are needed.
+    var apiKey: APIKey?
+
+    struct APIKey: Codable, Equatable, Sendable {
+        var id: String
+        var secret: String
+    }
+
+    var isSignedIn: Bool { accessToken != nil || refreshToken != nil || apiKey != nil }
+
+    /// Forgets who was signed in; the address stays.
+    mutating func signOut() { (accessToken, refreshToken, apiKey) = (nil, nil, nil) }
 
     enum CodingKeys: String, CodingKey {
         case endpoint
         case authorityPath = "ca_certificate"
         case accessToken = "access_token"
         case refreshToken = "refresh_token"
+        case apiKey = "api_key"
+    }
+}
+
+/// All profiles, and which of them is used where none is named.
+struct Profiles: Equatable, Sendable {
+    static let usualName = "default"
+
+    var current: String?
+    var all: [String: Profile] = [:]
+
+    subscript(_ name: String) -> Profile? {
+        get { all[name] }
+        set { all[name] = newValue }
+    }
+}
+
+extension Profiles: Codable {
+    enum CodingKeys: String, CodingKey {
+        case current
+        case all = "profiles"
+    }
+
+    init(from decoder: any Decoder) throws {
+        if let members = try? decoder.container(keyedBy: CodingKeys.self),
+            let all = try? members.decode([String: Profile].self, forKey: .all)
+        {
+            self.init(current: try members.decodeIfPresent(String.self, forKey: .current), all: all)
+        } else {
+            // As the first version wrote it: the profiles alone.
+            self.init(all: try decoder.singleValueContainer().decode([String: Profile].self))
+        }
+    }
+}
+
+extension Profiles: ExpressibleByDictionaryLiteral {
+    init(dictionaryLiteral elements: (String, Profile)...) {
+        all = Dictionary(elements) { _, last in last }
     }
 }
 
@@ -28,11 +78,11 @@ struct ProfileFile: Sendable {
 
     private var folder: String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
 
-    func read() throws(Failure) -> [String: Profile] {
-        guard FileManager.default.fileExists(atPath: path) else { return [:] }
+    func read() throws(Failure) -> Profiles {
+        guard FileManager.default.fileExists(atPath: path) else { return Profiles() }
         guard let data = FileManager.default.contents(atPath: path) else { throw Failure("cannot read \(path)") }
         do {
-            return try JSONDecoder().decode([String: Profile].self, from: data)
+            return try JSONDecoder().decode(Profiles.self, from: data)
         } catch {
             throw Failure("\(path) is not what 'roost login' writes; correct it or move it away")
         }
@@ -57,7 +107,7 @@ struct ProfileFile: Sendable {
     }
 
     /// Replaces the file as a whole, so that a crash leaves the old or the new. The caller holds the lock.
-    func write(_ profiles: [String: Profile]) throws {
+    func write(_ profiles: Profiles) throws {
         try makeFolder()
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

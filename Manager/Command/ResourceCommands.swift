@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 /// A command that prints a list of resources.
 protocol Listing: AsyncParsableCommand {

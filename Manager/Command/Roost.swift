@@ -16,7 +16,8 @@ struct Roost: AsyncParsableCommand {
             """,
         version: "roost \(version)",
         subcommands: [
-            LoginCommand.self, LogoutCommand.self, InstanceCommand.self, ImageCommand.self, FlavorCommand.self,
+            LoginCommand.self, LogoutCommand.self, WhoAmICommand.self, InstanceCommand.self, ImageCommand.self,
+            FlavorCommand.self,
             NodeCommand.self, AggregateCommand.self, SiteCommand.self, ManagerCommand.self, KeyCommand.self,
             UserCommand.self,
             UsageCommand.self,

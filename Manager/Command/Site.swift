@@ -22,8 +22,9 @@ struct Site: Sendable, Equatable {
         profile chosen: String?, environment: [String: String], file: ProfileFile
     ) throws(Failure) -> Site {
         func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
-        let name = chosen ?? variable("ROOST_PROFILE") ?? "default"
-        let profile = try file.read()[name]
+        let profiles = try file.read()
+        let name = chosen ?? variable("ROOST_PROFILE") ?? profiles.current ?? Profiles.usualName
+        let profile = profiles[name]
         let endpoint = try checked(variable("ROOST_ENDPOINT") ?? profile?.endpoint ?? usualEndpoint)
         // The tokens of one site are never sent to another.
         let isOwnSite = profile?.endpoint == endpoint

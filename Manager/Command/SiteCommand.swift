@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct SiteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import RoostClient
 
 /// Options of every command that talks to a site.
 struct SiteOptions: ParsableArguments {

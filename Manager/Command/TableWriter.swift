@@ -1,3 +1,5 @@
+import RoostClient
+
 /// A column of a table: the API's key, what stands above it, and what it shows.
 struct Column: Sendable {
     enum Kind: Sendable {

@@ -1,12 +1,4 @@
-extension Unicode.Scalar {
-    /// Control characters, and those that turn the direction of writing: all lie below U+10000.
-    var isUnsafeOnTerminal: Bool {
-        switch value {
-        case 0..<0x20, 0x7F..<0xA0, 0x200E, 0x200F, 0x2028...0x202E, 0x2066...0x2069: true
-        default: false
-        }
-    }
-}
+import RoostClient
 
 extension String {
     /// Without characters that a terminal would obey: names and reasons come from other people.

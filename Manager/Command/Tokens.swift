@@ -1,7 +1,8 @@
+import RoostClient
 import Synchronization
 
 /// The access token in use, and how a new one is had.
-final class Tokens: Sendable {
+final class Tokens: TokenSource {
     private let credentials: Site.Credentials
     private let profileName: String
     private let file: ProfileFile
@@ -22,36 +23,39 @@ final class Tokens: Sendable {
 
     var current: String? { access.withLock { $0 } }
 
-    /// Renews the kept tokens once, and says whether there is a new access token. `exchange` trades a refresh token for
-    /// the token endpoint's answer.
+    func token(_ exchange: TokenExchange) async throws -> String? { current }
+
+    /// Renews the kept tokens once.
     ///
     /// The whole exchange holds the file's lock: refresh tokens rotate, and the manager ends a session whose old token
     /// comes again, so of two commands that find the token expired only the first may trade it.
-    func renew(_ exchange: (String) async throws -> JSON) async throws -> Bool {
-        guard case .kept = credentials else { return false }
-        let stale = current
+    func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? {
+        guard case .kept = credentials else { return nil }
         return try await file.locked { file in
             var profiles = try file.read()
-            guard var profile = profiles[profileName] else { return false }
-            if let token = profile.accessToken, token != stale {
+            guard var profile = profiles[profileName] else { return nil }
+            if let token = profile.accessToken, token != refused {
                 access.withLock { $0 = token }
-                return true
+                return token
             }
-            guard let refresh = profile.refreshToken else { return false }
-            let answer: JSON
-            do {
-                answer = try await exchange(refresh)
-            } catch let failure as Failure {
-                if case .refused = failure.kind { return false }
-                throw failure
-            }
-            guard let token = answer["access_token"].text else { return false }
-            profile.accessToken = token
-            profile.refreshToken = answer["refresh_token"].text ?? refresh
+            guard let fresh = try await Self.fresh(profile, exchange) else { return nil }
+            profile.accessToken = fresh.accessToken
+            profile.refreshToken = fresh.refreshToken ?? profile.refreshToken
             profiles[profileName] = profile
             try file.write(profiles)
-            access.withLock { $0 = token }
-            return true
+            access.withLock { $0 = fresh.accessToken }
+            return fresh.accessToken
+        }
+    }
+
+    /// New tokens for what is kept; `nil` where that is worth nothing any more.
+    private static func fresh(_ profile: Profile, _ exchange: TokenExchange) async throws -> OAuthTokens? {
+        do {
+            if let key = profile.apiKey { return try await exchange.clientCredentials(id: key.id, secret: key.secret) }
+            guard let refresh = profile.refreshToken else { return nil }
+            return try await exchange.refresh(refresh)
+        } catch let error as ClientError where error.endsSession {
+            return nil
         }
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct UsageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

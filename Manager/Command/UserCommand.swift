@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 
 struct UserCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,9 +1,10 @@
 import AsyncHTTPClient
 import Foundation
-import NIOCore
 import NIOHTTP1
+import RoostClient
 import Synchronization
 import Testing
+import TestsSupportHTTP
 
 @testable import ManagerCommand
 
@@ -21,7 +22,9 @@ struct APIClientTests {
         _ body: (APIClient, LoopbackServer) async throws -> Void
     ) async throws {
         let server = try await LoopbackServer(answer)
-        try await APIClient.with(site(server.endpoint, credentials), file: file, pauses: [.zero, .zero, .zero]) {
+        try await APIClient.with(
+            site(server.endpoint, credentials), file: file, retries: .init(pauses: [.zero, .zero, .zero])
+        ) {
             client in
             try await body(client, server)
         }
@@ -113,7 +116,7 @@ struct APIClientTests {
         try await Self.run(credentials: .kept(access: "old"), file: folder.file, answer) { client, server in
             _ = try await client.post("/v1/flavors")
             #expect(server.requests.map(\.path) == ["/v1/flavors", "/oauth/token", "/v1/flavors"])
-            #expect(server.requests[1].text == "grant_type=refresh_token&refresh_token=r%2F1")
+            #expect(server.requests[1].text == "grant_type=refresh_token&refresh_token=r%2F1&client_id=roost")
             #expect(server.requests[1].headers.first(name: "authorization") == nil)
             #expect(try folder.file.read()["default"]?.accessToken == "new")
         }
@@ -139,7 +142,8 @@ struct APIClientTests {
             let upload = try FileUpload(folder.path + "/image") { sent in seen.withLock { $0.append(sent) } }
             let answer = try await client.upload(
                 "/v1/images/1/file",
-                .init(body: .stream(upload, length: .known(upload.length)), offset: 0, total: upload.length))
+                RoostClient.FilePart(
+                    body: .stream(upload, length: .known(upload.length)), offset: 0, total: upload.length))
             #expect(answer["operation_id"].text == "o")
             #expect(server.requests[0].body == content)
             #expect(server.requests[0].headers.first(name: "content-length") == "\(content.count)")
@@ -157,9 +161,9 @@ struct APIClientTests {
         let server = try await LoopbackServer { _, _ in .init() }
         let endpoint = server.endpoint
         try await server.close()
-        try await APIClient.with(Self.site(endpoint), file: ProfileFile(path: "/nowhere"), pauses: []) { client in
+        try await APIClient.with(Self.site(endpoint), file: ProfileFile(path: "/nowhere"), retries: .never) { client in
             let failure = await #expect(throws: Failure.self) { _ = try await client.get("/v1/nodes") }
-            #expect(failure == ConnectionFailure.refused.explained(endpoint: endpoint, authorityPath: nil))
+            #expect(failure == Failure(.connection(.refused, .init(endpoint: endpoint))))
         }
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RoostClient
 import Testing
 
 @testable import ManagerCommand

@@ -1,5 +1,4 @@
-import AsyncHTTPClient
-import NIOCore
+import RoostClient
 import Testing
 
 @testable import ManagerCommand
@@ -13,7 +12,7 @@ struct FailureTests {
              "detail":"no node has room","errors":[{"pointer":"/vcpus","detail":"must be at most 8"}],
              "removed_by":{"enabled":1,"alive":0,"vcpus":2}}
             """
-        let failure = Failure(status: 409, body: Array(body.utf8))
+        let failure = Failure(Problem(status: 409, body: Array(body.utf8)))
         #expect(
             failure.lines == [
                 "error: no node has room", "  /vcpus: must be at most 8", "  removed by enabled: 1 node",
@@ -34,28 +33,14 @@ struct FailureTests {
             (500, "", "error: the manager answered with HTTP status 500"),
         ])
     func others(status: Int, body: String, line: String) {
-        #expect(Failure(status: status, body: Array(body.utf8)).lines == [line])
+        #expect(Failure(Problem(status: status, body: Array(body.utf8))).lines == [line])
     }
 
     @Test("an expired session says what to do")
     func expired() {
-        let failure = Failure(status: 401, body: Array(#"{"detail":"the token has expired"}"#.utf8))
+        let failure = Failure(Problem(status: 401, body: Array(#"{"detail":"the token has expired"}"#.utf8)))
         #expect(failure.kind == .unauthorised)
         #expect(failure.lines.last?.contains("roost login") == true)
-    }
-
-    @Test("each way of not connecting has its own sentence")
-    func connections() {
-        let failures: [ConnectionFailure] = [
-            .refused, .unknownHost, .connectTimeout, .untrusted, .wrongName, .notTLS("x"), .timeout, .lost("x"),
-        ]
-        let sentences = failures.map { $0.explained(endpoint: "https://m:7400", authorityPath: nil).sentence }
-        #expect(Set(sentences).count == failures.count)
-        #expect(sentences.allSatisfy { $0.contains("https://m:7400") })
-        #expect(ConnectionFailure(HTTPClientError.connectTimeout) == .connectTimeout)
-        #expect(ConnectionFailure(HTTPClientError.deadlineExceeded) == .timeout)
-        #expect(ConnectionFailure(IOError(errnoCode: 111, reason: "connect")) == .refused)
-        #expect(!ConnectionFailure.lost("").isBeforeRequest && ConnectionFailure.refused.isBeforeRequest)
     }
 
     @Test("usage is told apart from failing")

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Foundation
 import NIOHTTP1
+import RoostClient
 import Synchronization
 import Testing
+import TestsSupportHTTP
 
 @testable import ManagerCommand
 

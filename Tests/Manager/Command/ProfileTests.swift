@@ -1,4 +1,6 @@
 import Foundation
+import RoostClient
+import Synchronization
 import Testing
 
 @testable import ManagerCommand
@@ -14,6 +16,8 @@ final class ScratchFolder: Sendable {
 struct ProfileTests {
     static let profile = Profile(
         endpoint: "https://h:7400", authorityPath: "/ca.pem", accessToken: "old", refreshToken: "r1")
+    static let site = Site(
+        endpoint: "https://h:7400", authorityPath: nil, credentials: .kept(access: "old"), profileName: "default")
 
     @Test("are kept where nobody else reads them")
     func permissions() async throws {
@@ -77,26 +81,25 @@ struct ProfileTests {
     func renewal() async throws {
         let folder = ScratchFolder()
         try await folder.file.locked { file in try file.write(["default": Self.profile]) }
-        let site = Site(
-            endpoint: "https://h:7400", authorityPath: nil, credentials: .kept(access: "old"), profileName: "default")
-        let trades = await withTaskGroup(of: Int.self) { group in
+        let trades = Mutex(0)
+        let exchange = TokenExchange { fields in
+            trades.withLock { $0 += 1 }
+            await Task.yield()
+            #expect(fields.contains { $0 == ("refresh_token", "r1") })
+            return OAuthTokens(accessToken: "new", refreshToken: "r2")
+        }
+        try await withThrowingTaskGroup { group in
             for _ in 0..<8 {
                 group.addTask {
-                    var count = 0
-                    let tokens = Tokens(site, file: folder.file)
-                    let isNew = try? await tokens.renew { refresh in
-                        count += 1
-                        await Task.yield()
-                        return refresh == "r1" ? ["access_token": .string("new"), "refresh_token": .string("r2")] : [:]
-                    }
-                    #expect(isNew == true)
+                    let tokens = Tokens(Self.site, file: folder.file)
+                    let token = try await tokens.renewed(after: "old", exchange)
+                    #expect(token == "new")
                     #expect(tokens.current == "new")
-                    return count
                 }
             }
-            return await group.reduce(0, +)
+            try await group.waitForAll()
         }
-        #expect(trades == 1)
+        #expect(trades.withLock { $0 } == 1)
         #expect(try folder.file.read()["default"]?.refreshToken == "r2")
     }
 
@@ -104,16 +107,42 @@ struct ProfileTests {
     func ended() async throws {
         let folder = ScratchFolder()
         try await folder.file.locked { file in try file.write(["default": Self.profile]) }
-        let site = Site(
-            endpoint: "https://h:7400", authorityPath: nil, credentials: .kept(access: "old"), profileName: "default")
-        let tokens = Tokens(site, file: folder.file)
-        #expect(
-            try await tokens.renew { _ in throw Failure("no", kind: .refused(status: 400, code: "invalid_grant")) }
-                == false)
-        await #expect(throws: Failure.self) {
-            try await tokens.renew { _ in throw Failure("away", kind: .unreachable) }
+        let tokens = Tokens(Self.site, file: folder.file)
+        let refused = TokenExchange { _ in
+            throw ClientError.problem(Problem(status: 400, body: Array(#"{"error":"invalid_grant"}"#.utf8)))
         }
+        #expect(try await tokens.renewed(after: "old", refused) == nil)
+        let away = TokenExchange { _ in throw ClientError.connection(.refused, .init(endpoint: "https://h:7400")) }
+        await #expect(throws: ClientError.self) { try await tokens.renewed(after: "old", away) }
         #expect(try folder.file.read()["default"] == Self.profile)
+    }
+
+    @Test("an API key has a new token whenever one is needed, and no refresh token")
+    func apiKey() async throws {
+        let folder = ScratchFolder()
+        let profile = Profile(endpoint: "https://h:7400", accessToken: "old", apiKey: .init(id: "k", secret: "s"))
+        try await folder.file.locked { file in try file.write(["default": profile]) }
+        let exchange = TokenExchange { fields in
+            #expect(fields.contains { $0 == ("client_secret", "s") } && fields.contains { $0 == ("client_id", "k") })
+            return OAuthTokens(accessToken: "new")
+        }
+        #expect(try await Tokens(Self.site, file: folder.file).renewed(after: "old", exchange) == "new")
+        #expect(try folder.file.read()["default"]?.accessToken == "new")
+    }
+
+    @Test("profiles as the first version wrote them are read, and the current one is used")
+    func formats() async throws {
+        let folder = ScratchFolder()
+        try FileManager.default.createDirectory(atPath: folder.path + "/roost", withIntermediateDirectories: true)
+        let old = #"{"default":{"endpoint":"https://h:7400","access_token":"a"},"b":{"endpoint":"https://b:1"}}"#
+        try Data(old.utf8).write(to: URL(fileURLWithPath: folder.file.path))
+        var profiles = try folder.file.read()
+        #expect(profiles.current == nil && profiles["default"]?.accessToken == "a")
+        profiles.current = "b"
+        let written = profiles
+        try await folder.file.locked { file in try file.write(written) }
+        #expect(try folder.file.read() == written)
+        #expect(try Site.resolve(profile: nil, environment: [:], file: folder.file).endpoint == "https://b:1")
     }
 
     @Test("a password file's first line is the password")

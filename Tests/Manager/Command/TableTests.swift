@@ -1,3 +1,4 @@
+import RoostClient
 import Testing
 
 @testable import ManagerCommand

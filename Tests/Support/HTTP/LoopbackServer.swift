@@ -1,36 +1,48 @@
 import NIOCore
-import NIOHTTP1
+public import NIOHTTP1
 import NIOPosix
 import Synchronization
 
 /// A small HTTP server on the loopback that answers as a test says, and remembers what it was asked.
-final class LoopbackServer: Sendable {
-    struct Request: Sendable {
-        var method: HTTPMethod
-        var path: String
-        var headers: HTTPHeaders
-        var body: [UInt8]
+public final class LoopbackServer: Sendable {
+    public struct Request: Sendable {
+        public var method: HTTPMethod
+        public var path: String
+        public var headers: HTTPHeaders
+        public var body: [UInt8]
 
-        var text: String { String(decoding: body, as: UTF8.self) }
+        public var text: String { String(decoding: body, as: UTF8.self) }
     }
 
-    struct Reply: Sendable {
-        var status: HTTPResponseStatus = .ok
-        var body = "{}"
+    public struct Reply: Sendable {
+        public var status: HTTPResponseStatus
+        public var body: String
+        public var headers: [(String, String)]
         /// Hang up instead of answering.
-        var hangsUp = false
+        public var hangsUp: Bool
+
+        public init(
+            status: HTTPResponseStatus = .ok, body: String = "{}", headers: [(String, String)] = [],
+            hangsUp: Bool = false
+        ) {
+            self.status = status
+            self.body = body
+            self.headers = headers
+            self.hangsUp = hangsUp
+        }
     }
 
     private let channel: any Channel
     private let log: Log
-    var requests: [Request] { log.all.withLock { $0 } }
-    var endpoint: String { "http://127.0.0.1:\(channel.localAddress?.port ?? 0)" }
+    public var requests: [Request] { log.all.withLock { $0 } }
+    public var endpoint: String { "http://127.0.0.1:\(channel.localAddress?.port ?? 0)" }
 
     private final class Log: Sendable {
         let all = Mutex<[Request]>([])
     }
 
-    init(_ answer: @escaping @Sendable (Request, Int) -> Reply) async throws {
+    /// - Parameter answer: gets the request, and which it is, from 1.
+    public init(_ answer: @escaping @Sendable (Request, Int) -> Reply) async throws {
         let log = Log()
         self.log = log
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -43,7 +55,7 @@ final class LoopbackServer: Sendable {
             .bind(host: "127.0.0.1", port: 0).get()
     }
 
-    func close() async throws { try await channel.close() }
+    public func close() async throws { try await channel.close() }
 
     private final class Handler: ChannelInboundHandler {
         typealias InboundIn = HTTPServerRequestPart
@@ -78,6 +90,7 @@ final class LoopbackServer: Sendable {
             var head = HTTPResponseHead(version: .http1_1, status: reply.status)
             head.headers.add(name: "content-length", value: "\(reply.body.utf8.count)")
             head.headers.add(name: "etag", value: "\"1\"")
+            for (name, value) in reply.headers { head.headers.add(name: name, value: value) }
             context.write(wrapOutboundOut(.head(head)), promise: nil)
             context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: reply.body)))), promise: nil)
             context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)

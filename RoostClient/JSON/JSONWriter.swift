@@ -1,12 +1,14 @@
 /// Writes JSON: compact for the API, indented for people.
-enum JSONWriter {
-    static func compact(_ value: JSON) -> String {
+public enum JSONWriter {
+    /// Without any white space, members in their order.
+    public static func compact(_ value: JSON) -> String {
         var text = ""
         write(value, indent: nil, to: &text)
         return text
     }
 
-    static func indented(_ value: JSON) -> String {
+    /// One member a line, two spaces deeper at each level.
+    public static func indented(_ value: JSON) -> String {
         var text = ""
         write(value, indent: 0, to: &text)
         return text
@@ -67,5 +69,15 @@ enum JSONWriter {
             }
         }
         text += "\""
+    }
+}
+
+extension Unicode.Scalar {
+    /// Control characters, and those that turn the direction of writing: all lie below U+10000.
+    package var isUnsafeOnTerminal: Bool {
+        switch value {
+        case 0..<0x20, 0x7F..<0xA0, 0x200E, 0x200F, 0x2028...0x202E, 0x2066...0x2069: true
+        default: false
+        }
     }
 }

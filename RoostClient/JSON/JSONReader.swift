@@ -1,7 +1,7 @@
 /// Reads JSON (RFC 8259) without losing order or digits.
-struct JSONReader {
+public struct JSONReader {
     /// Deeper than any answer of the API; a bound on recursion.
-    static let maximumDepth = 64
+    public static let maximumDepth = 64
 
     private let bytes: [UInt8]
     private var position = 0
@@ -9,7 +9,9 @@ struct JSONReader {
     private init(_ bytes: [UInt8]) { self.bytes = bytes }
 
     /// One value and nothing behind it.
-    static func read(_ bytes: [UInt8]) throws(Failure) -> JSON {
+    ///
+    /// - Throws: ``ClientError/malformed(_:)``, with the place of the first byte that is not JSON.
+    public static func read(_ bytes: [UInt8]) throws(ClientError) -> JSON {
         var reader = JSONReader(bytes)
         let value = try reader.value(depth: 0)
         reader.skipSpace()
@@ -17,7 +19,7 @@ struct JSONReader {
         return value
     }
 
-    private func wrong() -> Failure { Failure("the manager's answer is not JSON (at byte \(position))") }
+    private func wrong() -> ClientError { .malformed("the manager's answer is not JSON (at byte \(position))") }
 
     private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
@@ -25,17 +27,17 @@ struct JSONReader {
         while let byte = next, byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D { position += 1 }
     }
 
-    private mutating func take(_ byte: UInt8) throws(Failure) {
+    private mutating func take(_ byte: UInt8) throws(ClientError) {
         guard next == byte else { throw wrong() }
         position += 1
     }
 
-    private mutating func take(_ word: StaticString, _ value: JSON) throws(Failure) -> JSON {
+    private mutating func take(_ word: StaticString, _ value: JSON) throws(ClientError) -> JSON {
         for index in 0..<word.utf8CodeUnitCount { try take(word.utf8Start[index]) }
         return value
     }
 
-    private mutating func value(depth: Int) throws(Failure) -> JSON {
+    private mutating func value(depth: Int) throws(ClientError) -> JSON {
         guard depth < Self.maximumDepth else { throw wrong() }
         skipSpace()
         switch next {
@@ -49,7 +51,7 @@ struct JSONReader {
         }
     }
 
-    private mutating func object(depth: Int) throws(Failure) -> JSON {
+    private mutating func object(depth: Int) throws(ClientError) -> JSON {
         try take(UInt8(ascii: "{"))
         var members: [JSON.Member] = []
         skipSpace()
@@ -71,7 +73,7 @@ struct JSONReader {
         return .object(members)
     }
 
-    private mutating func array(depth: Int) throws(Failure) -> JSON {
+    private mutating func array(depth: Int) throws(ClientError) -> JSON {
         try take(UInt8(ascii: "["))
         var items: [JSON] = []
         skipSpace()
@@ -89,7 +91,7 @@ struct JSONReader {
         return .array(items)
     }
 
-    private mutating func number() throws(Failure) -> JSON {
+    private mutating func number() throws(ClientError) -> JSON {
         let start = position
         if next == UInt8(ascii: "-") { position += 1 }
         if next == UInt8(ascii: "0") { position += 1 } else { try digits() }
@@ -105,13 +107,13 @@ struct JSONReader {
         return .number(String(decoding: bytes[start..<position], as: UTF8.self))
     }
 
-    private mutating func digits() throws(Failure) {
+    private mutating func digits() throws(ClientError) {
         let start = position
         while let byte = next, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) { position += 1 }
         guard position > start else { throw wrong() }
     }
 
-    private mutating func string() throws(Failure) -> String {
+    private mutating func string() throws(ClientError) -> String {
         try take(UInt8(ascii: "\""))
         var text: [UInt8] = []
         while let byte = next {
@@ -128,7 +130,7 @@ struct JSONReader {
         throw wrong()
     }
 
-    private mutating func escape() throws(Failure) -> Unicode.Scalar {
+    private mutating func escape() throws(ClientError) -> Unicode.Scalar {
         guard let byte = next else { throw wrong() }
         position += 1
         switch byte {
@@ -154,7 +156,7 @@ struct JSONReader {
     }
 
     /// Four hexadecimal digits.
-    private mutating func unit() throws(Failure) -> UInt32 {
+    private mutating func unit() throws(ClientError) -> UInt32 {
         var code: UInt32 = 0
         for _ in 0..<4 {
             guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { throw wrong() }

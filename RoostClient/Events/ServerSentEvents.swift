@@ -2,7 +2,6 @@
 struct ServerSentEvents {
     struct Event: Equatable {
         var id: String
-        var kind: String
         var data: String
     }
 
@@ -12,11 +11,10 @@ struct ServerSentEvents {
     /// Of the last event; where to go on after the connection broke.
     private(set) var lastID = ""
     private var line: [UInt8] = []
-    private var kind = ""
     private var data: [String] = []
     private var endedWithReturn = false
 
-    mutating func feed(_ bytes: some Sequence<UInt8>) throws(Failure) -> [Event] {
+    mutating func feed(_ bytes: some Sequence<UInt8>) throws(ClientError) -> [Event] {
         var events: [Event] = []
         for byte in bytes {
             // "\r\n" is one line end, also where a chunk ends between the two.
@@ -24,7 +22,9 @@ struct ServerSentEvents {
             endedWithReturn = byte == UInt8(ascii: "\r")
             if isSecondHalf { continue }
             guard byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") else {
-                guard line.count < Self.maximumLine else { throw Failure("the event stream has a line without an end") }
+                guard line.count < Self.maximumLine else {
+                    throw ClientError.malformed("the event stream has a line without an end")
+                }
                 line.append(byte)
                 continue
             }
@@ -36,11 +36,8 @@ struct ServerSentEvents {
     private mutating func endLine() -> Event? {
         defer { line.removeAll(keepingCapacity: true) }
         guard !line.isEmpty else {
-            defer {
-                data = []
-                kind = ""
-            }
-            return data.isEmpty ? nil : Event(id: lastID, kind: kind, data: data.joined(separator: "\n"))
+            defer { data = [] }
+            return data.isEmpty ? nil : Event(id: lastID, data: data.joined(separator: "\n"))
         }
         let text = String(decoding: line, as: UTF8.self)
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -48,7 +45,6 @@ struct ServerSentEvents {
         if value.hasPrefix(" ") { value.removeFirst() }
         switch parts[0] {
         case "data": data.append(String(value))
-        case "event": kind = String(value)
         case "id": lastID = String(value)
         default: break
         }

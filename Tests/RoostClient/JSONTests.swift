@@ -1,6 +1,6 @@
 import Testing
 
-@testable import ManagerCommand
+@testable import RoostClient
 
 @Suite("JSON as it came")
 struct JSONTests {
@@ -30,19 +30,19 @@ struct JSONTests {
             String(repeating: "[", count: 100_000),
         ])
     func malformed(text: String) {
-        #expect(throws: Failure.self) { _ = try JSONReader.read(Array(text.utf8)) }
+        #expect(throws: ClientError.self) { _ = try JSONReader.read(Array(text.utf8)) }
     }
 
     @Test("refuses bytes that are no UTF-8")
     func bytes() {
-        #expect(throws: Failure.self) { _ = try JSONReader.read([0x22, 0xFF, 0x22]) }
+        #expect(throws: ClientError.self) { _ = try JSONReader.read([0x22, 0xFF, 0x22]) }
     }
 
     @Test("survives each cut of an answer")
     func cuts() {
         let whole = Array(#"{"items":[{"name":"a\u00e9","n":-1.5e3,"x":null}],"next":"c"}"#.utf8)
         for length in 0..<whole.count {
-            #expect(throws: Failure.self) { _ = try JSONReader.read(Array(whole[..<length])) }
+            #expect(throws: ClientError.self) { _ = try JSONReader.read(Array(whole[..<length])) }
         }
     }
 

@@ -1,0 +1,162 @@
+public import Foundation
+
+/// A virtual machine.
+public struct Instance: CreatableResource, ChangeableResource, Equatable {
+    public static let collection = "instances"
+
+    public var id: String
+    public var name: String
+    public var status: Status
+    /// A sentence; empty where there is nothing to say.
+    public var statusReason: String
+    /// The same for programs.
+    public var statusCode: String
+    /// `running`, `stopped` or `unknown`.
+    public var powerState: String
+    /// What it is to be: `running`, `stopped` or `deleted`.
+    public var desiredState: String
+    /// By name.
+    public var flavor: String
+    public var flavorID: String
+    /// By name.
+    public var image: String
+    public var imageID: String
+    /// Where it runs, by name; for those who may see nodes.
+    public var node: String?
+    public var nodeID: String?
+    /// Of IP.
+    public var addresses: [String]
+    public var createdAt: Date
+    public var updatedAt: Date
+    /// By name.
+    public var owner: String
+    public var ownerID: String
+    /// By name.
+    public var account: String
+    /// The ssh key that it was made with.
+    public var keyName: String?
+    public var metadata: [String: String]
+    /// What the guest calls itself.
+    public var hostName: String
+    public var vcpus: Int
+    public var ramMiB: Int
+    public var diskGiB: Int
+    /// Grows with each change of what it is to be.
+    public var generation: Int64
+    /// Grows with each placement on a node.
+    public var epoch: Int64
+    /// When the guest was seen to be up.
+    public var readyAt: Date?
+    public var startedAt: Date?
+    /// The operation that is under way, or was last.
+    public var operationID: String?
+
+    enum CodingKeys: String, CodingKey {
+        case id, name, status, statusReason = "status_reason", statusCode = "status_code", powerState = "power_state",
+            desiredState = "desired_state", flavor, flavorID = "flavor_id", image, imageID = "image_id", node,
+            nodeID = "node_id", addresses, createdAt = "created_at", updatedAt = "updated_at", owner,
+            ownerID = "owner_id", account, keyName = "key_name", metadata, hostName = "host_name", vcpus,
+            ramMiB = "ram_mib", diskGiB = "disk_gib", generation, epoch, readyAt = "ready_at",
+            startedAt = "started_at", operationID = "operation_id"
+    }
+}
+
+extension Instance {
+    /// What an instance is doing. A newer manager may say others.
+    public struct Status: RawRepresentable, Codable, Hashable, Sendable {
+        public var rawValue: String
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        public static let queued = Status(rawValue: "QUEUED")
+        public static let building = Status(rawValue: "BUILDING")
+        public static let active = Status(rawValue: "ACTIVE")
+        public static let stopping = Status(rawValue: "STOPPING")
+        public static let stopped = Status(rawValue: "STOPPED")
+        public static let rebooting = Status(rawValue: "REBOOTING")
+        public static let migrating = Status(rawValue: "MIGRATING")
+        public static let error = Status(rawValue: "ERROR")
+        public static let deleting = Status(rawValue: "DELETING")
+        public static let deleted = Status(rawValue: "DELETED")
+    }
+
+    /// What an instance is to be.
+    public struct Creation: Encodable, Sendable {
+        public var name: String
+        /// By name or ID.
+        public var flavor: String
+        /// By name or ID.
+        public var image: String
+        /// An ssh key of the caller.
+        public var keyName: String?
+        /// For cloud-init, in base64.
+        public var userData: String?
+        public var metadata: [String: String]?
+        /// Where; for operators.
+        public var node: String?
+        /// Its name where left out.
+        public var hostName: String?
+
+        enum CodingKeys: String, CodingKey {
+            case name, flavor, image, keyName = "key_name", userData = "user_data", metadata, node,
+                hostName = "host_name"
+        }
+
+        public init(
+            name: String, flavor: String, image: String, keyName: String? = nil, userData: String? = nil,
+            metadata: [String: String]? = nil, node: String? = nil, hostName: String? = nil
+        ) {
+            self.name = name
+            self.flavor = flavor
+            self.image = image
+            self.keyName = keyName
+            self.userData = userData
+            self.metadata = metadata
+            self.node = node
+            self.hostName = hostName
+        }
+    }
+
+    /// What is to be different.
+    public struct Change: Encodable, Sendable {
+        public var name: String?
+        /// Members that are given.
+        public var metadata: [String: String]?
+
+        enum CodingKeys: String, CodingKey {
+            case name, metadata
+        }
+
+        public init(
+            name: String? = nil, metadata: [String: String]? = nil
+        ) {
+            self.name = name
+            self.metadata = metadata
+        }
+    }
+}
+
+extension Resources where Item == Instance {
+    /// Makes several, named `name-1` and on: all of them, or none.
+    public func create(_ creation: Instance.Creation, count: Int) async throws -> [Instance] {
+        let body = try Coding.encode(creation).setting("count", to: .whole(count))
+        let answer = try await client.send(Request(.post, "/v1/instances", body: body))
+        guard count > 1 else { return [try Coding.decode(answer)] }
+        let page: Page<Instance> = try Coding.page(answer)
+        return page.items
+    }
+
+    /// Starts one that is stopped. Done once its operation has ended.
+    public func start(_ reference: String) async throws -> Instance {
+        try await act(reference, "start", [:] as [String: Bool])
+    }
+
+    /// - Parameter force: cuts the power instead of asking the guest.
+    public func stop(_ reference: String, force: Bool = false) async throws -> Instance {
+        try await act(reference, "stop", ["force": force])
+    }
+
+    /// - Parameter force: resets instead of asking the guest.
+    public func reboot(_ reference: String, force: Bool = false) async throws -> Instance {
+        try await act(reference, "reboot", ["force": force])
+    }
+}

@@ -1,0 +1,35 @@
+/// What was used, of one day, instance or user.
+public struct Usage: Codable, Sendable, Equatable {
+    /// `yyyy-mm-dd`, where the report is by day.
+    public var day: String?
+    /// By name.
+    public var user: String
+    /// Where the report is by instance.
+    public var instanceID: String?
+    public var instance: String?
+    public var flavor: String?
+    public var serverHours: Double
+    public var vcpuHours: Double
+    public var ramMiBHours: Double
+    public var cpuSeconds: Double
+    public var diskReadBytes: Double
+    public var diskWriteBytes: Double
+    public var networkReceiveBytes: Double
+    public var networkTransmitBytes: Double
+
+    enum CodingKeys: String, CodingKey {
+        case day, user, instanceID = "instance_id", instance, flavor, serverHours = "server_hours",
+            vcpuHours = "vcpu_hours", ramMiBHours = "ram_mib_hours", cpuSeconds = "cpu_seconds",
+            diskReadBytes = "disk_read_bytes", diskWriteBytes = "disk_write_bytes",
+            networkReceiveBytes = "network_receive_bytes", networkTransmitBytes = "network_transmit_bytes"
+    }
+}
+
+extension RoostClient {
+    /// Rows of the usage report.
+    ///
+    /// - Parameter query: `user`, `from`, `to`, `group_by` and others of `GET /v1/usage`.
+    public func usage(_ query: ListQuery = [:]) -> Listing<Usage> {
+        Listing(self, "/v1/usage", query) { try Coding.page($0) }
+    }
+}

@@ -1,0 +1,122 @@
+public import Foundation
+
+/// Somebody who may sign in.
+public struct User: CreatableResource, ChangeableResource, Equatable {
+    public static let collection = "users"
+
+    public var id: String
+    public var name: String
+    public var fullName: String?
+    /// The first of the roles.
+    public var role: String
+    /// By name.
+    public var roles: [String]
+    /// By name.
+    public var account: String
+    public var isEnabled: Bool
+    public var createdAt: Date
+    public var email: String?
+    public var unixName: String?
+    /// Who knows the password: `local` or `directory`.
+    public var source: String
+    /// Before anything else.
+    public var mustChangePassword: Bool
+    public var lastSignInAt: Date?
+
+    enum CodingKeys: String, CodingKey {
+        case id, name, fullName = "full_name", role, roles, account, isEnabled = "enabled", createdAt = "created_at",
+            email, unixName = "unix_name", source, mustChangePassword = "must_change_password",
+            lastSignInAt = "last_sign_in_at"
+    }
+}
+
+extension User {
+    /// What a user is to be.
+    public struct Creation: Encodable, Sendable {
+        public var name: String
+        /// At least 10 characters; none for users of the directory.
+        public var password: String?
+        public var roles: [String]?
+        /// `default` where left out.
+        public var account: String?
+        public var fullName: String?
+        public var email: String?
+        public var unixName: String?
+        public var source: String?
+        public var mustChangePassword: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case name, password, roles, account, fullName = "full_name", email, unixName = "unix_name", source,
+                mustChangePassword = "must_change_password"
+        }
+
+        public init(
+            name: String, password: String? = nil, roles: [String]? = nil, account: String? = nil,
+            fullName: String? = nil, email: String? = nil, unixName: String? = nil, source: String? = nil,
+            mustChangePassword: Bool? = nil
+        ) {
+            self.name = name
+            self.password = password
+            self.roles = roles
+            self.account = account
+            self.fullName = fullName
+            self.email = email
+            self.unixName = unixName
+            self.source = source
+            self.mustChangePassword = mustChangePassword
+        }
+    }
+
+    /// What is to be different.
+    public struct Change: Encodable, Sendable {
+        public var isEnabled: Bool?
+        public var roles: [String]?
+        public var account: String?
+        public var fullName: Patch<String>
+        public var email: Patch<String>
+        public var unixName: Patch<String>
+        /// Ends the user's sessions.
+        public var password: String?
+        /// Needed to change one's own.
+        public var currentPassword: String?
+        public var mustChangePassword: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case isEnabled = "enabled", roles, account, fullName = "full_name", email, unixName = "unix_name",
+                password, currentPassword = "current_password", mustChangePassword = "must_change_password"
+        }
+
+        public init(
+            isEnabled: Bool? = nil, roles: [String]? = nil, account: String? = nil, fullName: Patch<String> = .keep,
+            email: Patch<String> = .keep, unixName: Patch<String> = .keep, password: String? = nil,
+            currentPassword: String? = nil, mustChangePassword: Bool? = nil
+        ) {
+            self.isEnabled = isEnabled
+            self.roles = roles
+            self.account = account
+            self.fullName = fullName
+            self.email = email
+            self.unixName = unixName
+            self.password = password
+            self.currentPassword = currentPassword
+            self.mustChangePassword = mustChangePassword
+        }
+    }
+}
+
+extension Resources where Item == User {
+    /// The caller.
+    public func me() async throws -> User { try await show("me") }
+
+    /// Deletes a user; what they have goes to another.
+    public func delete(_ reference: String, handingOverTo heir: String) async throws {
+        let path = try Address.path("users", reference) + Address.query(["hand_over_to": heir])
+        _ = try await client.send(Request(.delete, path))
+    }
+
+    /// A token with which a superuser acts as somebody; all that is done with it is recorded under both names.
+    public func masquerade(as reference: String) async throws -> OAuthTokens {
+        try OAuthTokens(
+            await client.send(Request(.post, try Address.path("users", reference, "masquerade"))).json())
+    }
+}
