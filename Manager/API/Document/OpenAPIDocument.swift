@@ -69,7 +69,7 @@ enum OpenAPIDocument {
     private static func operation(_ route: Route, _ schemas: inout Components) -> JSONValue {
         var members: [JSONValue.Member] = [
             .init("operationId", .string(route.operationID)), .init("summary", .string(route.summary)),
-            .init("x-permission", .string(route.permission.rawValue)),
+            .init("x-permission", .string(route.permission.rawValue)), .init("x-reach", reach(route.permission)),
             .init("security", route.permission.isOpen ? [] : [["bearer": []]]),
         ]
         let parameters = parameters(route, &schemas)
@@ -89,6 +89,15 @@ enum OpenAPIDocument {
         responses.append(.init("default", refusal("A problem (RFC 9457)")))
         members.append(.init("responses", .object(responses)))
         return .object(members)
+    }
+
+    /// How far the permission reaches for each role of the system that has it.
+    private static func reach(_ permission: Permission) -> JSONValue {
+        guard !permission.isOpen else { return [:] }
+        return .object(
+            Role.allCases.filter { Rights.builtIn($0).may(permission) }.map {
+                JSONValue.Member($0.rawValue, .string(Rights.builtIn($0)[permission].word))
+            })
     }
 
     private static func refusal(_ description: String) -> JSONValue {

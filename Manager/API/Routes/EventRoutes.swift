@@ -28,6 +28,12 @@ enum EventRoutes {
                 QueryParameter("request", .line(1...64), "Only what this request did: the X-Request-ID of its answer."),
                 QueryParameter("operation", .identifier, "Only the events of this operation."),
                 QueryParameter("since", .line(10...40), "Only events of this time or later."),
+                QueryParameter("until", .line(10...40), "Only events before this time."),
+                QueryParameter("address", .line(1...64), "Only what was asked for from this address."),
+                QueryParameter("credential", .line(1...64), "Only what was done by this session or API key."),
+                QueryParameter("impersonator", .reference, "Only what this user did as another, by ID or name."),
+                QueryParameter(
+                    "outcome", .choice(Event.Outcome.allCases.map(\.rawValue)), "Only what was done, or was refused."),
             ],
             replies: [(200, .list(EventResource.schema)), (200, .text(type: "text/event-stream"))], handler: events)
     ]
@@ -66,15 +72,23 @@ enum EventRoutes {
             }
             filter.operation = operation
         }
-        if let text = call.query.string("since") {
-            guard let since = Timestamp(text) else {
-                throw Refusal(
-                    .invalidRequest, "'since' is not a time",
-                    fields: [.init(pointer: "?since", detail: "must be a day or a time such as 2026-11-21T10:00:00Z")])
-            }
-            filter.since = since
-        }
+        filter.since = try time("since", call)
+        filter.until = try time("until", call)
+        filter.address = call.query.string("address")
+        filter.credential = call.query.string("credential")
+        filter.impersonator = call.query.string("impersonator")
+        filter.outcome = call.query.string("outcome").flatMap(Event.Outcome.init(rawValue:))
         return filter
+    }
+
+    private static func time(_ name: String, _ call: Call) throws(Refusal) -> Timestamp? {
+        guard let text = call.query.string(name) else { return nil }
+        guard let moment = Timestamp(text) else {
+            throw Refusal(
+                .invalidRequest, "'\(name)' is not a time",
+                fields: [.init(pointer: "?\(name)", detail: "must be a day or a time such as 2026-11-21T10:00:00Z")])
+        }
+        return moment
     }
 
     /// Whoever goes on from an event must not miss one without being told (0 asks for all that is kept).

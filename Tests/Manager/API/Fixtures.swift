@@ -121,7 +121,7 @@ struct Fixtures: Sendable {
             }
         return pattern.replacing("{ref}", with: reference).replacing("{id}", with: reference)
             .replacing("{node}", with: node.name).replacing("{user}", with: owner.name)
-            .replacing("{name}", with: role.name)
+            .replacing("{name}", with: role.name).replacing("{account}", with: "default")
     }
 }
 

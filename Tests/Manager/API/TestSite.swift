@@ -26,7 +26,7 @@ final class TestSite: Sendable {
     let services: Services
     let lines = LogLines()
     let uploads = MemoryUploads()
-    private let tokens: [String: String]
+    private let tokens: Mutex<[String: String]>
     let users: [String: User]
 
     init() async throws {
@@ -50,7 +50,7 @@ final class TestSite: Sendable {
         }
         var tokens: [String: String] = [:]
         for (name, user) in users { tokens[name] = try await service.issue(to: user).access }
-        self.tokens = tokens
+        self.tokens = Mutex(tokens)
         let notReady = Readiness()
         services = Services(
             store: store, tokens: service, time: SystemTime(), idempotencySecret: Array(repeating: 7, count: 32),
@@ -71,7 +71,23 @@ final class TestSite: Sendable {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    func token(_ name: String) -> String { tokens[name] ?? "" }
+    func token(_ name: String) -> String { tokens.withLock { $0[name] ?? "" } }
+
+    /// A further user, with a token; an account that is not there is made.
+    func add(_ name: String, roles: [String], account: String) async throws {
+        let now = SystemTime().timestamp
+        let user = User(
+            id: .generate(at: now), name: name, roles: roles, account: account, passwordHash: "", tokensValidAfter: now,
+            createdAt: now)
+        try await store.write { sql in
+            if try sql.accounts.find(name: account) == nil {
+                try sql.accounts.insert(Account(id: .generate(at: now), name: account, createdAt: now))
+            }
+            try sql.users.insert(user)
+        }
+        let token = try await services.tokens.issue(to: user).access
+        tokens.withLock { $0[name] = token }
+    }
 
     var application: Application<Responder> {
         let lines = lines
