@@ -142,7 +142,7 @@ let package = Package(
             "Manager/Store",
             ["ProtocolModel", "ProtocolDigest", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", logging]),
         room(
-            "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, jwt, nioPosix]),
+            "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, nioPosix]),
         room("Manager/Directory", ["ProtocolModel", "ProcessThreads", "CLdap", logging]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(

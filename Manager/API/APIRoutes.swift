@@ -4,8 +4,10 @@ import ManagerModel
 /// Every route that the manager serves, in the order of the document.
 enum APIRoutes {
     static let all: [Route] =
-        SiteRoutes.routes + SiteSettingRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes + UserRoutes.routes
-        + AccountRoutes.routes + GroupRoutes.routes + RoleRoutes.routes
+        SiteRoutes.routes + SiteSettingRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes
+        + AuthorizeRoutes.routes + DeviceRoutes.routes + OAuthMetadataRoutes.routes + UserRoutes.routes
+        + MasqueradeRoutes.routes + AccountRoutes.routes + GroupRoutes.routes + RoleRoutes.routes
+        + APIKeyRoutes.routes + SigningKeyRoutes.routes
         + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
         + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes
         + ManagerRoutes.routes

@@ -26,6 +26,8 @@ public struct Services: Sendable {
     let groups = GroupService()
     let roles = RoleService()
     let keyPairs = KeyPairService()
+    let apiKeys = APIKeyService()
+    let signingKeys: SigningKeys
     let signals: ChangeSignals
     /// The OpenAPI document, made once: anybody may ask for it.
     let document: [UInt8]
@@ -34,7 +36,7 @@ public struct Services: Sendable {
 
     /// - Parameters:
     ///   - idempotencySecret: at least 16 secret bytes, the same at each start. Kept hashes of requests are keyed with
-    ///     it, since a request may hold a password that a bare hash would help to guess.
+    ///     it, since a request may hold a password that a bare hash would help to guess. It also seals signing keys.
     public init(
         store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
         uploads: any ImageUploadSink, site: SiteFacts, lifecycle: LifecycleSettings = LifecycleSettings(),
@@ -52,6 +54,7 @@ public struct Services: Sendable {
         self.site = site
         self.lifecycle = lifecycle
         digestKey = SymmetricKey(data: idempotencySecret)
+        signingKeys = SigningKeys(secret: idempotencySecret)
         document = OpenAPIDocument.make(APIRoutes.all, version: site.version).bytes
         signals = ChangeSignals()
         let signals = signals

@@ -109,7 +109,7 @@ struct ManagerSettings: Sendable {
             Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
-        ])
+        ] + IdentitySettings.declared)
 
     var data: String
     var name: String
@@ -137,6 +137,7 @@ struct ManagerSettings: Sendable {
     var storePasswordFile: String?
     var storePassword: StoreSecret?
     var logLevel: Logger.Level
+    var identity: IdentitySettings
     /// What a person should know although nothing is wrong enough to stop.
     var warnings: [String]
 
@@ -174,7 +175,8 @@ struct ManagerSettings: Sendable {
         storePasswordFile = reader.value(Key.storePasswordFile)
         storePassword = environment["ROOST_STORE_PASSWORD"].map { StoreSecret($0) }
         logLevel = Logger.Level(rawValue: reader.value(Key.logLevel).rawValue) ?? .info
-        warnings = reader.warnings
+        identity = try IdentitySettings(reader)
+        warnings = reader.warnings + identity.warnings
     }
 }
 

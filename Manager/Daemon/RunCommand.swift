@@ -94,14 +94,6 @@ struct Manager {
                 leaderAddress: { keeper.currentLeader.flatMap { $0.id == own.id ? nil : $0.agentAddress } },
                 agentAddresses: { registry.agentAddresses }), time: time, logger: logger)
         let pruning = Pruning(store: store, policy: settings.retention, time: time, logger: logger)
-        keeper.use(
-            LeadershipKeeper.Work(
-                lead: { term in
-                    await withTaskGroup(of: Void.self) { group in
-                        group.addTask { await fleet.lead(term) }
-                        group.addTask { await pruning.run(as: term) }
-                    }
-                }, stop: { _ in fleet.stopLeading() }))
         let listener = try AgentListener(
             configuration: .init(
                 host: settings.agentsHost, port: settings.agentsPort, keyPEM: keys.managerKeyPEM,
@@ -114,9 +106,26 @@ struct Manager {
 
         let metrics = MetricsPage()
         ManagerMetrics.add(to: metrics, store: store, fleet: fleet, listener: listener.counters, chunks: chunks.server)
+        let issuer = try await TokenService.agreedIssuer(
+            configured: settings.identity.issuer, fallback: "https://\(settings.apiAdvertise)", in: store)
         let tokens = try await TokenService(
-            store: StoreCredentials(store), hasher: PasswordHasher(), key: keys.tokenKey,
-            issuer: "urn:roost:site:\(keys.authority.site)")
+            store: StoreCredentials(store), hasher: PasswordHasher(), key: keys.tokenKey, secret: keys.requestSecret,
+            issuer: issuer, clients: settings.identity.clients,
+            networks: await settings.identity.networks(SystemResolver(), logger),
+            isCurrent: { follower.isCurrent(within: IdentityCache.patience) })
+        let tokenKeeper = TokenKeeper(
+            tokens: tokens, keys: SigningKeys(secret: keys.requestSecret), keyAge: settings.identity.keyAge,
+            store: store,
+            time: time, logger: logger)
+        keeper.use(
+            LeadershipKeeper.Work(
+                lead: { term in
+                    await withTaskGroup(of: Void.self) { group in
+                        group.addTask { await fleet.lead(term) }
+                        group.addTask { await pruning.run(as: term) }
+                        group.addTask { await tokenKeeper.lead(as: term) }
+                    }
+                }, stop: { _ in fleet.stopLeading() }))
         let api = try APIService(
             configuration: .init(
                 address: settings.apiHost, port: settings.apiPort,
@@ -144,7 +153,7 @@ struct Manager {
                 store: store, images: images, imports: imports, uploadPatience: settings.uploadPatience, logger: logger),
             imports, fetches, captures, chunks,
             TransferKeeper(store: store, governor: governor, logger: logger), registry, follower, listener,
-            api,
+            tokenKeeper, api,
             keeper,
         ]
     }

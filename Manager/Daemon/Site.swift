@@ -137,12 +137,18 @@ struct Site {
                 key: key, dnsNames: all.filter { !isAddress($0) }, addresses: all.filter(isAddress), at: now)
             return Keys(
                 authority: authority, managerKeyPEM: key.pem, certificate: certificate,
-                requestSecret: Array(try text(secretPath).utf8), tokenKey: try TokenKey.load(fromFolder: folder))
+                requestSecret: try requestSecret(), tokenKey: try TokenKey.load(fromFolder: folder))
         } catch let error as SiteError {
             throw error
         } catch {
             throw SiteError.files("the site in \(folder) cannot be opened: \(error)")
         }
+    }
+
+    /// The secret that all managers of the site share.
+    func requestSecret() throws -> [UInt8] {
+        guard FileManager.default.fileExists(atPath: authorityPath) else { throw SiteError.absent(folder) }
+        return Array(try text(secretPath).utf8)
     }
 
     /// Which of the site's managers this folder belongs to; found out at the first call.

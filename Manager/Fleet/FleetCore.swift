@@ -140,7 +140,7 @@ public struct FleetCore: Sendable {
                 state.markAllDirty()
                 state.mustCheckNodes = true
                 chains.isRosterDue = true
-            case .operation, .events: continue
+            case .operation, .events, .credentials: continue
             }
             isRelevant = true
         }

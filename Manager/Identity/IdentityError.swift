@@ -10,9 +10,13 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
     case passwordRefused(String)
     case malformedPasswordHash
     case keyFile(path: String, reason: String)
+    /// A key of the record that signs tokens, by its ID.
+    case signingKey(String, String)
+    /// A password came from a network from which none is taken.
+    case passwordNotTakenHere(address: String)
 
     public enum InvalidToken: String, Sendable {
-        case malformed, expired, notYetValid, wrongIssuer, unknownUser, disabled, revoked
+        case malformed, expired, notYetValid, wrongIssuer, wrongAudience, unknownUser, disabled, revoked
     }
 
     public var description: String {
@@ -26,6 +30,10 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
         case .busy: "too many people sign in just now; try again in a few seconds"
         case .passwordRefused(let sentence): sentence
         case .malformedPasswordHash: "the stored password cannot be read; set a new one"
+        case .signingKey(let id, let reason): "the key \(id) that signs tokens cannot be used: \(reason)"
+        case .passwordNotTakenHere(let address):
+            "passwords are not taken from \(address); sign in with 'roost login --device' or in the browser, use an API key, "
+                + "or ask the operator to add the network to login.allowed_networks"
         case .keyFile(let path, let reason): "the token key \(path) cannot be used: \(reason)"
         }
     }

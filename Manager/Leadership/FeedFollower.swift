@@ -27,6 +27,12 @@ public final class FeedFollower: Service {
         return position.withLock { $0.shortcoming(at: time.uptime) }
     }
 
+    /// Whether all that others committed more than `patience` ago has been heard of.
+    public func isCurrent(within patience: Duration) -> Bool {
+        guard store.isShared else { return true }
+        return position.withLock { $0.isCurrent(within: patience, at: time.uptime) }
+    }
+
     public func run() async throws {
         // Nobody else writes a record of one's own.
         guard store.isShared else {

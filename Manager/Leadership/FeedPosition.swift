@@ -57,6 +57,12 @@ public struct FeedPosition: Sendable {
         return News(changes: changes, hasMore: look.entries.count == Self.batch)
     }
 
+    /// Whether all that others committed more than `patience` ago has been taken in. Not before the first look: what was read
+    /// of the record before it may have changed since.
+    public func isCurrent(within patience: Duration, at now: Uptime) -> Bool {
+        last != nil && now - looked <= patience
+    }
+
     /// Why this manager may be behind the others; `nil` where it is not.
     public func shortcoming(at now: Uptime) -> String? {
         let behind = now - looked

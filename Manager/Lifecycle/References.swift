@@ -77,6 +77,23 @@ extension Commands {
         return found
     }
 
+    public func apiKey(_ reference: String) throws -> APIKey {
+        if let id = APIKeyID(reference) {
+            guard let found = try sql.apiKeys.find(id) else { throw Refusal.notFound("API key", reference) }
+            try check(.apiKeyRead, owner: found.user, "API key", reference)
+            return found
+        }
+        // As with key pairs.
+        if let own = try actor.user.flatMap({ try sql.apiKeys.list(.user($0), name: reference, Page(limit: 1)).first })
+        {
+            return own
+        }
+        let scope = try scope(.apiKeyRead, "API key", reference)
+        let found = try only(try sql.apiKeys.list(scope, name: reference, Page(limit: 2)), "API key", reference)
+        try check(.apiKeyRead, owner: found.user, "API key", reference)
+        return found
+    }
+
     public func operation(_ reference: String) throws -> Operation {
         guard let found = try OperationID(reference).flatMap({ try sql.operations.find($0) }) else {
             throw Refusal.notFound("operation", reference)

@@ -184,26 +184,3 @@ public struct KeyPair: Sendable, Equatable {
         self.createdAt = createdAt
     }
 }
-
-/// A refresh token (RFC 6749 §6), by hash. Using one replaces it; using a replaced one revokes its family.
-public struct RefreshToken: Sendable, Equatable {
-    /// SHA-256 of the token.
-    public var hash: ContentDigest
-    public var family: TokenID
-    public var user: UserID
-    public var createdAt: Timestamp
-    public var expiresAt: Timestamp
-    public var replacedAt: Timestamp?
-
-    public init(
-        hash: ContentDigest, family: TokenID, user: UserID, createdAt: Timestamp, expiresAt: Timestamp,
-        replacedAt: Timestamp? = nil
-    ) {
-        self.hash = hash
-        self.family = family
-        self.user = user
-        self.createdAt = createdAt
-        self.expiresAt = expiresAt
-        self.replacedAt = replacedAt
-    }
-}

@@ -59,7 +59,7 @@ extension Transaction {
     public var changeFeed: ChangeFeedRepository { ChangeFeedRepository(sql: self) }
 }
 
-/// Changes as words: `a` and a node's ID, `o` and an operation's, `e` and an event's number, `i`, `all`.
+/// Changes as words: `a` and a node's ID, `o` and an operation's, `e` and an event's number, `i`, `c`, `all`.
 enum ChangeText {
     /// More than this is told as "anything may have changed".
     static let limit = 1000
@@ -75,6 +75,7 @@ enum ChangeText {
         case .operation(let operation): "o\(operation)"
         case .events(let last): "e\(last)"
         case .identity: "i"
+        case .credentials: "c"
         case .everything: "all"
         }
     }
@@ -95,6 +96,7 @@ enum ChangeText {
         case "o": return OperationID(rest).map { .operation($0) }
         case "e": return Int64(rest).map { .events(last: $0) }
         case "i": return .identity
+        case "c": return .credentials
         default: return nil
         }
     }

@@ -13,6 +13,8 @@ public enum Change: Sendable, Hashable {
     case events(last: Int64)
     /// A user, token or certificate changed: cached permissions are stale.
     case identity
+    /// A session, an API key or a signing key changed: what was read of them is stale.
+    case credentials
     /// Anything may have changed: what another manager did was not learned one by one.
     case everything
 }

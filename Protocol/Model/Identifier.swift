@@ -112,6 +112,7 @@ public enum UserKind: IdentifierKind { public static let noun = "user" }
 public enum AccountKind: IdentifierKind { public static let noun = "account" }
 public enum GroupKind: IdentifierKind { public static let noun = "group" }
 public enum KeyPairKind: IdentifierKind { public static let noun = "key pair" }
+public enum APIKeyKind: IdentifierKind { public static let noun = "API key" }
 public enum OperationKind: IdentifierKind { public static let noun = "operation" }
 public enum BootKind: IdentifierKind { public static let noun = "boot" }
 public enum SpoolKind: IdentifierKind { public static let noun = "usage spool" }
@@ -129,6 +130,7 @@ public typealias UserID = ID<UserKind>
 public typealias GroupID = ID<GroupKind>
 public typealias AccountID = ID<AccountKind>
 public typealias KeyPairID = ID<KeyPairKind>
+public typealias APIKeyID = ID<APIKeyKind>
 public typealias OperationID = ID<OperationKind>
 /// One boot of a host's kernel, from `/proc/sys/kernel/random/boot_id`.
 public typealias BootID = ID<BootKind>

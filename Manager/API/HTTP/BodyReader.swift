@@ -63,7 +63,10 @@ enum BodyReader {
         guard Set(pairs.map(\.name)).count == pairs.count else {
             throw Refusal(.invalidRequest, "a field stands twice in the form")
         }
-        let value = JSONValue.object(pairs.map { JSONValue.Member($0.name, .string($0.value)) })
+        // What is not known is not looked at (RFC 6749 §3.2): every form is a client's of that document.
+        let known = Set(schema.fields.map(\.name))
+        let value = JSONValue.object(
+            pairs.filter { known.contains($0.name) }.map { JSONValue.Member($0.name, .string($0.value)) })
         try check(value, schema)
         return value
     }

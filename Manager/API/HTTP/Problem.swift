@@ -18,6 +18,7 @@ struct Problem: Sendable, Error {
     /// Codes of the door itself, beside those of `Refusal.Code`.
     enum DoorCode: String, CaseIterable, Sendable {
         case invalidToken = "invalid_token"
+        case insufficientScope = "insufficient_scope"
         case tooManyAttempts = "too_many_attempts"
         case methodNotAllowed = "method_not_allowed"
         case bodyTooLarge = "body_too_large"
@@ -57,6 +58,7 @@ struct Problem: Sendable, Error {
     static func meaning(_ code: DoorCode) -> (status: Int, title: String) {
         switch code {
         case .invalidToken: (401, "Not signed in")
+        case .insufficientScope: (403, "Not covered by the token")
         case .tooManyAttempts: (429, "Too many attempts")
         case .methodNotAllowed: (405, "This method is not served here")
         case .bodyTooLarge: (413, "The body is too large")
@@ -93,6 +95,16 @@ struct Problem: Sendable, Error {
         self.headers = headers
     }
 
+    /// A token that does not cover what its user may (RFC 6750 §3.1).
+    init(_ permission: Permission, beyond principal: Principal) {
+        self.init(
+            .insufficientScope,
+            "Your token covers \(principal.scope.text), and this needs \(permission.rawValue); get one that covers it.",
+            headers: [
+                ("WWW-Authenticate", #"Bearer error="insufficient_scope", scope="\#(permission.rawValue)""#)
+            ])
+    }
+
     /// What is told of any error; `nil` where it is our own fault, and nothing of it may be told.
     init?(_ error: any Error) {
         switch error {
@@ -124,7 +136,8 @@ struct Problem: Sendable, Error {
                     .invalidRequest, "the password is not acceptable",
                     fields: [Refusal.Field(pointer: "/password", detail: objection)]))
         case .invalidRefreshToken: Problem(Refusal(.forbidden, error.description))
-        case .malformedPasswordHash, .keyFile: nil
+        case .passwordNotTakenHere: Problem(Refusal(.forbidden, error.description))
+        case .malformedPasswordHash, .keyFile, .signingKey: nil
         }
     }
 

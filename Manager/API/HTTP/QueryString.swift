@@ -37,6 +37,18 @@ enum FormText {
         return String(validating: output, as: UTF8.self)
     }
 
+    /// Puts `%XX` for all but unreserved characters (RFC 3986 §2.3).
+    static func encode(_ text: String) -> String {
+        var output = ""
+        for byte in text.utf8 {
+            switch byte {
+            case 48...57, 65...90, 97...122, 0x2D, 0x2E, 0x5F, 0x7E: output.unicodeScalars.append(Unicode.Scalar(byte))
+            default: output += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return output
+    }
+
     private static func nibble(_ byte: UInt8) -> UInt8? {
         switch byte {
         case 48...57: byte - 48
@@ -71,7 +83,9 @@ struct Query: Sendable {
     init() {}
 
     /// - Throws: `Refusal` naming every parameter that is unknown, repeated or not acceptable.
-    init(_ text: String?, parameters: [QueryParameter]) throws(Refusal) {
+    ///
+    /// - Parameter ignoresUnknown: for those of OAuth (RFC 6749 §3.1).
+    init(_ text: String?, parameters: [QueryParameter], ignoresUnknown: Bool = false) throws(Refusal) {
         guard let text, !text.isEmpty else { return }
         guard let pairs = FormText.pairs(text.utf8) else {
             throw Refusal(
@@ -80,6 +94,7 @@ struct Query: Sendable {
         var faults: [Refusal.Field] = []
         for (name, value) in pairs {
             guard let parameter = parameters.first(where: { $0.name == name }) else {
+                if ignoresUnknown { continue }
                 let nearest = Suggestion.nearest(to: name, among: parameters.map(\.name))
                 faults.append(
                     Refusal.Field(

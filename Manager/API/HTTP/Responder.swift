@@ -68,10 +68,16 @@ public struct Responder: HTTPResponder {
                 .methodNotAllowed, "This path takes \(match.allowed).", headers: [("Allow", match.allowed)])
         }
         let route = table.routes[index]
-        let principal = try await authenticate(request, route)
+        let principal = try await authenticate(request, route, from: context.address)
         record.user = principal?.name
+        if let principal, !principal.scope.allows(route.permission) {
+            throw Problem(route.permission, beyond: principal)
+        }
         if let principal, !principal.rights.may(route.permission) { throw Problem.forbidden(route.permission) }
-        let query = route.isServed ? try Query(request.uri.query, parameters: route.query) : Query()
+        let query =
+            route.isServed
+            ? try Query(request.uri.query, parameters: route.query, ignoresUnknown: route.ignoresUnknownQuery)
+            : Query()
         let body = try await BodyReader.read(request, as: route.isServed ? route.body : .stream)
         let call = Call(
             route: route, method: method, path: request.uri.path, headers: request.headers,
@@ -83,16 +89,25 @@ public struct Responder: HTTPResponder {
         return try await route.handler(call)
     }
 
-    private func authenticate(_ request: Request, _ route: Route) async throws -> Principal? {
+    private func authenticate(_ request: Request, _ route: Route, from address: String) async throws -> Principal? {
         if route.permission.isOpen { return nil }
         guard let header = request.headers[.authorization] else {
             throw Problem(
                 .invalidToken, "This needs an access token; get one at POST /oauth/token or with 'roost login'.",
                 headers: [("WWW-Authenticate", #"Bearer realm="roost", error="invalid_token""#)])
         }
+        if route.takesClientCredentials, let basic = OAuthClientAuthentication.basic(header) {
+            do {
+                return try await services.tokens.verify(key: basic.id, secret: basic.secret, from: address)
+            } catch let refusal as GrantRefusal where refusal.code == .invalidClient {
+                throw Problem(
+                    .invalidToken, Problem.sentence(refusal.sentence),
+                    headers: [("WWW-Authenticate", #"Basic realm="roost", Bearer realm="roost""#)])
+            }
+        }
         let parts = header.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, parts[0].lowercased() == "bearer" else { throw IdentityError.invalidToken(.malformed) }
-        return try await services.tokens.verify(bearer: parts[1].trimmed)
+        return try await services.tokens.verify(bearer: parts[1].trimmed, from: address)
     }
 
     /// The path's segments, decoded one by one, so that an escaped slash separates nothing. `nil`: not well-formed.

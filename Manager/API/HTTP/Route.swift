@@ -39,6 +39,10 @@ struct Route: Sendable {
     var isIdempotent: Bool
     /// Takes `If-Match`.
     var isConditional: Bool
+    /// Takes an API key's ID and secret in the header `Authorization`, beside tokens.
+    var takesClientCredentials: Bool
+    /// Parameters of the query that are not known are not looked at, as OAuth wants it (RFC 6749 §3.1).
+    var ignoresUnknownQuery: Bool
     /// Further headers that it reads.
     var headers: [(name: String, summary: String)]
     var handler: Handler
@@ -47,7 +51,8 @@ struct Route: Sendable {
         _ method: HTTPRequest.Method, _ pattern: String, _ summary: String, _ permission: Permission,
         query: [QueryParameter] = [], body: Body = .none, replies: [(status: Int, reply: Reply)],
         answersSecret: Bool = false, isIdempotent: Bool? = nil, isConditional: Bool = false,
-        headers: [(name: String, summary: String)] = [], handler: @escaping Handler
+        headers: [(name: String, summary: String)] = [], takesClientCredentials: Bool = false,
+        ignoresUnknownQuery: Bool = false, handler: @escaping Handler
     ) {
         self.method = method
         self.pattern = pattern
@@ -60,6 +65,8 @@ struct Route: Sendable {
         self.isIdempotent = isIdempotent ?? (method == .post)
         self.isConditional = isConditional
         self.headers = headers
+        self.takesClientCredentials = takesClientCredentials
+        self.ignoresUnknownQuery = ignoresUnknownQuery
         self.handler = handler
     }
 

@@ -55,7 +55,7 @@ public struct AccountService: Sendable {
         }
         if account.enabled, !changed.enabled {
             for user in try transaction.users.list(.account(account.name)) {
-                try transaction.users.removeRefreshTokens(of: user.id)
+                try transaction.credentials.removeRefreshTokens(of: user.id)
             }
         }
         try transaction.accounts.update(changed)

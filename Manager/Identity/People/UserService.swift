@@ -143,7 +143,7 @@ public struct UserService: Sendable {
             // Whoever holds a token from before must not keep working with it. Tokens carry milliseconds, so one that
             // was issued in this very millisecond falls with them.
             changed.tokensValidAfter = now + .milliseconds(1)
-            try transaction.users.removeRefreshTokens(of: user.id)
+            try transaction.credentials.removeRefreshTokens(of: user.id)
         }
         try transaction.users.update(changed)
         try transaction.events.append(

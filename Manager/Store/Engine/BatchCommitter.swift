@@ -43,9 +43,10 @@ final class BatchCommitter {
             do throws(StoreError) {
                 let batch = try settled(rest)
                 health.noteBatch(nil)
+                // First, so that whoever has ended a session finds it ended.
+                told(batch.changes)
                 for write in rest.prefix(batch.count) { write.finish(nil) }
                 rest = rest.dropFirst(batch.count)
-                told(batch.changes)
             } catch {
                 health.noteBatch(error)
                 // All that wait: they would meet the same, one after another, while more of them came.

@@ -11,7 +11,8 @@ public struct RetentionRepository {
 
     /// What is removed, each by its own rule.
     public enum Subject: String, Sendable, CaseIterable {
-        case idempotencyKeys, refreshTokens, joinTokens, operations, events, instances, images
+        case idempotencyKeys, refreshTokens, tokenRevocations, authorizationCodes, deviceGrants, joinTokens, operations,
+            events, instances, images
     }
 
     /// Removes at most `limit` of what is due.
@@ -21,7 +22,15 @@ public struct RetentionRepository {
         func days(_ count: Int) -> Timestamp { now - .seconds(86_400) * count }
         switch subject {
         case .idempotencyKeys: return try sql.idempotency.remove(before: days(1), limit: limit)
-        case .refreshTokens: return try sql.users.removeRefreshTokens(expiredBefore: now, limit: limit)
+        case .refreshTokens: return try sql.credentials.removeExpired("refresh_tokens", "hash", at: now, limit: limit)
+        case .tokenRevocations:
+            return try sql.credentials.removeExpired("token_revocations", "id", at: now, limit: limit)
+        // Kept for an hour longer, so that a code that comes twice still ends what it opened.
+        case .authorizationCodes:
+            return try sql.credentials.removeExpired(
+                "authorization_codes", "hash", at: now - .seconds(3600), limit: limit)
+        case .deviceGrants:
+            return try sql.credentials.removeExpired("device_grants", "hash", at: now - .seconds(3600), limit: limit)
         // Kept for a day, so that whoever comes too late is told so, and not that the token is unknown.
         case .joinTokens: return try sql.nodes.removeJoinTokens(expiredBefore: days(1), limit: limit)
         case .operations: return try operations(endedBefore: days(policy.operationDays), limit: limit)

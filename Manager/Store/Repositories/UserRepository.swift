@@ -6,7 +6,7 @@ extension Transaction {
     public var keyPairs: KeyPairRepository { KeyPairRepository(sql: self) }
 }
 
-/// Users and their refresh tokens.
+/// Users.
 public struct UserRepository {
     let sql: Transaction
 
@@ -80,51 +80,12 @@ public struct UserRepository {
     }
 
     public func remove(_ id: UserID) throws {
-        try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", id)
+        try sql.credentials.removeAll(of: id)
         try sql.execute("DELETE FROM keypairs WHERE owner_id = ?", id)
         try sql.execute("DELETE FROM group_members WHERE user_id = ?", id)
         try sql.execute("DELETE FROM users WHERE id = ?", id)
         try sql.quotas.remove(.user(id))
         sql.note(.identity)
-    }
-
-    // MARK: Refresh tokens
-
-    public func refreshToken(hash: ContentDigest) throws -> RefreshToken? {
-        try sql.query("SELECT * FROM refresh_tokens WHERE hash = ?", hash).first.map { row in
-            RefreshToken(
-                hash: hash, family: try row.id("family"), user: try row.id("user_id"),
-                createdAt: try row.timestamp("created_at"), expiresAt: try row.timestamp("expires_at"),
-                replacedAt: try row.optionalTimestamp("replaced_at"))
-        }
-    }
-
-    public func insert(_ token: RefreshToken) throws {
-        try sql.execute(
-            """
-            INSERT INTO refresh_tokens (hash, family, user_id, created_at, expires_at, replaced_at)
-            VALUES (?, ?, ?, ?, ?, ?)
-            """,
-            token.hash, token.family, token.user, token.createdAt, token.expiresAt, token.replacedAt)
-    }
-
-    public func markReplaced(_ hash: ContentDigest, at now: Timestamp) throws {
-        try sql.execute("UPDATE refresh_tokens SET replaced_at = ? WHERE hash = ?", now, hash)
-    }
-
-    public func removeRefreshTokens(family: TokenID) throws {
-        try sql.execute("DELETE FROM refresh_tokens WHERE family = ?", family)
-    }
-
-    public func removeRefreshTokens(of user: UserID) throws {
-        try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", user)
-    }
-
-    func removeRefreshTokens(expiredBefore now: Timestamp, limit: Int) throws -> Int {
-        let hashes = try sql.query("SELECT hash FROM refresh_tokens WHERE expires_at < ? LIMIT ?", now, limit)
-            .map { try $0.blob("hash") }
-        for hash in hashes { try sql.execute("DELETE FROM refresh_tokens WHERE hash = ?", hash) }
-        return hashes.count
     }
 }
 

@@ -14,6 +14,7 @@ struct Fixtures: Sendable {
     let privateImage: Image
     let instance: Instance
     let keyPair: KeyPair
+    let apiKey: APIKey
     let operation: ManagerModel.Operation
     let aggregate: Aggregate
     let policy: PrefillPolicy
@@ -77,6 +78,10 @@ struct Fixtures: Sendable {
                 id: .generate(at: now), name: "laptop", owner: owner.id, type: "ssh-ed25519", fingerprint: "SHA256:x",
                 publicKey: ed25519, createdAt: now)
             try transaction.keyPairs.insert(pair)
+            let apiKey = APIKey(
+                id: .generate(at: now), user: owner.id, name: "robot", secretHash: SecretText.fresh(.keySecret).hash,
+                scopes: ["*"], createdAt: now, expiresAt: nil)
+            try transaction.apiKeys.insert(apiKey)
             try transaction.events.append(
                 "instance.created", actor: owner.actor, owner: owner.id,
                 resource: ResourceReference(kind: "instance", id: instance.id.description, name: "web"), at: now)
@@ -97,7 +102,8 @@ struct Fixtures: Sendable {
             try transaction.roles.insert(role)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
-                keyPair: pair, operation: operation, aggregate: aggregate, policy: policy, group: group, role: role,
+                keyPair: pair, apiKey: apiKey, operation: operation, aggregate: aggregate, policy: policy, group: group,
+                role: role,
                 account: account)
         }
     }
@@ -107,6 +113,7 @@ struct Fixtures: Sendable {
         let reference =
             switch pattern.split(separator: "/").dropFirst().first {
             case "users": owner.id.description
+            case "api-keys": apiKey.id.description
             case "keypairs": keyPair.id.description
             case "flavors": flavor.id.description
             case "images": privateImage.id.description
@@ -161,6 +168,9 @@ enum Sample {
         case "node": nil
         case "nodes": ["cn1"]
         case "flavor": "small"
+        case "scopes": ["instances:read"]
+        case "expires_at": "2199-01-01T00:00:00Z"
+        case "owner": "ann"
         case "aggregate": "gpu"
         case "image": "debian"
         case "key_name": "laptop"

@@ -71,4 +71,16 @@ struct FeedPositionTests {
         _ = try site.look(&position, at: at(7))
         #expect(position.shortcoming(at: at(8)) == nil)
     }
+
+    @Test("what is remembered may be trusted from the first look on, for as long as looks are fresh")
+    func current() throws {
+        let site = try Site(at: now)
+        var position = FeedPosition(at: at(0))
+        #expect(!position.isCurrent(within: .seconds(4), at: at(0)), "what was read before may have changed")
+        _ = try site.look(&position, at: at(1))
+        #expect(position.isCurrent(within: .seconds(4), at: at(5)))
+        #expect(!position.isCurrent(within: .seconds(4), at: at(6)))
+        _ = try site.look(&position, at: at(7))
+        #expect(position.isCurrent(within: .seconds(4), at: at(7)))
+    }
 }

@@ -1,6 +1,8 @@
 public import ProtocolModel
 
-/// Slows down guessing: a bucket of attempts for each name from each address, and a larger one for each address.
+/// Slows down guessing: a bucket of attempts for each name from each address, a larger one for each address, and one for each
+/// name, against many who share the work. The last does not count for somebody who has signed in from there before: so nobody
+/// can lock another out of the places where they work.
 ///
 /// An attempt is taken before the password is checked, so that many at once count as many, and given back when it was
 /// right, so that scripts that sign in often are not locked out.
@@ -12,6 +14,14 @@ public struct AttemptLimiter: Sendable {
     enum Key: Hashable, Sendable {
         case pair(name: String, address: String)
         case address(String)
+        case name(String)
+    }
+    /// What follows of an attempt.
+    public enum Verdict: Sendable, Equatable {
+        case goOn
+        case wait(Duration)
+        /// To wait, unless the name has signed in from that address before.
+        case waitUnlessFamiliar(Duration)
     }
     public struct Rate: Sendable {
         public var burst: Double
@@ -25,30 +35,36 @@ public struct AttemptLimiter: Sendable {
 
     private let pairRate: Rate
     private let addressRate: Rate
+    private let nameRate: Rate
     private let capacity: Int
     private var buckets: [Key: Bucket] = [:]
 
     /// - Parameter capacity: how many buckets are kept; the table never grows beyond it.
     public init(
         pairRate: Rate = Rate(burst: 10, perSecond: 0.1), addressRate: Rate = Rate(burst: 100, perSecond: 1),
-        capacity: Int = 20_000
+        nameRate: Rate = Rate(burst: 100, perSecond: 0.2), capacity: Int = 20_000
     ) {
         self.pairRate = pairRate
         self.addressRate = addressRate
+        self.nameRate = nameRate
         self.capacity = capacity
     }
 
     /// Takes one attempt.
     ///
-    /// - Returns: `nil` where it may go on, otherwise the time to wait.
-    public mutating func take(name: String, address: String, at now: Uptime) -> Duration? {
+    /// - Parameter isFamiliar: the name is known to have signed in from that address before.
+    public mutating func take(
+        name: String, address: String, isFamiliar: Bool = false, at now: Uptime
+    ) -> Verdict {
         let keys = keys(name, address)
         let levels = keys.map { level(of: $0, at: now) }
         let waits = zip(keys, levels).map { key, level in level >= 1 ? 0 : (1 - level) / rate(key).perSecond }
-        if let wait = waits.max(), wait > 0 { return .seconds(wait) }
+        // The name's is the last.
+        if let wait = waits.dropLast().max(), wait > 0 { return .wait(.seconds(wait)) }
+        if let wait = waits.last, wait > 0, !isFamiliar { return .waitUnlessFamiliar(.seconds(wait)) }
         makeRoom(at: now)
-        for (key, level) in zip(keys, levels) { buckets[key] = Bucket(level: level - 1, at: now) }
-        return nil
+        for (key, level) in zip(keys, levels) { buckets[key] = Bucket(level: max(0, level - 1), at: now) }
+        return .goOn
     }
 
     /// Gives back an attempt that succeeded.
@@ -63,13 +79,15 @@ public struct AttemptLimiter: Sendable {
 
     private func keys(_ name: String, _ address: String) -> [Key] {
         // Names are cut: the table is bounded in bytes, too.
-        [.pair(name: String(name.lowercased().prefix(64)), address: address), .address(address)]
+        let name = String(name.lowercased().prefix(64))
+        return [.pair(name: name, address: address), .address(address), .name(name)]
     }
 
     private func rate(_ key: Key) -> Rate {
         switch key {
         case .pair: pairRate
         case .address: addressRate
+        case .name: nameRate
         }
     }
 
@@ -82,9 +100,9 @@ public struct AttemptLimiter: Sendable {
 
     /// Drops what has filled up again; where that is not enough, the half that is nearest to being full.
     private mutating func makeRoom(at now: Uptime) {
-        guard buckets.count + 2 > capacity else { return }
+        guard buckets.count + 3 > capacity else { return }
         buckets = buckets.filter { level(of: $0.key, at: now) < rate($0.key).burst }
-        guard buckets.count + 2 > capacity else { return }
+        guard buckets.count + 3 > capacity else { return }
         let ranked = buckets.keys.map { (key: $0, missing: rate($0).burst - level(of: $0, at: now)) }
             .sorted { $0.missing > $1.missing }
         buckets = buckets.filter { _ in false }.merging(

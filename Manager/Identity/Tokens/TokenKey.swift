@@ -1,16 +1,18 @@
 import Crypto
 import Foundation
 
-/// The key that signs access tokens: ECDSA on P-256, in a file of its own that nobody else may read.
+/// A site's first key for access tokens: ECDSA on P-256, in a file of its own that nobody else may read. The record takes it
+/// over, sealed, and holds all that follow it.
 public struct TokenKey: Sendable {
     public static let fileName = "token-key.pem"
 
     let privateKey: P256.Signing.PrivateKey
 
-    /// Names the key in a token's header, so that keys can be told apart once there are several.
-    var identifier: String {
-        Data(SHA256.hash(data: privateKey.publicKey.x963Representation).prefix(9)).base64EncodedString()
-            .replacing("+", with: "-").replacing("/", with: "_")
+    /// Names the key in a token's header, so that keys can be told apart.
+    var identifier: String { Self.identifier(of: privateKey.publicKey) }
+
+    static func identifier(of key: P256.Signing.PublicKey) -> String {
+        Base64URL.encode(SHA256.hash(data: key.x963Representation).prefix(9))
     }
 
     init(privateKey: P256.Signing.PrivateKey) {

@@ -1,0 +1,207 @@
+public import ManagerModel
+import ManagerStore
+public import ProtocolModel
+import Synchronization
+
+/// How a session begins: for the event log, and for what may follow.
+public enum GrantKind: String, Sendable {
+    case password, device
+    case authorizationCode = "authorization_code"
+}
+
+// Passwords, and the sessions that they open.
+extension TokenService {
+    /// Signs in by name and password at the token endpoint.
+    ///
+    /// - Parameter address: where the attempt comes from; failed attempts are limited for each name and address.
+    /// - Throws: `IdentityError.passwordNotTakenHere`, or what `authenticate` throws.
+    public func signIn(
+        name: String, password: String, address: String, client: String = OAuthClients.commandLine.id,
+        scope: TokenScope = .everything
+    ) async throws -> IssuedTokens {
+        guard networks.contains(address) else { throw IdentityError.passwordNotTakenHere(address: address) }
+        let user = try await authenticate(name: name, password: password, address: address)
+        return try await issue(to: user, client: client, scope: scope, address: address, grant: .password)
+    }
+
+    /// Who this is, by name and password.
+    ///
+    /// - Throws: `IdentityError.wrongCredentials`, `.tooManyAttempts`, `.busy`, or what the store throws.
+    public func authenticate(name: String, password: String, address: String) async throws -> User {
+        let user = try await admit(name, address) { try await store.user(named: name) }
+        let isRight: Bool
+        do {
+            isRight = try await hasher.verify(password, against: user?.localPasswordHash)
+        } catch {
+            // Nothing was learned about the password.
+            attempts.giveBack(name, address, time.uptime)
+            throw error
+        }
+        guard isRight, let user, try await store.isLetIn(user) else {
+            await noteRefusal(of: user, from: address)
+            throw IdentityError.wrongCredentials
+        }
+        attempts.giveBack(name, address, time.uptime)
+        return user
+    }
+
+    /// Checks the user's own password again, for changes that a stolen token must not be enough for.
+    public func confirm(password: String, of user: User, address: String) async throws {
+        _ = try await admit(user.name, address) { user }
+        guard try await hasher.verify(password, against: user.localPasswordHash) else {
+            await noteRefusal(of: user, from: address)
+            throw IdentityError.wrongCredentials
+        }
+        attempts.giveBack(user.name, address, time.uptime)
+    }
+
+    /// Counts an attempt, before its password is looked at.
+    ///
+    /// - Parameter find: finds the user of that name; whoever asks too often costs not even that.
+    private func admit(
+        _ name: String, _ address: String, find: () async throws -> User?
+    ) async throws -> User? {
+        switch attempts.take(name, address, time.uptime) {
+        case .goOn: return try await find()
+        case .wait(let wait): throw Self.tooMany(wait)
+        case .waitUnlessFamiliar(let wait):
+            let now = time.timestamp
+            guard let user = try await find(),
+                try await store.store.read({ sql in
+                    try sql.credentials.hasSession(of: user.id, from: address, at: now)
+                }), attempts.take(name, address, isFamiliar: true, time.uptime) == .goOn
+            else { throw Self.tooMany(wait) }
+            return user
+        }
+    }
+
+    /// Tells the event log of a password that was wrong. Not of each where there are very many, and never what was given for
+    /// a name that is none: it may have been the password.
+    private func noteRefusal(of user: User?, from address: String) async {
+        guard let missed = refusals.admit(at: time.uptime) else { return }
+        let now = time.timestamp
+        let told = missed > 0 ? ["not_told": "\(missed)"] : [:]
+        let actor = Actor(user: nil, name: "anonymous", rights: .none, account: "", address: address)
+        let resource = user?.reference ?? ResourceReference(kind: "user", id: "", name: "unknown")
+        // That it cannot be written is no reason to answer otherwise.
+        _ = try? await store.store.write(isPatient: true) { sql in
+            try sql.events.append(
+                "user.sign_in_refused", actor: actor, owner: user?.id, resource: resource,
+                detail: "a wrong name or password", data: told, outcome: .refused, at: now)
+        }
+    }
+
+    static func tooMany(_ wait: Duration) -> IdentityError {
+        .tooManyAttempts(retryAfterSeconds: max(1, Int((wait.milliseconds + 999) / 1000)))
+    }
+
+    /// Tokens for a user who has proved who they are: a new session.
+    ///
+    /// - Parameter session: its ID, where that is settled already.
+    public func issue(
+        to user: User, client: String = OAuthClients.commandLine.id, scope: TokenScope = .everything,
+        address: String? = nil, grant: GrantKind = .password, session: TokenID? = nil
+    ) async throws -> IssuedTokens {
+        let now = time.timestamp
+        let refresh = SecretText.fresh(.refreshToken)
+        let session = session ?? TokenID.generate(at: now)
+        try await store.open(
+            RefreshToken(
+                hash: refresh.hash, family: session, user: user.id, client: client, scope: scope.text,
+                address: address, createdAt: now, expiresAt: now + Self.refreshLifetime),
+            of: user, grant)
+        let (access, lifetime) = try await access(
+            Subject(user: user.id, name: user.name, client: client, scope: scope, session: session), at: now)
+        return IssuedTokens(access: access, refresh: refresh.text, lifetime: lifetime, scope: scope)
+    }
+
+    /// Exchanges a refresh token for new tokens; the old one is used up.
+    ///
+    /// - Parameters:
+    ///   - client: who asks; the token of another is refused.
+    ///   - narrowed: what the access token shall cover, where that is less than the session does.
+    /// - Throws: `IdentityError.invalidRefreshToken`; where a used one came again, its whole session has ended.
+    public func refresh(
+        _ token: String, client: String = OAuthClients.commandLine.id, narrowed: TokenScope? = nil
+    ) async throws -> IssuedTokens {
+        guard let hash = SecretText.hash(token, .refreshToken) else { throw IdentityError.invalidRefreshToken }
+        let now = time.timestamp
+        let new = SecretText.fresh(.refreshToken)
+        let decision = try await store.exchange(hash, at: now) { token, user in
+            // Before it is used up.
+            if let token, let narrowed, (try? TokenScope(token.scope))?.covers(narrowed) != true { return .beyond }
+            return RefreshDecision.decide(
+                token, user: user, client: client, newHash: new.hash, lifetime: Self.refreshLifetime, at: now)
+        }
+        if decision == .beyond {
+            throw GrantRefusal(
+                .invalidScope, "this session covers less than that; ask for no more than it was opened with")
+        }
+        guard case .rotate(_, let kept, let user) = decision, let covered = try? TokenScope(kept.scope) else {
+            throw IdentityError.invalidRefreshToken
+        }
+        let scope = narrowed ?? covered
+        let (access, lifetime) = try await access(
+            Subject(user: user.id, name: user.name, client: client, scope: scope, session: kept.family), at: now)
+        return IssuedTokens(access: access, refresh: new.text, lifetime: lifetime, scope: scope)
+    }
+}
+
+extension User {
+    /// `nil` where the user has no password here.
+    var localPasswordHash: String? { passwordHash.isEmpty ? nil : passwordHash }
+}
+
+/// The limiter with its lock, shared by all copies of the service.
+final class SignInAttempts: Sendable {
+    private let limiter: Mutex<AttemptLimiter>
+
+    init(_ limiter: AttemptLimiter) { self.limiter = Mutex(limiter) }
+
+    func take(
+        _ name: String, _ address: String, isFamiliar: Bool = false, _ now: Uptime
+    ) -> AttemptLimiter.Verdict {
+        limiter.withLock { $0.take(name: name, address: address, isFamiliar: isFamiliar, at: now) }
+    }
+
+    /// The time to wait, where nobody is familiar.
+    func wait(_ name: String, _ address: String, _ now: Uptime) -> Duration? {
+        switch take(name, address, now) {
+        case .goOn: nil
+        case .wait(let wait), .waitUnlessFamiliar(let wait): wait
+        }
+    }
+
+    func giveBack(_ name: String, _ address: String, _ now: Uptime) {
+        limiter.withLock { $0.giveBack(name: name, address: address, at: now) }
+    }
+}
+
+/// How many wrong passwords the event log hears of: whoever guesses must not push everything else out of it.
+final class RefusalNotes: Sendable {
+    private struct State {
+        var level = RefusalNotes.burst
+        var at: Uptime?
+        var missed = 0
+    }
+    private static let burst = 100.0
+    private static let perSecond = 0.5
+
+    private let state = Mutex(State())
+
+    /// - Returns: how many were not told since the last that was; `nil` where this one is not told either.
+    func admit(at now: Uptime) -> Int? {
+        state.withLock { state in
+            let elapsed = state.at.map { max(0, Double((now - $0).milliseconds) / 1000) } ?? 0
+            state.level = min(Self.burst, state.level + elapsed * Self.perSecond)
+            state.at = now
+            guard state.level >= 1 else {
+                state.missed += 1
+                return nil
+            }
+            state.level -= 1
+            defer { state.missed = 0 }
+            return state.missed
+        }
+    }
+}
