@@ -1,4 +1,4 @@
-import ManagerModel
+public import ManagerModel
 import ManagerStore
 import ProtocolModel
 
@@ -18,5 +18,157 @@ extension Commands {
             + claim.shortfalls(
                 of: .account(owner.account), used: standing.account.used, limits: standing.account.limits)
         guard shortfalls.isEmpty else { throw Refusal.quotaExceeded(shortfalls) }
+    }
+
+    // MARK: Showing
+
+    /// - Throws: `Refusal`: `not_found` where the actor may not see the user, `forbidden` where not the limits.
+    public func quota(ofUser reference: String) throws -> Quota {
+        let user = try user(reference)
+        guard try actor.rights.allows(.quotaRead, ownership(of: user.id)) else { throw Self.hidden(user.name) }
+        return try quota(of: user)
+    }
+
+    /// Users see what their account may have and has, too, since it may be in their way.
+    public func quota(ofAccount reference: String) throws -> Quota {
+        let account = try account(reference)
+        guard actor.rights.allows(.quotaRead, ownership(of: account)) else { throw Self.hidden(account.name) }
+        return try quota(of: account)
+    }
+
+    private static func hidden(_ name: String) -> Refusal {
+        Refusal(.forbidden, "you may see '\(name)', but not the limits: permission quotaRead does not reach so far")
+    }
+
+    public func quota(of user: User) throws -> Quota { try quota(of: .user(user), over: .everyUser) }
+
+    public func quota(of account: Account) throws -> Quota { try quota(of: .account(account), over: .everyAccount) }
+
+    private func quota(of holder: Quota.Holder, over everyone: QuotaSubject) throws -> Quota {
+        let own = try sql.quotas.settings(of: holder.subject)
+        return Quota(
+            holder: holder, settings: own, inEffect: own.inEffect(over: try sql.quotas.settings(of: everyone)),
+            used: try sql.quotas.use(of: holder.subject))
+    }
+
+    public func quotaDefaults() throws -> QuotaDefaults {
+        QuotaDefaults(
+            users: try sql.quotas.settings(of: .everyUser), accounts: try sql.quotas.settings(of: .everyAccount))
+    }
+
+    // MARK: Changing
+
+    /// Sets limits of a user.
+    ///
+    /// - Throws: `Refusal` `forbidden` where the actor may change the limits of their account's users alone, and this is not
+    ///   one of them, or would get more than the account has (SEC-08).
+    public func changeQuota(of user: User, _ change: QuotaChange) throws -> Quota {
+        guard try actor.rights.allows(.quotaChange, ownership(of: user.id)) else {
+            throw Refusal(
+                .forbidden, "you may see user '\(user.name)', but not change the limits; ask the owner of the account")
+        }
+        let settings = try resolved(change, at: "")
+        if actor.rights[.quotaChange] < .all { try checkGrant(settings, to: user) }
+        try set(settings, of: .user(user.id), "user.quota_changed", ResourceReference(user), owner: user.id)
+        return try quota(of: user)
+    }
+
+    public func changeQuota(of account: Account, _ change: QuotaChange) throws -> Quota {
+        let settings = try resolved(change, at: "")
+        try set(
+            settings, of: .account(account.name), "account.quota_changed", ResourceReference(account),
+            owner: account.owner)
+        return try quota(of: account)
+    }
+
+    public func changeQuotaDefaults(users: QuotaChange, accounts: QuotaChange) throws -> QuotaDefaults {
+        for (subject, name, change) in [
+            (QuotaSubject.everyUser, "users", users), (.everyAccount, "accounts", accounts),
+        ] {
+            let settings = try resolved(change, at: "/\(name)")
+            try set(
+                settings, of: subject, "quota.defaults_changed",
+                ResourceReference(kind: "quota_defaults", id: name, name: name), owner: nil)
+        }
+        return try quotaDefaults()
+    }
+
+    /// One limit before and after.
+    private struct Setting {
+        var resource: QuotaResource
+        var flavor: Flavor?
+        /// In the request.
+        var pointer: String
+        var maximum: Int?
+
+        /// In the event log.
+        var field: String {
+            flavor.map { "flavor_caps.\($0.name)" } ?? "limits.\(resource.rawValue)"
+        }
+    }
+
+    /// What a change means, in a fixed order.
+    private func resolved(_ change: QuotaChange, at pointer: String) throws -> [Setting] {
+        var settings = QuotaResource.allCases.compactMap { resource in
+            change.limits[resource].map { maximum in
+                Setting(
+                    resource: resource, pointer: "\(pointer)/limits/\(resource.rawValue)", maximum: maximum)
+            }
+        }
+        for (reference, maximum) in change.flavorCaps.sorted(by: { $0.key < $1.key }) {
+            let place = "\(pointer)/flavor_caps/\(reference.replacing("~", with: "~0").replacing("/", with: "~1"))"
+            let known =
+                try FlavorID(reference).flatMap { try sql.flavors.find($0) } ?? sql.flavors.find(name: reference)
+            guard let flavor = known else {
+                throw Refusal(
+                    .invalidRequest, "there is no flavor '\(reference)'; see 'roost flavor list'",
+                    fields: [.init(pointer: place, detail: "names no flavor")])
+            }
+            guard !settings.contains(where: { $0.flavor?.id == flavor.id }) else {
+                throw Refusal(
+                    .invalidRequest, "flavor '\(flavor.name)' is named twice",
+                    fields: [.init(pointer: place, detail: "names a flavor that is named already")])
+            }
+            settings.append(Setting(resource: .instances, flavor: flavor, pointer: place, maximum: maximum))
+        }
+        return settings
+    }
+
+    /// Whoever manages an account alone gives its users no more than it has, and to nobody who gives limits as well.
+    private func checkGrant(_ settings: [Setting], to user: User) throws {
+        guard try user.id != actor.user && !sql.roles.rights(of: user.roles).may(.quotaChange) else {
+            throw Refusal(
+                .forbidden, "only a superuser may change the limits of '\(user.name)', who manages limits too")
+        }
+        let standing = try sql.accounts.find(name: user.account).map { try quota(of: $0).inEffect } ?? QuotaSettings()
+        let bound = QuotaSettings.grantable(account: standing, everyUser: try sql.quotas.settings(of: .everyUser))
+        let faults: [Refusal.Field] = settings.compactMap { setting in
+            let most = setting.flavor.map { bound.flavorCaps[$0.id] } ?? bound.limits[setting.resource]
+            guard let maximum = setting.maximum, !QuotaSettings.isLimit(maximum, within: most) else { return nil }
+            return Refusal.Field(pointer: setting.pointer, detail: "must be from 0 to \(most ?? 0)")
+        }
+        guard faults.isEmpty else {
+            throw Refusal(
+                .forbidden,
+                "you cannot give user '\(user.name)' more than account '\(user.account)' has; a superuser can raise the limits of the account",
+                fields: faults)
+        }
+    }
+
+    /// Stores limits and tells of those that differ.
+    private func set(
+        _ settings: [Setting], of subject: QuotaSubject, _ kind: String, _ resource: ResourceReference, owner: UserID?
+    ) throws {
+        let before = try sql.quotas.settings(of: subject)
+        var changes: [String: Event.Difference] = [:]
+        for setting in settings {
+            let old = setting.flavor.map { before.flavorCaps[$0.id] } ?? before.limits[setting.resource]
+            guard old != setting.maximum else { continue }
+            try sql.quotas.set(setting.maximum, setting.resource, flavor: setting.flavor?.id, of: subject)
+            changes[setting.field] = Event.Difference(
+                before: old.map { "\($0)" }, after: setting.maximum.map { "\($0)" })
+        }
+        guard !changes.isEmpty else { return }
+        try event(kind, resource, owner: owner, changes: changes)
     }
 }

@@ -149,7 +149,7 @@ extension Commands {
     }
 
     /// An account is its users' own to look at; whoever manages it has it within the account's reach.
-    private func ownership(of account: Account) -> Ownership {
+    func ownership(of account: Account) -> Ownership {
         guard account.name == actor.account else { return .foreign }
         return actor.rights[.accountRead] >= .account ? .account : .own
     }

@@ -14,7 +14,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case apiKeyRead, apiKeyCreate, apiKeyChange, apiKeyDelete
     case tokenIntrospect, signingKeyRotate
     case registrationRead, registrationChange
-    case quotaRead, quotaChange
+    case quotaRead, quotaChange, accountQuotaChange, quotaDefaultChange
     case flavorRead, flavorCreate, flavorChange, flavorDelete
     case imageRead, imageCreate, imagePublish, imageUpload, imageChange, imageDelete, imagePrefill
     case instanceRead, instanceCreate, instanceChange, instancePower, instanceDelete, instanceConsole

@@ -105,6 +105,77 @@ public struct QuotaUse: Sendable, Equatable {
     }
 }
 
+/// The limits of one user or account, and what is used of them.
+public struct Quota: Sendable, Equatable {
+    public enum Holder: Sendable, Equatable {
+        case account(Account)
+        case user(User)
+
+        public var subject: QuotaSubject {
+            switch self {
+            case .account(let account): .account(account.name)
+            case .user(let user): .user(user.id)
+            }
+        }
+    }
+
+    public var holder: Holder
+    /// Set for this one.
+    public var settings: QuotaSettings
+    /// What holds, with what is set for all of the kind.
+    public var inEffect: QuotaSettings
+    public var used: QuotaUse
+
+    public init(holder: Holder, settings: QuotaSettings, inEffect: QuotaSettings, used: QuotaUse) {
+        self.holder = holder
+        self.settings = settings
+        self.inEffect = inEffect
+        self.used = used
+    }
+}
+
+/// What is set for every user and for every account.
+public struct QuotaDefaults: Sendable, Equatable {
+    public var users: QuotaSettings
+    public var accounts: QuotaSettings
+
+    public init(users: QuotaSettings, accounts: QuotaSettings) {
+        self.users = users
+        self.accounts = accounts
+    }
+}
+
+/// Limits to set; the inner `nil` removes one.
+public struct QuotaChange: Sendable, Equatable {
+    public var limits: [QuotaResource: Int?]
+    /// By name or ID of the flavor.
+    public var flavorCaps: [String: Int?]
+
+    public init(limits: [QuotaResource: Int?] = [:], flavorCaps: [String: Int?] = [:]) {
+        self.limits = limits
+        self.flavorCaps = flavorCaps
+    }
+}
+
+extension QuotaSettings {
+    /// What may be given to a user of an account by whoever manages the account and no more: as much as the account has, or,
+    /// where it has no limit, as every user has (SEC-08).
+    public static func grantable(account: QuotaSettings, everyUser: QuotaSettings) -> QuotaSettings {
+        account.inEffect(over: everyUser)
+    }
+
+    /// Whether nothing here goes beyond `bound`, in which what has no limit is absent.
+    public func isWithin(_ bound: QuotaSettings) -> Bool {
+        limits.allSatisfy { Self.isLimit($0.value, within: bound.limits[$0.key]) }
+            && flavorCaps.allSatisfy { Self.isLimit($0.value, within: bound.flavorCaps[$0.key]) }
+    }
+
+    public static func isLimit(_ limit: Int, within bound: Int?) -> Bool {
+        guard let bound else { return true }
+        return limit >= 0 && limit <= bound
+    }
+}
+
 /// What a request would add to somebody's use.
 public struct QuotaClaim: Sendable, Equatable {
     public var amounts: QuotaAmounts

@@ -261,6 +261,7 @@ public struct UserService: Sendable {
         }
         let instances = try transaction.instances.handOver(from: user.id, to: heir.id, at: now)
         let images = try transaction.images.handOver(from: user.id, to: heir.id, at: now)
+        try transaction.quotas.recount([.user(user.id), .user(heir.id)])
         try transaction.events.append(
             "user.handed_over", actor: actor, owner: heir.id, resource: user.reference,
             detail: "\(instances) instances and \(images) images are \(heir.name)'s now",

@@ -70,6 +70,7 @@ public struct AccountRepository {
     public func remove(_ account: Account) throws {
         try sql.execute("DELETE FROM image_shares WHERE account = ?", account.name)
         try sql.execute("DELETE FROM accounts WHERE id = ?", account.id)
+        try sql.quotas.remove(.account(account.name))
         sql.note(.identity)
     }
 }

@@ -102,6 +102,16 @@ public struct QuotaRepository {
         return use
     }
 
+    /// What all accounts have together.
+    public func totalUse() throws -> QuotaAmounts {
+        let sums = QuotaCount.amounts.map { "COALESCE(SUM(\($0)), 0) AS \($0)" }.joined(separator: ", ")
+        var use = QuotaUse()
+        try use.take(
+            try sql.query(
+                "SELECT '' AS flavor_id, \(sums) FROM quota_use WHERE subject_kind = 'account' AND flavor_id = ''")[0])
+        return use.amounts
+    }
+
     /// Counts what an instance has, or gives it back: once for its user, once for its account, and for both by flavor.
     func count(_ instance: Instance, by sign: Int) throws {
         let all = [sign, sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign * instance.gpus]

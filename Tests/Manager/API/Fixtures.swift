@@ -171,6 +171,7 @@ enum Sample {
         case "scopes": ["instances:read"]
         case "expires_at": "2199-01-01T00:00:00Z"
         case "owner": "ann"
+        case "flavor_caps": ["small": 1]
         case "aggregate": "gpu"
         case "image": "debian"
         case "key_name": "laptop"

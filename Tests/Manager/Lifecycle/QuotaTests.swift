@@ -280,6 +280,54 @@ struct QuotaTests {
         }
     }
 
+    @Test("what the owner of an account gives is within what the account has, whatever is asked for (SEC-08)")
+    func delegation() async throws {
+        let record = try await TestRecord(hosts: 0)
+        let eve = try await Self.add("eve", account: "physics", to: record)
+        let carl = Actor(
+            user: try await Self.add("carl", account: "physics", to: record).user, name: "carl",
+            rights: .builtIn(.accountOwner), account: "physics")
+        let now = record.now
+        try await record.store.write {
+            try $0.accounts.insert(Account(id: .generate(at: now), name: "physics", createdAt: now))
+        }
+        var random = SeededGenerator(seed: 8)
+        // What a superuser has set, by whose it is.
+        var set: [QuotaSubject: [QuotaResource: Int]] = [:]
+        var (given, refused) = (0, 0)
+        for _ in 0..<400 {
+            let resource = [QuotaResource.instances, .gpus].randomElement(using: &random) ?? .gpus
+            let value = Bool.random(using: &random) ? Int.random(in: -1...6, using: &random) : nil
+            if Int.random(in: 0..<3, using: &random) == 0 {
+                let subject = [QuotaSubject.account("physics"), .everyAccount, .everyUser].randomElement(
+                    using: &random)!
+                try await Self.set(value, resource, of: subject, in: record)
+                set[subject, default: [:]][resource] = value
+                continue
+            }
+            func limit(_ subject: QuotaSubject) -> Int? { set[subject]?[resource] }
+            let account = limit(.account("physics")) ?? limit(.everyAccount)
+            let most = account.flatMap { $0 < 0 ? nil : $0 } ?? limit(.everyUser).flatMap { $0 < 0 ? nil : $0 }
+            let isWithin = value.map { value in most.map { (0...$0).contains(value) } ?? true } ?? true
+            do {
+                let quota = try await record.request(by: carl) { commands in
+                    try commands.changeQuota(of: try commands.user("eve"), QuotaChange(limits: [resource: value]))
+                }
+                #expect(isWithin && quota.settings.limits[resource] == value)
+                given += 1
+            } catch let refusal as Refusal {
+                #expect(!isWithin && refusal.code == .forbidden)
+                refused += 1
+            }
+        }
+        #expect(given > 100 && refused > 20)
+        try await record.refused(.forbidden, by: carl) { commands in
+            try commands.changeQuota(of: try commands.user("carl"), QuotaChange(limits: [.gpus: 0]))
+        }
+        try await record.refused(.notFound, by: carl) { try $0.quota(ofUser: "ann") }
+        try await record.refused(.notFound, by: eve) { try $0.quota(ofUser: "carl") }
+    }
+
     @Test("counters set right by counting anew are those that were kept")
     func recount() async throws {
         let record = try await TestRecord(hosts: 2)
