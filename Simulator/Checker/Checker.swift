@@ -121,6 +121,7 @@ public final class Checker: SiteWatch {
             let instances = read({ try $0.instances.list(InstanceRepository.Filter()) })
         else { return }
         for node in nodes { checkClaims(of: node, instances.filter { $0.node == node.id }) }
+        checkLimits(instances)
         checkPlacements(nodes, instances)
         for instance in instances { checkStopped(instance) }
         let known = Set(nodes.map(\.id))
@@ -145,6 +146,22 @@ public final class Checker: SiteWatch {
         if node.claimedVCPUs > vcpus { broken("P3", "\(node.name) has \(vcpus) vCPUs and claims \(node.claimedVCPUs)") }
         if Set(instances.compactMap(\.ipAddress)).count < instances.compactMap(\.ipAddress).count {
             broken("P3", "two instances on \(node.name) have one address")
+        }
+    }
+
+    /// Nobody has more than their limit, and what is counted against it is what there is.
+    private func checkLimits(_ instances: [Instance]) {
+        guard let limit = read({ try $0.quotas.settings(of: .everyUser).limits[.instances] }) ?? nil else { return }
+        for (owner, own) in Dictionary(grouping: instances, by: \.owner).sorted(by: { $0.key < $1.key }) {
+            guard let counted = read({ try $0.quotas.use(of: .user(owner)).amounts }) else { return }
+            if own.count > limit { broken("P3", "a user may have \(limit) instances and has \(own.count)") }
+            let vcpus = own.map(\.vcpus).reduce(0, +)
+            if (counted.instances, counted.vcpus) != (own.count, vcpus) {
+                broken(
+                    "P3",
+                    "\(counted.instances) instances and \(counted.vcpus) vCPUs of a user are counted, and there are \(own.count) and \(vcpus)"
+                )
+            }
         }
     }
 

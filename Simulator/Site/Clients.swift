@@ -103,6 +103,9 @@ public final class Clients {
                     sql.nodeChanges.changed(node.id)
                 }
             }
+            if site.planted == .limitNotCounted {
+                try sql.spoil("UPDATE quota_use SET instances = 0, vcpus = 0 WHERE subject_kind = 'user'")
+            }
             watch?.created(created, disabled: disabled.map(\.id))
             return Answer(
                 instances: created.map { "\($0.id)" }, operation: created.first?.operation.map { "\($0)" })

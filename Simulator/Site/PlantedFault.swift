@@ -7,6 +7,8 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case acknowledgementBeforeCommit = "acknowledgement-before-commit"
     /// A deleted instance keeps its claim on its node.
     case claimNotReleased = "claim-not-released"
+    /// What users claim does not count against their limits.
+    case limitNotCounted = "limit-not-counted"
     /// An agent acts on assignments that it has not kept.
     case assignmentNotPersisted = "assignment-not-persisted"
     /// A request that is repeated for want of an answer is done again.

@@ -41,6 +41,8 @@ public final class Site {
     let lifecycle: LifecycleSettings
 
     public static let flavors = ["small", "large"]
+    /// Instances that each user may have.
+    public static let userLimit = 6
 
     /// Builds a site of so many hosts that have just joined. Throws where the record refuses that, which is a fault too.
     ///
@@ -99,6 +101,7 @@ public final class Site {
             let commands = self.commands(administrator, sql, at: World.epoch)
             _ = try commands.createFlavor(name: "small", vcpus: 1, ramMiB: 512, diskGiB: 2, properties: [:])
             _ = try commands.createFlavor(name: "large", vcpus: 4, ramMiB: 4096, diskGiB: 20, properties: [:])
+            try sql.quotas.set(Self.userLimit, .instances, of: .everyUser)
             try addImage("base", keptBy: managers[0], commands, in: sql)
         }
     }
