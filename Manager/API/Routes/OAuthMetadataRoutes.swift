@@ -1,5 +1,6 @@
 import HTTPTypes
 import ManagerIdentity
+import ManagerModel
 
 /// What a client needs to know of the endpoints for tokens, so that nobody has to type it in (RFC 8414, RFC 9728, RFC 7517).
 enum OAuthMetadataRoutes {
