@@ -21,7 +21,7 @@ final class TokenSite: Sendable {
     let hasher = PasswordHasher(
         threads: 1, limit: 16, cost: PasswordHash.Cost(exponent: 4, blockSize: 8, parallelism: 1))
     /// Whether the change feed is being read.
-    let isCurrent = Mutex(true)
+    let isCurrent = Switch()
     let service: TokenService
 
     init() async throws {
@@ -133,4 +133,11 @@ final class ManualTime: TimeSource {
     func advance(by duration: Duration) {
         milliseconds.withLock { $0 += duration.milliseconds }
     }
+}
+
+/// Something that is so or not, for several to look at.
+final class Switch: Sendable {
+    private let state = Mutex(true)
+
+    func withLock<Answer>(_ body: (inout Bool) -> Answer) -> Answer { state.withLock { body(&$0) } }
 }
