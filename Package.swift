@@ -110,6 +110,8 @@ let package = Package(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
         .systemLibrary(
             name: "CLdap", path: "CLibraries/CLdap", pkgConfig: "ldap", providers: [.apt(["libldap-dev"])]),
+        .systemLibrary(
+            name: "CZlib", path: "CLibraries/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CLinuxFiles", path: "CLibraries/CLinuxFiles"),
         .systemLibrary(name: "CMalloc", path: "CLibraries/CMalloc"),
 
@@ -182,7 +184,8 @@ let package = Package(
         room(
             "Manager/API",
             [
-                "ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", hummingbird,
+                "ProtocolModel", "ManagerModel", "ManagerStore", "ManagerIdentity", "ManagerLifecycle", "CZlib",
+                hummingbird,
                 hummingbirdCore, hummingbirdTLS, httpTypes, crypto, lifecycle, logging, nio, nioSSL,
             ]),
         program(
@@ -333,7 +336,7 @@ let package = Package(
             "Manager/API",
             [
                 "ManagerAPI", "ManagerLifecycle", "ManagerStore", "ManagerIdentity", "ManagerModel", "ProtocolModel",
-                crypto,
+                "CZlib", crypto,
                 hummingbird, hummingbirdTesting, httpTypes, lifecycle, logging, nio, nioPosix, nioSSL,
             ]),
         // The built program itself: dependency on the target, so that it is there.

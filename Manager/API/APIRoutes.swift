@@ -22,7 +22,16 @@ enum DocumentRoutes {
             .get, "/v1/openapi.json", "This document", .apiDocumentRead,
             replies: [(200, .text(type: "application/json"))]
         ) { call in
-            Answer(status: 200, body: .bytes(call.services.document, type: Answer.json))
-        }
+            Answer(status: 200, body: .prepared(call.services.document))
+        },
+        Route(
+            .get, "/v1/docs", "This document, for people", .apiDocumentRead,
+            replies: [(200, .text(type: DocumentPage.type))]
+        ) { call in
+            Answer(
+                status: 200,
+                headers: [("Content-Security-Policy", DocumentPage.policy), ("Referrer-Policy", "no-referrer")],
+                body: .prepared(call.services.documentPage))
+        },
     ]
 }

@@ -20,7 +20,10 @@ public struct Services: Sendable {
     public var uploads: any ImageUploadSink
     public var site: SiteFacts
     public var lifecycle: LifecycleSettings
+    /// Which pages of other origins a browser lets read the API.
+    public var crossOrigin: CrossOrigin
 
+    let requests: RateLimiter
     let users = UserService()
     let accounts = AccountService()
     let groups = GroupService()
@@ -30,7 +33,9 @@ public struct Services: Sendable {
     let signingKeys: SigningKeys
     let signals: ChangeSignals
     /// The OpenAPI document, made once: anybody may ask for it.
-    let document: [UInt8]
+    let document: PreparedBody
+    /// The same for people.
+    let documentPage: PreparedBody
     let streams = StreamLimiter()
     private let digestKey: SymmetricKey
 
@@ -40,6 +45,7 @@ public struct Services: Sendable {
     public init(
         store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
         uploads: any ImageUploadSink, site: SiteFacts, lifecycle: LifecycleSettings = LifecycleSettings(),
+        crossOrigin: CrossOrigin = .none, rateLimit: RateLimit? = .usual,
         leads: @escaping @Sendable () -> Bool, managers: @escaping @Sendable () async throws -> [ManagerStatus],
         readiness: @escaping @Sendable () async -> [String]
     ) {
@@ -55,7 +61,11 @@ public struct Services: Sendable {
         self.lifecycle = lifecycle
         digestKey = SymmetricKey(data: idempotencySecret)
         signingKeys = SigningKeys(secret: idempotencySecret)
-        document = OpenAPIDocument.make(APIRoutes.all, version: site.version).bytes
+        self.crossOrigin = crossOrigin
+        requests = RateLimiter(rateLimit)
+        let described = OpenAPIDocument.make(APIRoutes.all, version: site.version)
+        document = PreparedBody(described.bytes, type: Answer.json)
+        documentPage = PreparedBody(Array(DocumentPage.make(described).utf8), type: DocumentPage.type)
         signals = ChangeSignals()
         let signals = signals
         store.observe { changes in signals.publish(changes) }

@@ -127,14 +127,15 @@ struct ImageChange {
         guard !set.members.isEmpty || !unset.isEmpty else {
             return printer.list(try await client.patch(target, fields), ImageCommand.columns)
         }
-        // The API replaces the properties as a whole; the tag sees that nobody else's change gets lost.
+        // The tag sees that nobody else's change gets lost.
         let (present, tag) = try await client.getTagged(target)
         let body = fields.setting("properties", to: Self.merged(present["properties"], set, unset: unset))
         printer.list(try await client.patch(target, body, ifMatch: tag), ImageCommand.columns)
     }
 
     static func merged(_ present: JSON, _ changes: JSON, unset: [String]) -> JSON {
-        var result = JSON.object(present.members.filter { !unset.contains($0.key) })
+        var result = present
+        for key in unset { result = result.setting(key, to: .null) }
         for change in changes.members { result = result.setting(change.key, to: change.value) }
         return result
     }

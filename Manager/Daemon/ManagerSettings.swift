@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import ManagerAPI
 import ManagerImageSources
 import ManagerModel
 import ManagerStore
@@ -38,6 +39,22 @@ struct ManagerSettings: Sendable {
         static let apiAdvertise = Setting(
             "api.advertise", .optional(.text(1...300, accepted: "host:port")), default: nil,
             "Where others reach this manager's API; by default the host name and the port.")
+        static let corsOrigins = Setting(
+            "api.cors_origins",
+            .list(
+                of: ValueKind(
+                    name: "origin", accepted: "an origin such as https://portal.example.org, or * for any",
+                    parse: { CrossOrigin([$0]) == nil ? nil : $0 }, render: { $0 })), default: [],
+            "Pages of which origins a browser lets use the API; of none, unless some are named.")
+        static let rateLimit = Setting(
+            "api.rate_limit_requests", .integer(0...10_000_000), default: RateLimit.usual.requests,
+            "How many requests a user may send to a manager in each window; 0 for any number.")
+        static let rateWindow = Setting(
+            "api.rate_limit_window_seconds", .integer(1...86_400),
+            default: Int(RateLimit.usual.window.components.seconds), "The window of that limit.")
+        static let rateLimitAll = Setting(
+            "api.rate_limit_all", .boolean, default: false,
+            "Whether that limit also holds for superusers and services.")
         static let chunksAdvertise = Setting(
             "chunks.advertise", .optional(.text(1...300, accepted: "host:port")), default: nil,
             "Where nodes reach this manager for images, among several managers; by default the host name and the port.")
@@ -101,6 +118,7 @@ struct ManagerSettings: Sendable {
         [
             Key.name.declared, Key.apiHost.declared, Key.apiPort.declared, Key.names.declared,
             Key.apiAdvertise.declared, Key.agentsHost.declared,
+            Key.corsOrigins.declared, Key.rateLimit.declared, Key.rateWindow.declared, Key.rateLimitAll.declared,
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
             Key.chunksPort.declared, Key.chunksAdvertise.declared,
             Key.maximumImage.declared, Key.uploadPatience.declared, Key.fetchTimeout.declared,
@@ -115,6 +133,9 @@ struct ManagerSettings: Sendable {
     var name: String
     var apiAdvertise: String
     var chunksAdvertise: String
+    var crossOrigin: CrossOrigin
+    /// `nil` for none.
+    var rateLimit: RateLimit?
     var apiHost: String
     var apiPort: Int
     var names: [String]
@@ -155,6 +176,15 @@ struct ManagerSettings: Sendable {
         name = reader.value(Key.name) ?? ProcessInfo.processInfo.hostName
         apiAdvertise = reader.value(Key.apiAdvertise) ?? "\(host):\(apiPort)"
         chunksAdvertise = reader.value(Key.chunksAdvertise) ?? "\(host):\(reader.value(Key.chunksPort))"
+        // Each was checked as it was read.
+        crossOrigin = CrossOrigin(reader.value(Key.corsOrigins)) ?? .none
+        let requests = reader.value(Key.rateLimit)
+        rateLimit =
+            requests == 0
+            ? nil
+            : RateLimit(
+                requests: requests, window: .seconds(reader.value(Key.rateWindow)),
+                holdsForAll: reader.value(Key.rateLimitAll))
         chunksHost = reader.value(Key.chunksHost)
         chunksPort = reader.value(Key.chunksPort)
         maximumImageBytes = Int64(reader.value(Key.maximumImage)) << 30

@@ -137,7 +137,8 @@ struct Manager {
                 site: SiteFacts(
                     version: RoostManager.version, manager: own.id, agentAddress: settings.agentsAdvertise,
                     authorityFingerprint: keys.authority.fingerprint.digest),
-                lifecycle: lifecycle, leads: { keeper.term != nil },
+                lifecycle: lifecycle, crossOrigin: settings.crossOrigin, rateLimit: settings.rateLimit,
+                leads: { keeper.term != nil },
                 managers: {
                     let leader = keeper.currentLeader?.id
                     return registry.managers.map { manager, liveness in

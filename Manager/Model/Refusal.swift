@@ -4,7 +4,10 @@ public import ProtocolModel
 /// The API maps codes to HTTP statuses in one table.
 public struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
     public enum Code: String, Sendable, CaseIterable {
+        /// Not of the shape that is described for it.
         case invalidRequest = "invalid_request"
+        /// Of the right shape, but it contradicts itself or what is there.
+        case unprocessable = "unprocessable"
         case notFound = "not_found"
         case ambiguousName = "ambiguous_name"
         case nameTaken = "name_taken"

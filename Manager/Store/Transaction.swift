@@ -64,10 +64,14 @@ public final class Transaction {
     }
 }
 
-/// A place in a list: what stands after `after`, in order of ID, at most `limit`.
+/// A place in a list: what stands after `after`, in its order, at most `limit`.
 public struct Page: Sendable, Equatable {
     public var limit: Int
+    /// The ID of the last item before it, and what that item has in the columns of the order.
     public var after: String?
+    public var afterValues: [ColumnValue] = []
+    public var order = ListOrder.byID
+    public var filters: [ListFilter] = []
 
     public init(limit: Int, after: String? = nil) {
         self.limit = limit
@@ -83,6 +87,10 @@ struct Conditions {
     private(set) var arguments: [any SQLBindable] = []
 
     mutating func add(_ clause: String, _ arguments: any SQLBindable...) {
+        add(clause, arguments: arguments)
+    }
+
+    mutating func add(_ clause: String, arguments: [any SQLBindable]) {
         clauses.append(clause)
         self.arguments += arguments
     }

@@ -6,6 +6,9 @@ enum OpenAPIDocument {
     static func make(_ routes: [Route], version: String) -> JSONValue {
         var schemas = Components()
         schemas.add(problem)
+        schemas.add(DocumentReplies.tokenError)
+        // What a later version will serve is not described before it does.
+        let routes = routes.filter(\.isServed)
         var order: [String] = []
         var paths: [String: [JSONValue.Member]] = [:]
         for route in routes {
@@ -17,14 +20,25 @@ enum OpenAPIDocument {
             "openapi": "3.1.0",
             "info": [
                 "title": "Roost", "version": .string(version),
-                "description": "Runs virtual machines for a computing site.",
+                "description": .string(introduction),
                 "license": ["name": "Apache-2.0", "identifier": "Apache-2.0"],
             ],
+            "servers": [["url": "/", "description": "The manager that serves this document"]],
+            "tags": .array(
+                DocumentTag.all(of: routes).map { ["name": .string($0.name), "description": .string($0.description)] }),
             "paths": .object(order.map { JSONValue.Member($0, .object(paths[$0] ?? [])) }),
             "components": [
                 "schemas": .object(schemas.sorted),
-                "securitySchemes": ["bearer": ["type": "http", "scheme": "bearer", "bearerFormat": "JWT"]],
+                "responses": .object(DocumentReplies.components),
+                "headers": .object(DocumentReplies.headerComponents),
+                "securitySchemes": [
+                    "bearer": [
+                        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                        "description": "An access token of POST /oauth/token.",
+                    ]
+                ],
             ],
+            "x-problems": DocumentReplies.codes,
         ]
     }
 
@@ -41,6 +55,14 @@ enum OpenAPIDocument {
         var sorted: [JSONValue.Member] { values.sorted { $0.key < $1.key }.map { JSONValue.Member($0.key, $0.value) } }
     }
 
+    private static let introduction = """
+        Runs virtual machines for a computing site. Sign in at POST /oauth/token and send the token as Authorization: Bearer. Lists \
+        come in pages: pass `next` of one as `after` of the next. A change takes only what is to change (merge patch, RFC 7396: null \
+        removes); If-Match with the ETag that was read refuses it where somebody else was quicker. Idempotency-Key on POST makes a \
+        repetition harmless for 24 hours. 202 means begun: Operation-Location says where to ask how it goes on. Errors are problem \
+        documents (RFC 9457), whose codes x-problems lists.
+        """
+
     static let problem = ObjectSchema(
         "Problem",
         [
@@ -48,6 +70,7 @@ enum OpenAPIDocument {
             .init("title", .text, required: true), .init("status", .integer(100...599), required: true),
             .init("detail", .text, required: true, "a sentence that says what to do"),
             .init("code", .text, required: true),
+            .init("instance", .text, "urn:roost:request: and the X-Request-ID of the answer"),
             .init(
                 "errors",
                 .array(
@@ -69,15 +92,20 @@ enum OpenAPIDocument {
     private static func operation(_ route: Route, _ schemas: inout Components) -> JSONValue {
         var members: [JSONValue.Member] = [
             .init("operationId", .string(route.operationID)), .init("summary", .string(route.summary)),
+            .init("tags", [.string(DocumentTag.name(of: route.pattern))]),
             .init("x-permission", .string(route.permission.rawValue)), .init("x-reach", reach(route.permission)),
             .init("security", route.permission.isOpen ? [] : [["bearer": []]]),
         ]
         let parameters = parameters(route, &schemas)
         if !parameters.isEmpty { members.append(.init("parameters", .array(parameters))) }
-        if let body = body(route.body, &schemas) { members.append(.init("requestBody", body)) }
+        if let body = body(route, &schemas) { members.append(.init("requestBody", body)) }
         var responses: [JSONValue.Member] = []
         for (status, reply) in route.replies {
-            let new = response(status, reply, &schemas)
+            var new = response(status, reply, &schemas)
+            if case .object(var parts) = new {
+                parts.append(.init("headers", DocumentReplies.headers(route, status, reply)))
+                new = .object(parts)
+            }
             // A status may carry several types of content.
             if let index = responses.firstIndex(where: { $0.name == String(status) }) {
                 responses[index].value = merged(responses[index].value, new)
@@ -85,8 +113,12 @@ enum OpenAPIDocument {
                 responses.append(.init(String(status), new))
             }
         }
-        if !route.isServed { responses.append(.init("501", refusal("Not served by this version"))) }
-        responses.append(.init("default", refusal("A problem (RFC 9457)")))
+        let isToken = route.pattern.hasPrefix("/oauth/")
+        for status in DocumentReplies.problems(of: route)
+        where !responses.contains(where: { $0.name == String(status) }) && !(isToken && status < 500) {
+            responses.append(.init(String(status), DocumentReplies.reference(status)))
+        }
+        responses.append(.init("default", isToken ? DocumentReplies.tokenProblem : refusal("A problem (RFC 9457)")))
         members.append(.init("responses", .object(responses)))
         return .object(members)
     }
@@ -101,10 +133,7 @@ enum OpenAPIDocument {
     }
 
     private static func refusal(_ description: String) -> JSONValue {
-        [
-            "description": .string(description),
-            "content": ["application/problem+json": ["schema": ["$ref": "#/components/schemas/Problem"]]],
-        ]
+        ["description": .string(description), "content": DocumentReplies.content]
     }
 
     /// One status with several contents: of several types, or of one type in several shapes.
@@ -112,13 +141,16 @@ enum OpenAPIDocument {
         var content = first["content"]?.members ?? []
         for new in second["content"]?.members ?? [] {
             if let index = content.firstIndex(where: { $0.name == new.name }) {
-                let shapes = [content[index].value["schema"] ?? [:], new.value["schema"] ?? [:]]
-                content[index].value = ["schema": ["anyOf": .array(shapes)]]
+                let both = content[index].value
+                let shapes = [both["schema"] ?? [:], new.value["schema"] ?? [:]]
+                content[index].value = ["schema": ["anyOf": .array(shapes)], "example": both["example"] ?? .null]
             } else {
                 content.append(new)
             }
         }
-        return ["description": first["description"] ?? "", "content": .object(content)]
+        return [
+            "description": first["description"] ?? "", "headers": first["headers"] ?? [:], "content": .object(content),
+        ]
     }
 
     private static func parameters(_ route: Route, _ schemas: inout Components) -> [JSONValue] {
@@ -128,7 +160,7 @@ enum OpenAPIDocument {
             let summary = ["ref": "ID or name", "account": "Name of an account"][name] ?? "ID"
             parameters.append([
                 "name": .string(name), "in": "path", "required": true, "description": .string(summary),
-                "schema": ["type": "string"],
+                "schema": ["type": "string", "minLength": 1], "example": .string(example(name, in: route)),
             ])
         }
         for parameter in route.query {
@@ -159,20 +191,39 @@ enum OpenAPIDocument {
         return parameters
     }
 
-    private static func body(_ body: Route.Body, _ schemas: inout Components) -> JSONValue? {
-        switch body {
+    /// What stands for a thing in a path, such as `small` for a flavor.
+    private static func example(_ parameter: String, in route: Route) -> String {
+        guard parameter == "ref" else {
+            return Examples.parameter(parameter, parameter == "id" ? .identifier : .reference).string ?? parameter
+        }
+        let names = [
+            "flavors": "small", "images": "debian-12", "nodes": "cn42", "users": "ann", "accounts": "physics",
+            "groups": "lab", "keypairs": "laptop", "aggregates": "gpu-hosts", "roles": "image-curator",
+            "image-policies": "debian-everywhere",
+        ]
+        return names[DocumentTag.name(of: route.pattern)] ?? "web-1"
+    }
+
+    private static func body(_ route: Route, _ schemas: inout Components) -> JSONValue? {
+        let types = route.method == .patch ? BodyReader.patchTypes : [Answer.json]
+        return switch route.body {
         case .none: nil
-        case .json(let object): content("application/json", reference(object, &schemas), required: true)
-        case .optionalJSON(let object): content("application/json", reference(object, &schemas), required: false)
-        case .form(let object):
-            content("application/x-www-form-urlencoded", reference(object, &schemas), required: true)
+        case .json(let object): content(types, object, required: true, &schemas)
+        case .optionalJSON(let object): content(types, object, required: false, &schemas)
+        case .form(let object): content(["application/x-www-form-urlencoded"], object, required: true, &schemas)
         case .stream:
-            content("application/octet-stream", ["type": "string", "format": "binary"], required: true)
+            [
+                "required": true,
+                "content": ["application/octet-stream": ["schema": ["type": "string", "format": "binary"]]],
+            ]
         }
     }
 
-    private static func content(_ type: String, _ schema: JSONValue, required: Bool) -> JSONValue {
-        ["required": .boolean(required), "content": .object([.init(type, ["schema": schema])])]
+    private static func content(
+        _ types: [String], _ object: ObjectSchema, required: Bool, _ schemas: inout Components
+    ) -> JSONValue {
+        let content: JSONValue = ["schema": reference(object, &schemas), "example": Examples.request(object)]
+        return ["required": .boolean(required), "content": .object(types.map { .init($0, content) })]
     }
 
     private static func response(_ status: Int, _ reply: Route.Reply, _ schemas: inout Components) -> JSONValue {
@@ -181,7 +232,10 @@ enum OpenAPIDocument {
         case .empty: return ["description": description]
         case .one(let object):
             return [
-                "description": description, "content": ["application/json": ["schema": reference(object, &schemas)]],
+                "description": description,
+                "content": [
+                    "application/json": ["schema": reference(object, &schemas), "example": Examples.answer(object)]
+                ],
             ]
         case .list(let object):
             let schema: JSONValue = [
@@ -191,7 +245,10 @@ enum OpenAPIDocument {
                     "next": ["type": ["string", "null"], "description": "the 'after' of the next page"],
                 ],
             ]
-            return ["description": description, "content": ["application/json": ["schema": schema]]]
+            let example: JSONValue = ["items": [Examples.answer(object)], "next": nil]
+            return [
+                "description": description, "content": ["application/json": ["schema": schema, "example": example]],
+            ]
         case .text(let type):
             return ["description": description, "content": .object([.init(type, ["schema": ["type": "string"]])])]
         }
@@ -237,6 +294,7 @@ enum OpenAPIDocument {
         case .map(let element, let maximum):
             return [
                 "type": "object", "additionalProperties": value(element, &schemas), "maxProperties": .count(maximum),
+                "propertyNames": ["minLength": 1, "maxLength": 255, "pattern": "^[^\\x00-\\x1F\\x7F]*$"],
             ]
         case .object(let object): return reference(object, &schemas)
         case .nullable(let inner): return ["anyOf": [value(inner, &schemas), ["type": "null"]]]

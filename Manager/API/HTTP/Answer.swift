@@ -9,12 +9,16 @@ struct Answer: Sendable {
     enum Body: Sendable {
         case none
         case bytes([UInt8], type: String)
+        /// One that several answers share.
+        case prepared(PreparedBody)
         case stream(type: String, write: @Sendable (inout any ResponseBodyWriter) async throws -> Void)
     }
 
     var status: Int
     var headers: [(name: String, value: String)]
     var body: Body
+    /// It holds what nobody else may learn, not even by its length.
+    var isSecret = false
 
     init(status: Int, headers: [(name: String, value: String)] = [], body: Body = .none) {
         self.status = status

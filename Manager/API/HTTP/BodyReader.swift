@@ -28,16 +28,16 @@ enum BodyReader {
             return Read(value: .null, bytes: [])
         case .json(let schema):
             let bytes = try await collect(request)
-            try checkType(request, "application/json", isEmpty: bytes.isEmpty)
+            try checkType(request, jsonTypes(request), isEmpty: bytes.isEmpty)
             return Read(value: try json(bytes, schema), bytes: bytes)
         case .optionalJSON(let schema):
             let bytes = try await collect(request)
             guard !bytes.isEmpty else { return Read(value: [:], bytes: []) }
-            try checkType(request, "application/json", isEmpty: false)
+            try checkType(request, jsonTypes(request), isEmpty: false)
             return Read(value: try json(bytes, schema), bytes: bytes)
         case .form(let schema):
             let bytes = try await collect(request)
-            try checkType(request, "application/x-www-form-urlencoded", isEmpty: bytes.isEmpty)
+            try checkType(request, ["application/x-www-form-urlencoded"], isEmpty: bytes.isEmpty)
             return Read(value: try form(bytes, schema), bytes: bytes)
         }
     }
@@ -81,13 +81,22 @@ enum BodyReader {
         }
     }
 
-    private static func checkType(_ request: Request, _ wanted: String, isEmpty: Bool) throws {
+    /// A change is a merge patch (RFC 7396), by whichever of the two names.
+    static let patchTypes = ["application/json", "application/merge-patch+json"]
+
+    private static func jsonTypes(_ request: Request) -> [String] {
+        request.method == .patch ? patchTypes : ["application/json"]
+    }
+
+    private static func checkType(_ request: Request, _ wanted: [String], isEmpty: Bool) throws {
         let type = request.headers[.contentType]?.split(separator: ";").first?.trimmed.lowercased()
         if type == nil, isEmpty { return }
-        guard type == wanted else {
+        guard let type, wanted.contains(type) else {
             throw Problem(
                 .unsupportedMediaType,
-                "This request takes a body of type \(wanted); set the header Content-Type to that.")
+                "This request takes a body of type \(wanted[0]); set the header Content-Type to that.",
+                // RFC 5789 §3.1
+                headers: request.method == .patch ? [("Accept-Patch", wanted.joined(separator: ", "))] : [])
         }
     }
 

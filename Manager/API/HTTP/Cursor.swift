@@ -25,15 +25,16 @@ struct Cursor: Equatable {
             throw Self.refusal
         }
         let parts = decoded.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 4, parts[0] == "1", parts[1] == list,
-            parts[3] == Self.check(parts[0] + "|" + parts[1] + "|" + parts[2])
-        else { throw Self.refusal }
+        guard parts.count >= 4, parts[0] == "1", parts[1] == list else { throw Self.refusal }
+        // A place may hold a name with such a bar.
+        let place = parts[2..<parts.count - 1].joined(separator: "|")
+        guard parts[parts.count - 1] == Self.check("1|\(list)|\(place)") else { throw Self.refusal }
         self.list = list
-        place = parts[2]
+        self.place = place
     }
 
-    private static let refusal = Refusal(
-        .invalidRequest, "'after' is not a cursor of this list; begin again without it",
+    static let refusal = Refusal(
+        .unprocessable, "'after' is not a cursor of this list; begin again without it",
         fields: [Refusal.Field(pointer: "?after", detail: "must be the 'next' of the page before")])
 
     /// Tells slips from cursors; it protects nothing, since a cursor only says where to go on (FNV-1a).

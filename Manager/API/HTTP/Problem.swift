@@ -15,11 +15,14 @@ struct Problem: Sendable, Error {
     var shortfalls: [QuotaShortfall] = []
     var headers: [(String, String)] = []
 
+    static let contentType = "application/problem+json"
+
     /// Codes of the door itself, beside those of `Refusal.Code`.
     enum DoorCode: String, CaseIterable, Sendable {
         case invalidToken = "invalid_token"
         case insufficientScope = "insufficient_scope"
         case tooManyAttempts = "too_many_attempts"
+        case rateLimited = "rate_limited"
         case methodNotAllowed = "method_not_allowed"
         case bodyTooLarge = "body_too_large"
         case unsupportedMediaType = "unsupported_media_type"
@@ -31,6 +34,7 @@ struct Problem: Sendable, Error {
     static func meaning(_ code: Refusal.Code) -> (status: Int, title: String) {
         switch code {
         case .invalidRequest: (400, "The request is not valid")
+        case .unprocessable: (422, "The request cannot be carried out as it is")
         case .notFound: (404, "Not found")
         case .ambiguousName: (409, "The name is not unique")
         case .nameTaken: (409, "The name is taken")
@@ -60,6 +64,7 @@ struct Problem: Sendable, Error {
         case .invalidToken: (401, "Not signed in")
         case .insufficientScope: (403, "Not covered by the token")
         case .tooManyAttempts: (429, "Too many attempts")
+        case .rateLimited: (429, "Too many requests")
         case .methodNotAllowed: (405, "This method is not served here")
         case .bodyTooLarge: (413, "The body is too large")
         case .unsupportedMediaType: (415, "This type of body is not read here")

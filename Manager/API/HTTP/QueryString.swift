@@ -119,6 +119,7 @@ struct Query: Sendable {
         }
     }
 
+    subscript(name: String) -> JSONValue? { values[name] }
     func string(_ name: String) -> String? { values[name]?.string }
     func integer(_ name: String) -> Int? { values[name]?.integer.map { Int($0) } }
     func boolean(_ name: String) -> Bool? { values[name]?.boolean }

@@ -25,7 +25,7 @@ public struct Responder: HTTPResponder {
         metrics.ended(
             method: record.method, pattern: record.pattern, status: answer.status, seconds: seconds)
         log(record, status: answer.status, seconds: seconds, context.logger)
-        return response(answer, to: request, record, context)
+        return AnswerWriter(services: services, record: record, context: context).response(answer, to: request)
     }
 
     private func answer(_ request: Request, _ context: RequestScope, _ record: inout RequestRecord) async -> Answer {
@@ -60,7 +60,9 @@ public struct Responder: HTTPResponder {
         }
         record.pattern = match.pattern
         if request.method == .options {
-            return Answer(status: 204, headers: [("Allow", match.allowed)])
+            let preflight = services.crossOrigin.preflight(
+                for: RequestRecord.origin(of: request), methods: match.allowed)
+            return Answer(status: 204, headers: [("Allow", match.allowed)] + preflight)
         }
         let method: HTTPRequest.Method = request.method == .head && match.methods[.head] == nil ? .get : request.method
         guard let index = match.methods[method] else {
@@ -70,6 +72,11 @@ public struct Responder: HTTPResponder {
         let route = table.routes[index]
         let principal = try await authenticate(request, route, from: context.address)
         record.user = principal?.name
+        if let principal {
+            record.rate = services.requests.take(
+                principal.userID, isPrivileged: principal.isPrivileged, at: services.time.uptime)
+            try record.rate?.check()
+        }
         if let principal, !principal.scope.allows(route.permission) {
             throw Problem(route.permission, beyond: principal)
         }
@@ -83,10 +90,12 @@ public struct Responder: HTTPResponder {
             route: route, method: method, path: request.uri.path, headers: request.headers,
             parameters: match.parameters,
             query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
-            address: context.address, requestID: record.id, logger: context.logger, services: services)
+            address: context.address, requestID: record.id, logger: record.logger(context.logger), services: services)
         // Also where nothing will be kept, such as a dry run: what is wrong with a request does not depend on that.
         _ = try call.idempotencyKey()
-        return try await route.handler(call)
+        var answer = try await route.handler(call)
+        answer.isSecret = route.answersSecret || match.pattern.hasPrefix("/oauth/")
+        return answer
     }
 
     private func authenticate(_ request: Request, _ route: Route, from address: String) async throws -> Principal? {
@@ -131,57 +140,12 @@ extension Responder {
             // RFC 6749 §5.2 has a shape of its own.
             return .document(TokenRoutes.document(of: problem), status: 400, headers: headers)
         }
+        var document = problem.document.members ?? []
+        // RFC 9457 §3.1.5: this occurrence, which the log knows by the same name.
+        document.append(.init("instance", .string("urn:roost:request:\(record.id)")))
         return Answer(
             status: problem.status, headers: headers,
-            body: .bytes(problem.document.bytes, type: "application/problem+json"))
-    }
-
-    private func response(
-        _ answer: Answer, to request: Request, _ record: RequestRecord, _ context: RequestScope
-    ) -> Response {
-        var fields = HTTPFields()
-        for (name, value) in answer.headers {
-            if let name = HTTPField.Name(name) { fields[name] = value }
-        }
-        fields[.cacheControl] = "no-store"
-        fields[.xContentTypeOptions] = "nosniff"
-        fields[.strictTransportSecurity] = "max-age=31536000"
-        if let name = HTTPField.Name("X-Request-ID") { fields[name] = record.id }
-        let status = HTTPResponse.Status(code: answer.status)
-        let isHead = request.method == .head
-        let closes = answer.header("Connection") == "close"
-        switch answer.body {
-        case .none:
-            return Response(
-                status: status, headers: fields, body: closes ? closing(ByteBuffer(), context) : ResponseBody())
-        case .bytes(let bytes, let type):
-            fields[.contentType] = type
-            fields[.contentLength] = String(bytes.count)
-            if isHead { return Response(status: status, headers: fields) }
-            let buffer = ByteBuffer(bytes: bytes)
-            return Response(
-                status: status, headers: fields,
-                body: closes ? closing(buffer, context) : ResponseBody(byteBuffer: buffer))
-        case .stream(let type, let write):
-            fields[.contentType] = type
-            if isHead { return Response(status: status, headers: fields) }
-            return Response(
-                status: status, headers: fields,
-                body: ResponseBody { writer in
-                    try await write(&writer)
-                    try await writer.finish(nil)
-                })
-        }
-    }
-
-    /// A body after which the connection is closed, because the rest of the request is not worth reading.
-    private func closing(_ buffer: ByteBuffer, _ context: RequestScope) -> ResponseBody {
-        let channel = context.channel
-        return ResponseBody(contentLength: buffer.readableBytes) { writer in
-            try await writer.write(buffer)
-            try await writer.finish(nil)
-            channel.close(promise: nil)
-        }
+            body: .bytes(JSONValue.object(document).bytes, type: Problem.contentType))
     }
 
     /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets
@@ -208,6 +172,7 @@ struct RequestRecord: Sendable {
     let address: String
     var pattern = "unmatched"
     var user: String?
+    var rate: RateStanding?
 
     init(_ request: Request, address: String) {
         let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -215,6 +180,16 @@ struct RequestRecord: Sendable {
         method = known.contains(request.method.rawValue) ? request.method.rawValue : "OTHER"
         self.address = address
         id = Self.acceptable(HTTPField.Name("X-Request-ID").flatMap { request.headers[$0] }) ?? Self.fresh()
+    }
+
+    /// The page from which a browser sends a request.
+    static func origin(of request: Request) -> String? { request.headers[.origin] }
+
+    /// For lines about this request.
+    func logger(_ logger: Logger) -> Logger {
+        var logger = logger
+        logger[metadataKey: "request_id"] = .string(id)
+        return logger
     }
 
     /// A client's own request ID, where it is harmless.

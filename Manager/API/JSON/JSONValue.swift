@@ -166,6 +166,13 @@ extension JSONValue {
         return self[name]?.number.map { Int($0) }
     }
 
+    /// A map as this change of it leaves it (RFC 7396 §2); `nil` where the change says nothing of it.
+    func patched(_ name: String, _ present: [String: String]) -> [String: String]? {
+        guard let change = self[name] else { return nil }
+        guard let members = change.members else { return [:] }
+        return members.reduce(into: present) { $0[$1.name] = $1.value.string }
+    }
+
     func texts(_ name: String) -> [String: String]? {
         guard let members = self[name]?.members else { return nil }
         return Dictionary(members.compactMap { member in member.value.string.map { (member.name, $0) } }) { first, _ in

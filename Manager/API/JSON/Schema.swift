@@ -102,7 +102,8 @@ extension Schema {
     static func line(_ lengths: ClosedRange<Int>) -> Schema {
         .string(
             TextRule(
-                lengths: lengths, wanted: "must be one line without control characters",
+                lengths: lengths, pattern: "^[^\\x00-\\x1F\\x7F]*$",
+                wanted: "must be one line without control characters",
                 allows: { text in text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7F } }))
     }
 
@@ -129,6 +130,9 @@ extension Schema {
 
     /// Names and texts that the user keeps with a resource.
     static let properties = Schema.map(line(0...1024), maximum: 128)
+
+    /// The same in a change (RFC 7396): they are merged with what is there, and `null` removes one, or all.
+    static let propertiesPatch = Schema.nullable(.map(.nullable(line(0...1024)), maximum: 128))
 
     static let password = Schema.string(TextRule(lengths: 0...1024, format: "password", isSecret: true))
 }

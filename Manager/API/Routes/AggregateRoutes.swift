@@ -15,7 +15,7 @@ enum AggregateRoutes {
         ])
     static let change = ObjectSchema(
         "AggregateChange",
-        [.init("name", .name()), .init("metadata", .properties, "replaces what there is")])
+        [.init("name", .name()), .init("metadata", .propertiesPatch, "merged with what is there")])
     static let addition = ObjectSchema("AggregateNodes", [.init("nodes", nodes, required: true)])
 
     static let routes: [Route] = [
@@ -54,9 +54,10 @@ enum AggregateRoutes {
             .patch, "/v1/aggregates/{ref}", "Change a group's name or metadata", .aggregateChange, body: .json(change),
             replies: [(200, .one(AggregateResource.schema))], isConditional: true
         ) { call in
-            try await changed(call) { commands, reference in
+            try await changed(call) { commands, aggregate in
                 try commands.updateAggregate(
-                    reference, name: call.body["name"]?.string, metadata: call.body.texts("metadata"))
+                    aggregate.id.description, name: call.body["name"]?.string,
+                    metadata: call.body.patched("metadata", aggregate.metadata))
             }
         },
         Route(
@@ -75,14 +76,16 @@ enum AggregateRoutes {
             .post, "/v1/aggregates/{ref}/nodes", "Put nodes into a group", .aggregateChange, body: .json(addition),
             replies: [(200, .one(AggregateResource.schema))]
         ) { call in
-            try await changed(call) { commands, reference in try commands.addNodes(named(call), to: reference) }
+            try await changed(call) { commands, aggregate in
+                try commands.addNodes(named(call), to: aggregate.id.description)
+            }
         },
         Route(
             .delete, "/v1/aggregates/{ref}/nodes/{node}", "Take a node out of a group", .aggregateChange,
             replies: [(200, .one(AggregateResource.schema))]
         ) { call in
-            try await changed(call) { commands, reference in
-                try commands.removeNode(call.parameter("node"), from: reference)
+            try await changed(call) { commands, aggregate in
+                try commands.removeNode(call.parameter("node"), from: aggregate.id.description)
             }
         },
     ]
@@ -90,13 +93,13 @@ enum AggregateRoutes {
     private static func named(_ call: Call) -> [String] { call.body["nodes"]?.array?.compactMap(\.string) ?? [] }
 
     private static func changed(
-        _ call: Call, _ change: @escaping @Sendable (Commands, String) throws -> Aggregate
+        _ call: Call, _ change: @escaping @Sendable (Commands, Aggregate) throws -> Aggregate
     ) async throws -> Answer {
         try await call.write { transaction in
             let commands = try call.commands(in: transaction)
             let aggregate = try commands.aggregate(call.parameter("ref"))
             try call.checkMatch(try AggregateResource.encode(aggregate, in: transaction))
-            let after = try change(commands, aggregate.id.description)
+            let after = try change(commands, aggregate)
             return .document(try AggregateResource.encode(after, in: transaction), tag: true)
         }
     }

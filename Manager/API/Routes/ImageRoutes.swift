@@ -37,7 +37,8 @@ enum ImageRoutes {
     static let change = ObjectSchema(
         "ImageChange",
         [
-            .init("name", .name(maximum: 128)), .init("properties", .properties), .init("visibility", visibility),
+            .init("name", .name(maximum: 128)),
+            .init("properties", .propertiesPatch, "merged with what is there"), .init("visibility", visibility),
             .init("min_disk_gib", .integer(0...1_048_576)), .init("min_ram_mib", .integer(0...67_108_864)),
             .init("protected", .boolean, "cannot be deleted until this is unset"),
         ])
@@ -216,7 +217,7 @@ enum ImageRoutes {
             try call.checkMatch(try ImageResource.encode(image, names, in: transaction, for: call.actor))
             let changed = try commands.updateImage(
                 image.id.description, name: body["name"]?.string, visibility: visibility,
-                properties: body.texts("properties"), minDiskGiB: body.count("min_disk_gib"),
+                properties: body.patched("properties", image.properties), minDiskGiB: body.count("min_disk_gib"),
                 minRAMMiB: body.count("min_ram_mib"), isProtected: body["protected"]?.boolean)
             return .document(try ImageResource.encode(changed, names, in: transaction, for: call.actor), tag: true)
         }

@@ -21,7 +21,8 @@ enum InstanceRoutes {
             .init("host_name", .nullable(.hostName)),
         ])
     static let change = ObjectSchema(
-        "InstanceChange", [.init("name", .name(maximum: 128)), .init("metadata", .properties)])
+        "InstanceChange",
+        [.init("name", .name(maximum: 128)), .init("metadata", .propertiesPatch, "merged with what is there")])
     static let power = ObjectSchema(
         "PowerRequest", [.init("force", .boolean, "without asking the guest; false if not given")])
     static let several = ObjectSchema.answer(
@@ -65,7 +66,8 @@ enum InstanceRoutes {
                 let names = Names(transaction)
                 try call.checkMatch(try InstanceResource.encode(instance, names))
                 let changed = try commands.updateInstance(
-                    instance.id.description, name: call.body["name"]?.string, metadata: call.body.texts("metadata"))
+                    instance.id.description, name: call.body["name"]?.string,
+                    metadata: call.body.patched("metadata", instance.metadata))
                 return .document(try InstanceResource.encode(changed, names), tag: true)
             }
         },

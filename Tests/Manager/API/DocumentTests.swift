@@ -10,14 +10,15 @@ import Testing
 struct DocumentTests {
     private let document = OpenAPIDocument.make(APIRoutes.all, version: "1.0")
 
-    @Test("it holds exactly the routes that are registered")
+    @Test("it holds exactly the routes that are registered and do something")
     func routes() {
         let served = Set(RouteTable(APIRoutes.all).routes.map { "\($0.method.rawValue) \($0.pattern)" })
         var documented: Set<String> = []
         for path in document["paths"]?.members ?? [] {
             for method in path.value.members ?? [] { documented.insert("\(method.name.uppercased()) \(path.name)") }
         }
-        #expect(served == documented)
+        let described = APIRoutes.all.filter(\.isServed).map { "\($0.method.rawValue) \($0.pattern)" }
+        #expect(documented == Set(described))
         #expect(served.count == APIRoutes.all.count)
     }
 
@@ -69,7 +70,9 @@ struct DocumentTests {
         #expect(document["info"]?["title"]?.string == "Roost")
         #expect(document["info"]?["version"]?.string == "1.0")
         #expect(document["components"]?["securitySchemes"]?["bearer"]?["scheme"] == "bearer")
-        #expect((document.members ?? []).map(\.name) == ["openapi", "info", "paths", "components"])
+        #expect(
+            (document.members ?? []).map(\.name)
+                == ["openapi", "info", "servers", "tags", "paths", "components", "x-problems"])
     }
 
     @Test("it is served, to anybody, as made")
@@ -81,11 +84,83 @@ struct DocumentTests {
         #expect(reply.json["openapi"] == "3.1.0")
     }
 
+    @Test("references to answers and headers have their component")
+    func otherReferences() {
+        let components = document["components"]
+        var missing: [String] = []
+        func look(_ value: JSONValue) {
+            for member in value.members ?? [] {
+                if member.name == "$ref", let text = member.value.string {
+                    let parts = text.split(separator: "/").map(String.init)
+                    if components?[parts[2]]?[parts[3]] == nil { missing.append(text) }
+                }
+                look(member.value)
+            }
+            for element in value.array ?? [] { look(element) }
+        }
+        look(document)
+        #expect(missing.isEmpty)
+    }
+
+    @Test("every body and every JSON answer has an example, which is as the schema wants it")
+    func examples() {
+        for route in APIRoutes.all where route.isServed {
+            let name = "\(route.method.rawValue) \(route.pattern)"
+            switch route.body {
+            case .json(let object), .optionalJSON(let object), .form(let object):
+                let faults = SchemaCheck.faults(of: Examples.request(object), in: .object(object))
+                #expect(faults.isEmpty, "\(name): \(object.name) \(faults)")
+            case .none, .stream: break
+            }
+            for (status, reply) in route.replies {
+                switch reply {
+                case .one(let object), .list(let object):
+                    let faults = SchemaCheck.faults(of: Examples.answer(object), in: .object(object))
+                    #expect(faults.isEmpty, "\(name) \(status): \(object.name) \(faults)")
+                case .empty, .text: break
+                }
+            }
+        }
+    }
+
+    @Test("every operation says which problems it may meet, and every tag is described")
+    func replies() {
+        let tags = Set((document["tags"]?.array ?? []).compactMap { $0["name"]?.string })
+        for path in document["paths"]?.members ?? [] {
+            for (method, operation) in (path.value.members ?? []).map({ ($0.name, $0.value) }) {
+                let names = (operation["responses"]?.members ?? []).map(\.name)
+                #expect(names.contains { $0.hasPrefix("2") }, "\(method) \(path.name)")
+                #expect(names.contains("503"), "\(method) \(path.name)")
+                #expect(operation["tags"]?.array?.count == 1)
+                #expect((operation["tags"]?.array ?? []).allSatisfy { tags.contains($0.string ?? "") })
+            }
+        }
+    }
+
+    @Test("the page for people names every operation and object, loads nothing, and escapes what it shows")
+    func page() async throws {
+        let page = DocumentPage.make(document)
+        for route in APIRoutes.all where route.isServed {
+            #expect(page.contains("</b> \(route.pattern)</code>"), "\(route.pattern)")
+        }
+        for object in document["components"]?["schemas"]?.members ?? [] {
+            #expect(page.contains("id=\"\(object.name)\""))
+        }
+        #expect(!page.contains("<script") && !page.contains("src=") && !page.contains("url("))
+        #expect(DocumentPage.escape("<a b='c' d=\"e\">&") == "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;")
+        let site = try await TestSite()
+        let reply = try await site.test { try await $0.get("/v1/docs") }
+        #expect(reply.status == 200)
+        #expect(reply.header("Content-Type") == "text/html; charset=utf-8")
+        #expect(reply.header("Content-Security-Policy")?.contains("default-src 'none'; style-src 'sha256-") == true)
+        #expect(reply.text.hasPrefix("<!doctype html>"))
+    }
+
     private func collect(_ value: JSONValue, into found: inout Set<String>) {
         switch value {
         case .object(let members):
             for member in members {
-                if member.name == "$ref", let text = member.value.string {
+                if member.name == "$ref", let text = member.value.string, text.hasPrefix("#/components/schemas/") {
                     found.insert(String(text.split(separator: "/").last ?? ""))
                 }
                 collect(member.value, into: &found)

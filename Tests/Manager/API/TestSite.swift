@@ -29,7 +29,7 @@ final class TestSite: Sendable {
     private let tokens: Mutex<[String: String]>
     let users: [String: User]
 
-    init() async throws {
+    init(rateLimit: RateLimit? = nil) async throws {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("api-\(UUID())").path
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         store = try Store(path: folder + "/manager.sqlite")
@@ -58,7 +58,7 @@ final class TestSite: Sendable {
             site: SiteFacts(
                 version: "0.0-test", manager: Self.manager.id, agentAddress: "manager.test:7401",
                 authorityFingerprint: ContentDigest(bytes: SHA256.hash(data: [1, 2, 3]))!),
-            leads: { notReady.leads },
+            rateLimit: rateLimit, leads: { notReady.leads },
             managers: { [ManagerStatus(manager: Self.manager, liveness: .alive, leads: notReady.leads)] },
             readiness: { notReady.reasons })
         readiness = notReady

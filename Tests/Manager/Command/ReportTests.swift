@@ -124,12 +124,12 @@ struct ReportTests {
                 == "roost-agent join --manager m:7401 --token rjt_1 --ca-fingerprint sha256:ab --name cn43")
     }
 
-    @Test("image properties are merged, since the API replaces them")
+    @Test("image properties are merged, and null removes one")
     func properties() {
         let merged = ImageChange.merged(
             ["os": .string("debian"), "active": .string("true")], ["active": .string("false"), "new": .string("1")],
             unset: ["os"])
-        #expect(merged == ["active": .string("false"), "new": .string("1")])
+        #expect(merged == ["os": .null, "active": .string("false"), "new": .string("1")])
     }
 
     @Test("key=value options", arguments: ["x", "=x", ""])
