@@ -48,11 +48,17 @@ public struct APIService: Service {
             key = try NIOSSLPrivateKey(bytes: Array(keyPEM.utf8), format: .pem)
         }
 
-        /// TLS 1.2 or newer; HTTP/1.1 alone.
+        /// TLS 1.2 or newer, with forward secrecy and authenticated encryption alone; HTTP/1.1.
         var configuration: TLSConfiguration {
             var configuration = TLSConfiguration.makeServerConfiguration(
                 certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
             configuration.minimumTLSVersion = .tlsv12
+            // Of TLS 1.2; those of 1.3 are all of this kind, and not to be chosen.
+            configuration.cipherSuiteValues = [
+                .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+                .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+            ]
             configuration.applicationProtocols = ["http/1.1"]
             // How long a peer may take to say good-bye; the default would hold up a stop for five seconds.
             configuration.shutdownTimeout = .seconds(1)

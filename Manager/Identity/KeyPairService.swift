@@ -34,6 +34,25 @@ public struct KeyPairService: Sendable {
         return pair
     }
 
+    public func rename(
+        _ pair: KeyPair, to name: String, by actor: Actor, at now: Timestamp, in transaction: Transaction
+    ) throws -> KeyPair {
+        guard name != pair.name else { return pair }
+        guard KeyPairID(name) == nil else {
+            throw Refusal(.unprocessable, "a key pair's name must not look like an ID")
+        }
+        guard try transaction.keyPairs.list(.user(pair.owner), name: name, Page(limit: 1)).isEmpty else {
+            throw Refusal(.nameTaken, "there is a key pair '\(name)' already")
+        }
+        var renamed = pair
+        renamed.name = name
+        try transaction.keyPairs.rename(pair.id, to: name)
+        try transaction.events.append(
+            "keypair.updated", actor: actor, owner: pair.owner, resource: renamed.reference,
+            changes: Event.differences(from: pair, to: renamed), at: now)
+        return renamed
+    }
+
     public func remove(_ pair: KeyPair, by actor: Actor, at now: Timestamp, in transaction: Transaction) throws {
         try transaction.keyPairs.remove(pair.id)
         try transaction.events.append(

@@ -23,6 +23,31 @@ extension Commands {
         return flavor
     }
 
+    /// Records a flavor as it should be. Its name may change at any time; what instances were claimed by may not.
+    public func updateFlavor(_ flavor: Flavor) throws -> Flavor {
+        guard let present = try sql.flavors.find(flavor.id) else {
+            throw Refusal(.notFound, "there is no flavor '\(flavor.name)'")
+        }
+        guard flavor != present else { return present }
+        if flavor.name != present.name, try sql.flavors.find(name: flavor.name) != nil {
+            throw Refusal(.nameTaken, "there is a flavor '\(flavor.name)' already")
+        }
+        var renamed = present
+        renamed.name = flavor.name
+        let users = flavor == renamed ? 0 : try sql.instances.count(flavor: flavor.id)
+        guard users == 0 else {
+            throw Refusal(
+                .inUse,
+                "\(users) instance\(users == 1 ? " has" : "s have") flavor '\(present.name)', of which only the name can be "
+                    + "changed; make a new flavor")
+        }
+        try sql.flavors.update(flavor)
+        try event(
+            "flavor.updated", ResourceReference(flavor), owner: nil,
+            changes: Event.differences(from: present, to: flavor))
+        return flavor
+    }
+
     public func deleteFlavor(_ reference: String) throws -> Flavor {
         let flavor = try flavor(reference)
         let users = try sql.instances.count(flavor: flavor.id)

@@ -41,6 +41,8 @@ public final class Store: Sendable {
     private let observers = Mutex<[@Sendable ([Change]) -> Void]>([])
     private let health = StoreHealth()
     private let time: any TimeSource
+    /// Grows with each commit, before anybody is told of it.
+    private let commits = Atomic<UInt64>(0)
     /// Held for as long as the record is open.
     private let lock: Mutex<FileLock?>
 
@@ -70,7 +72,9 @@ public final class Store: Sendable {
         let committer = BatchCommitter(connection: connection, writer: writer, patience: patience, health: health)
         threads.start(name: "roost-store-w", owning: committer) { [weak self, writes] committer in
             while let batch = writes.take(upTo: 512) {
-                committer.commit(batch, urgent: { writes.takeUrgent() }) { self?.tell($0) }
+                committer.commit(batch, urgent: { writes.takeUrgent() }, done: { self?.noteCommit() }) {
+                    self?.tell($0)
+                }
                 self?.noteBatch()
             }
         }
@@ -125,6 +129,15 @@ public final class Store: Sendable {
     public func tell(_ changes: [Change]) {
         guard !changes.isEmpty else { return }
         for observer in observers.withLock({ $0 }) { observer(changes) }
+    }
+
+    private func noteCommit() { commits.add(1, ordering: .sequentiallyConsistent) }
+
+    /// What is read after asking for it is of that revision, or newer; as long as it stays the same, so does the record. `nil` where
+    /// others write to the record as well.
+    public var revision: UInt64? {
+        guard case .file = location else { return nil }
+        return commits.load(ordering: .sequentiallyConsistent)
     }
 
     /// For `store status`, which is another process.

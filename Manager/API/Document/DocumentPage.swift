@@ -65,7 +65,7 @@ enum DocumentPage {
         var text = """
             <article id="\(identifier)"><h3><code><b>\(escape(operation.method))</b> \(escape(operation.path))</code></h3>
             <p>\(self.text(value["summary"])). <small>\
-            \(isOpen ? "Open to all." : "Needs the permission <code>\(self.text(value["x-permission"]))</code>.")</small></p>
+            \(isOpen ? "Open to all." : "Needs the permission <code>\(self.text(value["x-permission"]))</code>, which reaches: \(reaches(value["x-reach"])).")</small></p>
             """
         let parameters = value["parameters"]?.array ?? []
         if !parameters.isEmpty {
@@ -86,6 +86,11 @@ enum DocumentPage {
             text += "<dt>\(escape(others.joined(separator: ", ")))</dt><dd><a href=\"#problems\">Problem</a></dd>"
         }
         return text + "</dl></article>"
+    }
+
+    /// For each role of the system that has a permission, whose things it reaches.
+    private static func reaches(_ value: JSONValue?) -> String {
+        (value?.members ?? []).map { "\(escape($0.name)) \(text($0.value))" }.joined(separator: ", ")
     }
 
     private static func contents(_ value: JSONValue) -> String {

@@ -1,5 +1,4 @@
 import HTTPTypes
-import ManagerIdentity
 import ManagerModel
 
 /// What answers have in common in the document: problems by status, and headers.
@@ -8,7 +7,7 @@ enum DocumentReplies {
     static func problems(of route: Route) -> [Int] {
         guard route.isServed else { return [] }
         var statuses: Set<Int> = [503]
-        let isOpen = Access.isOpen(route.permission)
+        let isOpen = route.permission.isOpen
         if !isOpen { statuses.formUnion([401, 403, 429]) }
         if !route.query.isEmpty || route.body.isThere { statuses.insert(400) }
         if route.segments.contains(where: { if case .parameter = $0 { true } else { false } }) { statuses.insert(404) }
@@ -56,28 +55,6 @@ enum DocumentReplies {
         ]
     }
 
-    /// The errors of the OAuth endpoints have the shape of RFC 6749 §5.2; what the door itself refuses, that of all others.
-    static var tokenProblem: JSONValue {
-        var types = content.members ?? []
-        types.append(
-            .init(
-                Answer.json,
-                [
-                    "schema": ["$ref": "#/components/schemas/TokenError"],
-                    "example": [
-                        "error": "invalid_grant", "error_description": "User name or password is wrong; try again.",
-                    ],
-                ]))
-        return ["description": "Refused (RFC 6749 §5.2)", "content": .object(types)]
-    }
-
-    static let tokenError = ObjectSchema(
-        "TokenError",
-        [
-            .init("error", .text, required: true, "a code of RFC 6749 §5.2 or of the grant's own document"),
-            .init("error_description", .text, "a sentence that says what to do"), .init("error_uri", .text),
-        ])
-
     // MARK: Headers
 
     private static let headers: [(name: String, summary: String, schema: JSONValue)] = [
@@ -102,7 +79,7 @@ enum DocumentReplies {
         if case .one = reply, status != 202 { names.append("ETag") }
         if status == 201 { names.append("Location") }
         if status == 202 { names.append("Operation-Location") }
-        if !Access.isOpen(route.permission) { names += ["RateLimit-Policy", "RateLimit"] }
+        if !route.permission.isOpen { names += ["RateLimit-Policy", "RateLimit"] }
         return .object(names.map { .init($0, ["$ref": .string("#/components/headers/\($0)")]) })
     }
 

@@ -20,7 +20,9 @@ enum Examples {
         "email": "ann@example.org", "password": "correct horse battery staple",
         "current_password": "correct horse battery staple",
         "public_key": publicKey, "fingerprint": "SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8",
-        "KeyPair.type": "ssh-ed25519", "vcpus": 2, "ram_mib": 2048, "disk_gib": 20, "size_bytes": 2_147_483_648,
+        "KeyPair.type": "ssh-ed25519", "KeyPairCreated.type": "ssh-ed25519", "KeyPairCreated.name": "laptop",
+        "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----\n…\n-----END OPENSSH PRIVATE KEY-----\n", "vcpus": 2,
+        "ram_mib": 2048, "disk_gib": 20, "size_bytes": 2_147_483_648,
         "addresses": ["192.168.122.10"], "address": "cn42.example.org:7402", "PCIDevice.address": "0000:3b:00.0",
         "created_at": "2026-11-21T10:00:00Z", "updated_at": "2026-11-21T10:05:00Z", "since": "2026-11-21T10:00:00Z",
         "expires_at": "2026-12-21T10:00:00Z", "from": "2026-11-01", "to": "2026-11-21", "day": "2026-11-21",
@@ -95,7 +97,7 @@ enum Examples {
         case .number(let range): return .number(range.lowerBound)
         case .string(let rule): return text(rule, field)
         case .choice(let words): return .string(words.first ?? "")
-        case .array(let element, _): return [value(element, field: field, of: object)]
+        case .array(let element, _, _): return [value(element, field: field, of: object)]
         case .map(let element, _): return .object([.init("key", value(element, field: "value", of: object))])
         case .object(let inner): return objects[inner.name] ?? value(inner, inner.fields)
         case .nullable(let inner): return value(inner, field: field, of: object)

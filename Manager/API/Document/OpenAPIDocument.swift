@@ -6,7 +6,6 @@ enum OpenAPIDocument {
     static func make(_ routes: [Route], version: String) -> JSONValue {
         var schemas = Components()
         schemas.add(problem)
-        schemas.add(DocumentReplies.tokenError)
         // What a later version will serve is not described before it does.
         let routes = routes.filter(\.isServed)
         var order: [String] = []
@@ -101,7 +100,8 @@ enum OpenAPIDocument {
         if let body = body(route, &schemas) { members.append(.init("requestBody", body)) }
         var responses: [JSONValue.Member] = []
         for (status, reply) in route.replies {
-            var new = response(status, reply, &schemas)
+            let isCut = route.query.contains { $0.name == "fields" }
+            var new = response(status, reply, isCut: isCut, &schemas)
             if case .object(var parts) = new {
                 parts.append(.init("headers", DocumentReplies.headers(route, status, reply)))
                 new = .object(parts)
@@ -113,12 +113,11 @@ enum OpenAPIDocument {
                 responses.append(.init(String(status), new))
             }
         }
-        let isToken = route.pattern.hasPrefix("/oauth/")
         for status in DocumentReplies.problems(of: route)
-        where !responses.contains(where: { $0.name == String(status) }) && !(isToken && status < 500) {
+        where !responses.contains(where: { $0.name == String(status) }) {
             responses.append(.init(String(status), DocumentReplies.reference(status)))
         }
-        responses.append(.init("default", isToken ? DocumentReplies.tokenProblem : refusal("A problem (RFC 9457)")))
+        responses.append(.init("default", refusal("A problem (RFC 9457)")))
         members.append(.init("responses", .object(responses)))
         return .object(members)
     }
@@ -179,7 +178,7 @@ enum OpenAPIDocument {
             parameters.append([
                 "name": "Idempotency-Key", "in": "header",
                 "description": "The same key with the same request gets the first answer again.",
-                "schema": ["type": "string", "minLength": 1, "maxLength": 255],
+                "schema": ["type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"],
             ])
         }
         if route.isConditional {
@@ -226,7 +225,9 @@ enum OpenAPIDocument {
         return ["required": .boolean(required), "content": .object(types.map { .init($0, content) })]
     }
 
-    private static func response(_ status: Int, _ reply: Route.Reply, _ schemas: inout Components) -> JSONValue {
+    private static func response(
+        _ status: Int, _ reply: Route.Reply, isCut: Bool, _ schemas: inout Components
+    ) -> JSONValue {
         let description = JSONValue.string(HTTPResponse.Status(code: status).reasonPhrase)
         switch reply {
         case .empty: return ["description": description]
@@ -241,7 +242,9 @@ enum OpenAPIDocument {
             let schema: JSONValue = [
                 "type": "object", "required": ["items", "next"],
                 "properties": [
-                    "items": ["type": "array", "items": reference(object, &schemas)],
+                    "items": [
+                        "type": "array", "items": isCut ? wholeOrCut(object, &schemas) : reference(object, &schemas),
+                    ],
                     "next": ["type": ["string", "null"], "description": "the 'after' of the next page"],
                 ],
             ]
@@ -252,6 +255,13 @@ enum OpenAPIDocument {
         case .text(let type):
             return ["description": description, "content": .object([.init(type, ["schema": ["type": "string"]])])]
         }
+    }
+
+    /// An item as it is, or with those members alone that `fields` names.
+    private static func wholeOrCut(_ object: ObjectSchema, _ schemas: inout Components) -> JSONValue {
+        let part = ObjectSchema(
+            object.name + "Part", object.fields.map { ObjectSchema.Field($0.name, $0.schema, $0.summary) })
+        return ["anyOf": [reference(object, &schemas), reference(part, &schemas)]]
     }
 
     private static func reference(_ object: ObjectSchema, _ schemas: inout Components) -> JSONValue {
@@ -289,8 +299,11 @@ enum OpenAPIDocument {
             return .object(members)
         case .string(let rule): return text(rule)
         case .choice(let words): return ["type": "string", "enum": .texts(words)]
-        case .array(let element, let maximum):
-            return ["type": "array", "items": value(element, &schemas), "maxItems": .count(maximum)]
+        case .array(let element, let minimum, let maximum):
+            var members: [JSONValue.Member] = [.init("type", "array"), .init("items", value(element, &schemas))]
+            if minimum > 0 { members.append(.init("minItems", .count(minimum))) }
+            members.append(.init("maxItems", .count(maximum)))
+            return .object(members)
         case .map(let element, let maximum):
             return [
                 "type": "object", "additionalProperties": value(element, &schemas), "maxProperties": .count(maximum),
@@ -305,7 +318,10 @@ enum OpenAPIDocument {
     private static func text(_ rule: TextRule) -> JSONValue {
         var members: [JSONValue.Member] = [.init("type", "string")]
         if let format = rule.format { members.append(.init("format", .string(format))) }
-        if let pattern = rule.pattern { members.append(.init("pattern", .string(pattern))) }
+        // NUL is refused in any text, since it ends strings in the libraries below.
+        if let pattern = rule.pattern ?? (rule.format == nil ? "^[^\\x00]*$" : nil) {
+            members.append(.init("pattern", .string(pattern)))
+        }
         if rule.format == nil {
             if rule.lengths.lowerBound > 0 { members.append(.init("minLength", .count(rule.lengths.lowerBound))) }
             members.append(.init("maxLength", .count(rule.lengths.upperBound)))

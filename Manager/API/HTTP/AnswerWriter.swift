@@ -78,6 +78,8 @@ final class PreparedBody: Sendable {
         plain = ByteBuffer(bytes: bytes)
     }
 
+    var count: Int { plain.readableBytes }
+
     /// Plain or compressed, as the client reads it and the answer allows.
     fileprivate func chosen(for answer: Answer, _ request: Request, _ fields: inout HTTPFields) -> ByteBuffer {
         fields[.contentType] = type

@@ -17,6 +17,8 @@ struct Call: Sendable {
     let headers: HTTPFields
     let parameters: [String: String]
     let query: Query
+    /// The same as it was written.
+    let queryText: String
     /// The JSON or form body, checked against the route's schema; `.null` where there is none.
     let body: JSONValue
     let bodyDigestText: [UInt8]
@@ -57,6 +59,23 @@ struct Call: Sendable {
         try await services.store.read(body)
     }
 
+    /// A list that everybody of a scope reads alike; made anew only where the record has changed. Not for queries whose words are
+    /// looked up, since that depends on what the caller may see.
+    func list(
+        _ name: String, _ scope: Scope, isPlain: Bool, _ body: @escaping @Sendable (Transaction) throws -> Answer
+    ) async throws -> Answer {
+        guard isPlain, let revision = services.store.revision else { return try await read(body) }
+        let key = AnswerCache.Key(list: name, scope: "\(scope)", query: queryText)
+        if let known = services.answers.body(key, at: revision) { return Answer(status: 200, body: .prepared(known)) }
+        var answer = try await read(body)
+        if case .bytes(let bytes, let type) = answer.body {
+            let prepared = PreparedBody(bytes, type: type)
+            services.answers.keep(prepared, key, at: revision)
+            answer.body = .prepared(prepared)
+        }
+        return answer
+    }
+
     /// Changes the record. Where the request carries an `Idempotency-Key`, its answer is kept in the same
     /// transaction, and a repetition gets that answer instead of another change.
     func write(_ body: @escaping @Sendable (Transaction) throws -> Answer) async throws -> Answer {
@@ -68,11 +87,11 @@ struct Call: Sendable {
         let isSecret = route.answersSecret
         return try await services.store.write { transaction in
             if let kept = try transaction.idempotency.find(user: user, key: key) {
-                return try Self.replay(kept, digest: digest, isSecret: isSecret)
+                return try Self.replay(kept, digest: digest)
             }
             let answer = try body(transaction)
             try transaction.idempotency.insert(
-                Self.kept(answer, digest: digest, isSecret: isSecret), user: user, key: key, at: now)
+                Self.kept(answer, digest: digest, isSecret: isSecret || answer.isSecret), user: user, key: key, at: now)
             return answer
         }
     }
@@ -107,14 +126,15 @@ struct Call: Sendable {
     }
 
     private static func replay(
-        _ kept: IdempotencyRepository.Answer, digest: ContentDigest, isSecret: Bool
+        _ kept: IdempotencyRepository.Answer, digest: ContentDigest
     ) throws -> Answer {
         guard kept.requestDigest == digest else {
             throw Refusal(
                 .idempotencyKeyReused,
                 "this Idempotency-Key was used for another request; take a new key for each thing that you want done")
         }
-        guard !isSecret else {
+        // Something was made and is not told again: it holds a secret.
+        guard kept.status != 201 || !kept.body.isEmpty else {
             throw Refusal(
                 .conflict,
                 "this request was answered, and the answer is shown only once; ask again with a new Idempotency-Key"

@@ -72,7 +72,17 @@ struct QueryParameter: Sendable {
     }
 
     static let limit = QueryParameter("limit", .integer(1...1000), "How many items a page holds; 100 if not given.")
-    static let after = QueryParameter("after", .line(1...512), "Where the page before ended: its `next`.")
+    static let after = QueryParameter(
+        "after",
+        .string(
+            TextRule(
+                lengths: 1...2048, pattern: "^[A-Za-z0-9_-]+$", wanted: "must be the 'next' of the page before",
+                allows: { text in
+                    text.utf8.allSatisfy {
+                        (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+                            || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
+                    }
+                })), "Where the page before ended: its `next`.")
     static let page = [limit, after]
 }
 

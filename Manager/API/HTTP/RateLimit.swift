@@ -97,5 +97,8 @@ struct RateStanding: Sendable, Equatable {
 
 extension Principal {
     /// Whose requests are not counted unless the site wants so.
-    var isPrivileged: Bool { role == .superuser }
+    var isPrivileged: Bool {
+        // Superusers and services are those who see what is everybody's.
+        [Permission.userRead, .instanceRead, .usageRead, .eventRead, .nodeRead].contains { rights[$0] == .all }
+    }
 }

@@ -89,12 +89,13 @@ public struct Responder: HTTPResponder {
         let call = Call(
             route: route, method: method, path: request.uri.path, headers: request.headers,
             parameters: match.parameters,
-            query: query, body: body.value, bodyDigestText: body.bytes, stream: request.body, principal: principal,
+            query: query, queryText: request.uri.query ?? "", body: body.value, bodyDigestText: body.bytes,
+            stream: request.body, principal: principal,
             address: context.address, requestID: record.id, logger: record.logger(context.logger), services: services)
         // Also where nothing will be kept, such as a dry run: what is wrong with a request does not depend on that.
         _ = try call.idempotencyKey()
         var answer = try await route.handler(call)
-        answer.isSecret = route.answersSecret || match.pattern.hasPrefix("/oauth/")
+        answer.isSecret = answer.isSecret || route.answersSecret || match.pattern.hasPrefix("/oauth/")
         return answer
     }
 

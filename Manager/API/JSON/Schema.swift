@@ -6,7 +6,7 @@ indirect enum Schema: Sendable {
     case number(ClosedRange<Double>)
     case string(TextRule)
     case choice([String])
-    case array(Schema, maximum: Int)
+    case array(Schema, minimum: Int = 0, maximum: Int)
     /// An object with names that the sender chooses.
     case map(Schema, maximum: Int)
     case object(ObjectSchema)

@@ -35,9 +35,12 @@ struct SchemaCheck {
                 return add(pointer, "must be one of \(words.joined(separator: ", ")), not \(Self.kind(value))")
             }
             if !words.contains(text) { add(pointer, "must be one of \(words.joined(separator: ", "))") }
-        case .array(let element, let maximum):
+        case .array(let element, let minimum, let maximum):
             guard let elements = value.array else { return add(pointer, "must be a list, not \(Self.kind(value))") }
             guard elements.count <= maximum else { return add(pointer, "must have at most \(maximum) entries") }
+            guard elements.count >= minimum else {
+                return add(pointer, "must have at least \(minimum == 1 ? "one entry" : "\(minimum) entries")")
+            }
             for (index, item) in elements.enumerated() { check(item, element, "\(pointer)/\(index)") }
         case .map(let element, let maximum): checkMap(value, element, maximum, pointer)
         case .object(let object): checkObject(value, object, pointer)

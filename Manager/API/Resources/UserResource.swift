@@ -31,6 +31,18 @@ enum KeyPairResource {
             ("owner", .text), ("created_at", .time),
         ])
 
+    /// As it is answered once, when it was made.
+    static let created = ObjectSchema(
+        "KeyPairCreated",
+        schema.fields + [
+            .init("private_key", .text, "of a pair that was made here, in OpenSSH's format; shown only now")
+        ])
+
+    static func encode(_ pair: KeyPair, _ names: Names, privateKey: String?) throws -> JSONValue {
+        let secret = privateKey.map { [JSONValue.Member("private_key", .string($0))] } ?? []
+        return .object((try encode(pair, names).members ?? []) + secret)
+    }
+
     static func encode(_ pair: KeyPair, _ names: Names) throws -> JSONValue {
         [
             "id": .text(pair.id), "name": .string(pair.name), "type": .string(pair.type),

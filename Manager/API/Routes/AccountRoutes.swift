@@ -22,15 +22,15 @@ enum AccountRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/accounts", "List accounts: your own, or all", .accountRead, query: QueryParameter.page,
+            .get, "/v1/accounts", "List accounts: your own, or all", .accountRead, query: Listings.accounts.query,
             replies: [(200, .list(AccountResource.schema))]
         ) { call in
             let scope = try call.scope(.accountRead)
-            let request = try PageRequest(call.query, list: "accounts")
+            let request = try Listings.accounts.request(call)
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let accounts = try transaction.accounts.list(scope, request.page)
-                return try request.document(accounts, place: { $0.id.description }) {
+                let accounts = try transaction.accounts.list(scope, request.page(call.commands(in: transaction)))
+                return try request.document(accounts) {
                     try AccountResource.encode($0, names, in: transaction)
                 }
             }

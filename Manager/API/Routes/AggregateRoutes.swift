@@ -20,12 +20,12 @@ enum AggregateRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/aggregates", "List groups of nodes", .aggregateRead, query: QueryParameter.page,
+            .get, "/v1/aggregates", "List groups of nodes", .aggregateRead, query: Listings.aggregates.query,
             replies: [(200, .list(AggregateResource.schema))]
         ) { call in
-            let request = try PageRequest(call.query, list: "aggregates")
+            let request = try Listings.aggregates.request(call)
             return try await call.read { transaction in
-                try request.document(try transaction.aggregates.list(request.page), place: { $0.id.description }) {
+                try request.document(transaction.aggregates.list(request.page(call.commands(in: transaction)))) {
                     try AggregateResource.encode($0, in: transaction)
                 }
             }

@@ -17,13 +17,13 @@ enum GroupRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/groups", "List groups: those that you are in, those of your account, or all", .groupRead,
-            query: QueryParameter.page, replies: [(200, .list(GroupResource.schema))]
+            query: Listings.groups.query, replies: [(200, .list(GroupResource.schema))]
         ) { call in
             let scope = try call.scope(.groupRead)
-            let request = try PageRequest(call.query, list: "groups")
+            let request = try Listings.groups.request(call)
             return try await call.read { transaction in
-                let groups = try transaction.groups.list(scope, request.page)
-                return try request.document(groups, place: { $0.id.description }) {
+                let groups = try transaction.groups.list(scope, request.page(call.commands(in: transaction)))
+                return try request.document(groups) {
                     try GroupResource.encode($0, in: transaction)
                 }
             }

@@ -8,7 +8,7 @@ import ProtocolModel
 /// Nodes' copies of images: what is where, and what operators do with it.
 enum ImageCacheRoutes {
     static let nodes = ObjectSchema(
-        "ImageNodes", [.init("nodes", .array(.reference, maximum: 10_000), required: true)])
+        "ImageNodes", [.init("nodes", .array(.reference, minimum: 1, maximum: 10_000), required: true)])
 
     static let copy = ObjectSchema.answer(
         "NodeImageCopy",

@@ -46,19 +46,20 @@ enum ImageRoutes {
         "ImageReplacement",
         [.init("image", .reference, required: true, "the image that takes the name, visibility and shares")])
     static let prefill = ObjectSchema(
-        "PrefillRequest", [.init("nodes", .array(.reference, maximum: 10_000), required: true)])
+        "PrefillRequest", [.init("nodes", .array(.reference, minimum: 1, maximum: 10_000), required: true)])
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/images", "List images that I may use", .imageRead, query: QueryParameter.page,
+            .get, "/v1/images", "List images that I may use", .imageRead, query: Listings.images.query,
             replies: [(200, .list(ImageResource.schema))]
         ) { call in
             let (scope, viewer) = (try call.scope(.imageRead), try call.actor.user)
-            let request = try PageRequest(call.query, list: "images")
+            let request = try Listings.images.request(call)
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let images = try transaction.images.list(scope, offeredTo: viewer, only: .ownOrOffered, request.page)
-                return try request.document(images, place: { $0.id.description }) {
+                let images = try transaction.images.list(
+                    scope, offeredTo: viewer, only: .ownOrOffered, request.page(call.commands(in: transaction)))
+                return try request.document(images) {
                     try ImageResource.encode($0, names, in: transaction, for: call.actor)
                 }
             }

@@ -13,7 +13,12 @@ enum InstanceRoutes {
             .init("name", .name(maximum: 128), required: true), .init("flavor", .reference, required: true),
             .init("image", .reference, required: true), .init("key_name", .nullable(.reference), "an ssh key of yours"),
             .init(
-                "user_data", .nullable(.string(TextRule(lengths: 0...userDataCharacters))),
+                "user_data",
+                .nullable(
+                    .string(
+                        TextRule(
+                            lengths: 0...userDataCharacters,
+                            pattern: "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))),
                 "base64, at most 64 KiB decoded"),
             .init("metadata", .properties),
             .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
@@ -34,11 +39,7 @@ enum InstanceRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/instances", "List instances", .instanceRead,
-            query: QueryParameter.page + [
-                QueryParameter("name", .reference, "Only those of this name."),
-                QueryParameter("status", .choice(InstanceStatus.allCases.map(\.rawValue)), "Only those in this state."),
-                QueryParameter("node", .reference, "Only those on this node; for a superuser."),
-                QueryParameter("owner", .reference, "Only those of this user."),
+            query: Listings.instances.query + [
                 QueryParameter("all", .boolean, "Everybody's; for a superuser."),
                 QueryParameter("deleted", .boolean, "With deleted ones."),
             ],
@@ -109,20 +110,18 @@ enum InstanceRoutes {
             throw Refusal(.forbidden, "only a superuser may list the instances of a node")
         }
         let scope = try call.scope(.instanceRead)
-        let request = try PageRequest(query, list: "instances")
-        return try await call.read { transaction in
-            let commands = try call.commands(in: transaction)
+        let request = try Listings.instances.request(call)
+        let isPlain = ["owner", "node", "flavor", "image"].allSatisfy { query[$0] == nil }
+        return try await call.list("instances", scope, isPlain: isPlain) { transaction in
             var filter = InstanceRepository.Filter()
             filter.scope = scope
-            filter.owner = try query.string("owner").map { try commands.user($0).id }
-            filter.name = query.string("name")
-            filter.status = query.string("status").flatMap(InstanceStatus.init(rawValue:))
-            filter.includesDeleted = query.boolean("deleted") == true || filter.status == .deleted
-            filter.node = try query.string("node").map { try commands.node($0).id }
+            filter.includesDeleted =
+                query.boolean("deleted") == true || query.string("status") == InstanceStatus.deleted.rawValue
+            let page = try request.page(call.commands(in: transaction))
             let names = Names(transaction)
-            return try request.document(
-                try transaction.instances.list(filter, request.page), place: { $0.id.description }
-            ) { try InstanceResource.encode($0, names) }
+            return try request.document(try transaction.instances.list(filter, page)) {
+                try InstanceResource.encode($0, names)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ import ProtocolModel
 
 enum NodeRoutes {
     private static let ratio = Schema.number(0.01...100)
-    private static let references = Schema.array(.reference, maximum: 10_000)
+    private static let references = Schema.array(.reference, minimum: 1, maximum: 10_000)
     static let change = ObjectSchema(
         "NodeChange",
         [
@@ -46,14 +46,14 @@ enum NodeRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/nodes", "List nodes", .nodeRead,
-            query: QueryParameter.page + [QueryParameter("name", .reference, "Only the one of this name.")],
+            query: Listings.nodes.query,
             replies: [(200, .list(NodeResource.item))]
         ) { call in
-            let request = try PageRequest(call.query, list: "nodes")
+            let request = try Listings.nodes.request(call)
             return try await call.read { transaction in
-                let nodes = try transaction.nodes.list(name: call.query.string("name"), request.page)
+                let nodes = try transaction.nodes.list(request.page(call.commands(in: transaction)))
                 let addresses = try transaction.instances.addresses(from: nodes.first?.id, through: nodes.last?.id)
-                return request.document(nodes, place: { $0.id.description }) {
+                return request.document(nodes) {
                     NodeResource.item($0, addresses: addresses)
                 }
             }

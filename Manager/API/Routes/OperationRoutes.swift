@@ -9,15 +9,15 @@ import ServiceLifecycle
 enum OperationRoutes {
     static let routes: [Route] = [
         Route(
-            .get, "/v1/operations", "List operations", .operationRead, query: QueryParameter.page,
+            .get, "/v1/operations", "List operations", .operationRead, query: Listings.operations.query,
             replies: [(200, .list(OperationResource.schema))]
         ) { call in
             let scope = try call.scope(.operationRead)
-            let request = try PageRequest(call.query, list: "operations")
+            let request = try Listings.operations.request(call)
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let operations = try transaction.operations.list(scope, request.page)
-                return try request.document(operations, place: { $0.id.description }) {
+                let operations = try transaction.operations.list(scope, request.page(call.commands(in: transaction)))
+                return try request.document(operations) {
                     try OperationResource.encode($0, names)
                 }
             }

@@ -23,13 +23,13 @@ enum PrefillPolicyRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/image-policies", "List images that nodes get by themselves", .imagePrefill,
-            query: QueryParameter.page, replies: [(200, .list(PrefillPolicyResource.item))]
+            query: Listings.policies.query, replies: [(200, .list(PrefillPolicyResource.item))]
         ) { call in
-            let request = try PageRequest(call.query, list: "image-policies")
+            let request = try Listings.policies.request(call)
             return try await call.read { transaction in
                 let (names, commands) = (Names(transaction), try call.commands(in: transaction))
-                let policies = try transaction.prefillPolicies.list(request.page)
-                return try request.document(policies, place: { $0.id.description }) {
+                let policies = try transaction.prefillPolicies.list(request.page(commands))
+                return try request.document(policies) {
                     try PrefillPolicyResource.item($0, names, commands)
                 }
             }

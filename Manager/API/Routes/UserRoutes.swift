@@ -35,13 +35,14 @@ enum UserRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/users", "List users: yourself, those of your account, or all", .userRead,
-            query: QueryParameter.page, replies: [(200, .list(UserResource.schema))]
+            query: Listings.users.query, replies: [(200, .list(UserResource.schema))]
         ) { call in
             let actor = try call.actor
-            let request = try PageRequest(call.query, list: "users")
+            let request = try Listings.users.request(call)
             return try await call.read { transaction in
-                let users = try call.services.users.list(request.page, by: actor, in: transaction)
-                return request.document(users, place: { $0.id.description }, encode: UserResource.encode)
+                let users = try call.services.users.list(
+                    request.page(call.commands(in: transaction)), by: actor, in: transaction)
+                return request.document(users, encode: UserResource.encode)
             }
         },
         Route(

@@ -31,9 +31,11 @@ final class BatchCommitter {
     /// - Parameters:
     ///   - urgent: those that came meanwhile and go first, asked before each batch but the first: the writes may be many, and
     ///     the disk slow.
+    ///   - done: called after each commit, before anybody hears of it.
     ///   - told: called after each commit with what it changed.
     func commit(
-        _ writes: [any PendingWrite], urgent: () -> [any PendingWrite] = { [] }, told: ([Change]) -> Void
+        _ writes: [any PendingWrite], urgent: () -> [any PendingWrite] = { [] }, done: () -> Void = {},
+        told: ([Change]) -> Void
     ) {
         var rest = writes[...]
         var isFirst = true
@@ -42,6 +44,7 @@ final class BatchCommitter {
             isFirst = false
             do throws(StoreError) {
                 let batch = try settled(rest)
+                done()
                 health.noteBatch(nil)
                 // First, so that whoever has ended a session finds it ended.
                 told(batch.changes)

@@ -26,9 +26,9 @@ public struct AccountRepository {
         case .account(let name): conditions.add("name = ?", name)
         case .user(let id): conditions.add("name IN (SELECT account FROM users WHERE id = ?)", id)
         }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM accounts\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM accounts\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(Account.init(row:))
     }
@@ -92,9 +92,9 @@ public struct GroupRepository {
         case .user(let id): conditions.add("id IN (SELECT group_id FROM group_members WHERE user_id = ?)", id)
         }
         if let name { conditions.add("name = ?", name) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM user_groups\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM user_groups\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(Group.init(row:))
     }

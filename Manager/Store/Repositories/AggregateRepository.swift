@@ -18,8 +18,11 @@ public struct AggregateRepository {
     }
 
     public func list(_ page: Page = .everything) throws -> [Aggregate] {
-        try sql.query("SELECT * FROM aggregates WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
-            .map(Aggregate.init(row:))
+        var conditions = Conditions()
+        conditions.add(page)
+        return try sql.query(
+            "SELECT * FROM aggregates\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
+        ).map(Aggregate.init(row:))
     }
 
     public func insert(_ aggregate: Aggregate) throws {

@@ -19,8 +19,11 @@ public struct FlavorRepository {
     public func name(of id: FlavorID) throws -> String? { try sql.name("flavors", id) }
 
     public func list(_ page: Page = .everything) throws -> [Flavor] {
-        try sql.query("SELECT * FROM flavors WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
-            .map(Flavor.init(row:))
+        var conditions = Conditions()
+        conditions.add(page)
+        return try sql.query(
+            "SELECT * FROM flavors\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
+        ).map(Flavor.init(row:))
     }
 
     public func insert(_ flavor: Flavor) throws {
@@ -30,6 +33,13 @@ public struct FlavorRepository {
             """,
             flavor.id, flavor.name, flavor.vcpus, flavor.ramMiB, flavor.diskGiB, try jsonText(flavor.properties),
             flavor.createdAt)
+    }
+
+    public func update(_ flavor: Flavor) throws {
+        try sql.execute(
+            "UPDATE flavors SET name = ?, vcpus = ?, ram_mib = ?, disk_gib = ?, properties = ? WHERE id = ?",
+            flavor.name,
+            flavor.vcpus, flavor.ramMiB, flavor.diskGiB, try jsonText(flavor.properties), flavor.id)
     }
 
     public func remove(_ id: FlavorID) throws {

@@ -36,9 +36,9 @@ public struct ImageRepository {
         case .offered: conditions.add("status <> 'deactivated'")
         }
         if let name { conditions.add("name = ?", name) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.remembered(
-            "SELECT * FROM images\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+            "SELECT * FROM images\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
         ).map(Image.init(row:))
     }
 

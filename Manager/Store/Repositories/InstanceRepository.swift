@@ -42,9 +42,9 @@ public struct InstanceRepository {
         if let name = filter.name { conditions.add("name = ?", name) }
         if let status = filter.status { conditions.add("status = ?", status.rawValue) }
         if let node = filter.node { conditions.add("node_id = ?", node) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM instances\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM instances\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(Instance.init(row:))
     }

@@ -45,9 +45,9 @@ public struct NodeRepository {
     public func list(name: String? = nil, _ page: Page = .everything) throws -> [Node] {
         var conditions = Conditions()
         if let name { conditions.add("name = ?", name) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM nodes\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+            "SELECT * FROM nodes\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
         ).map(node)
     }
 

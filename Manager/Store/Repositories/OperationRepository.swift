@@ -15,9 +15,9 @@ public struct OperationRepository {
     public func list(_ scope: Scope, _ page: Page = .everything) throws -> [Operation] {
         var conditions = Conditions()
         conditions.add(scope)
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM operations\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM operations\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(Operation.init(row:))
     }

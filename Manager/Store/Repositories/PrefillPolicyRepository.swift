@@ -18,8 +18,12 @@ public struct PrefillPolicyRepository {
     }
 
     public func list(_ page: Page = .everything) throws -> [PrefillPolicy] {
-        try sql.query("SELECT * FROM prefill_policies WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit)
-            .map(PrefillPolicy.init(row:))
+        var conditions = Conditions()
+        conditions.add(page)
+        return try sql.query(
+            "SELECT * FROM prefill_policies\(conditions.sql)\(page.tail)",
+            arguments: conditions.arguments + [page.limit]
+        ).map(PrefillPolicy.init(row:))
     }
 
     public func list(for aggregate: AggregateID) throws -> [PrefillPolicy] {

@@ -23,9 +23,9 @@ public struct UserRepository {
     public func list(_ scope: Scope = .everything, _ page: Page = .everything) throws -> [User] {
         var conditions = Conditions()
         conditions.add(scope, owner: "id", account: "account")
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM users\(conditions.sql) ORDER BY id LIMIT ?", arguments: conditions.arguments + [page.limit]
+            "SELECT * FROM users\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
         ).map(User.init(row:))
     }
 
@@ -96,11 +96,15 @@ public struct KeyPairRepository {
         var conditions = Conditions()
         conditions.add(scope)
         if let name { conditions.add("name = ?", name) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM keypairs\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM keypairs\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(KeyPair.init(row:))
+    }
+
+    public func rename(_ id: KeyPairID, to name: String) throws {
+        try sql.execute("UPDATE keypairs SET name = ? WHERE id = ?", name, id)
     }
 
     public func find(_ id: KeyPairID) throws -> KeyPair? {

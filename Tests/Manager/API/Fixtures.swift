@@ -144,7 +144,7 @@ enum Sample {
         case .integer(let range): .integer(range.lowerBound)
         case .number(let range): .number(range.lowerBound)
         case .choice(let words): .string(words[0])
-        case .array(let element, _): [good(element)]
+        case .array(let element, _, _): [good(element)]
         case .map(let element, _): ["key": good(element)]
         case .object(let object): good(object)
         case .nullable(let inner): good(inner)
