@@ -345,7 +345,7 @@ let package = Package(
             [
                 "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
                 "TestsSupportStore",
-                "ManagerDaemon", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
+                "ManagerDaemon", "RoostClient", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
         tests("RoostClient", ["RoostClient", "TestsSupportHTTP", httpClient, nio, nioHTTP1]),
         room("Tests/Support/HTTP", [nio, nioHTTP1, nioPosix]),

@@ -22,13 +22,16 @@ public final class RoostClient: Sendable {
         public var endpoint: String
         /// PEM file of the authority that the manager's certificate must come from; `nil` for the system's.
         public var authorityFile: String?
+        /// As whom requests are made.
         public var tokens: any TokenSource
+        /// When a request is sent again.
         public var retries = RetryPolicy()
         /// For the connection and its TLS handshake.
         public var connectTimeout = Duration.seconds(10)
         /// For each answer. The manager holds a request that waits for an operation for up to a minute.
         public var answerTimeout = Duration.seconds(120)
 
+        /// With the usual patience.
         public init(endpoint: String, authorityFile: String? = nil, tokens: any TokenSource = NoToken()) {
             self.endpoint = endpoint
             self.authorityFile = authorityFile
@@ -125,7 +128,7 @@ public final class RoostClient: Sendable {
     /// Signing in and out.
     public var oauth: OAuth { OAuth(client: self) }
 
-    var exchange: TokenExchange {
+    package var exchange: TokenExchange {
         TokenExchange { [self] fields in try OAuthTokens(await form("/oauth/token", fields)) }
     }
 

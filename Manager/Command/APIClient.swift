@@ -94,7 +94,15 @@ final class APIClient: Sendable {
     }
 
     private func send(_ request: Request) async throws -> JSON {
-        try await explaining { try await roost.send(request).json() }
+        do {
+            return try await roost.send(request).json()
+        } catch let error as ClientError {
+            var failure = Failure(error)
+            if let missing = error.problem.flatMap({ MissingName($0) }), let near = await missing.nearest(roost) {
+                failure.lines.append("  did you mean '\(near.printable)'?")
+            }
+            throw failure
+        }
     }
 
     /// Errors of the library as failures.
@@ -107,10 +115,10 @@ final class APIClient: Sendable {
     }
 }
 
-/// The path of one resource of a kind, by name or ID.
-func path(_ collection: String, _ reference: String) throws(Failure) -> String {
+/// The path of one resource of a kind, by name or ID, with further steps behind it.
+func path(_ collection: String, _ reference: String, _ more: String...) throws(Failure) -> String {
     do {
-        return try Address.path(collection, reference)
+        return try Address.path(collection, [reference] + more)
     } catch {
         throw Failure(error)
     }

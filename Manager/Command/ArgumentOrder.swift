@@ -7,24 +7,38 @@ enum ArgumentOrder {
 
     /// Moves the common options in front of the verb to behind it; the parser then finds them where it looks.
     static func arrange(_ arguments: [String], root: any ParsableCommand.Type) -> [String] {
-        var command = root
+        let parts = Parts(arguments, root: root)
+        return parts.path + parts.moved + parts.rest
+    }
+
+    /// What stands in front of the first word that is neither a common option nor a command.
+    struct Parts {
+        /// The command that the words in front name.
+        var command: any ParsableCommand.Type
         var path: [String] = []
         var moved: [String] = []
-        var rest = arguments[...]
-        while let argument = rest.first {
-            if flags.contains(argument) || isJoined(argument) {
-                moved.append(rest.removeFirst())
-            } else if valued.contains(argument), rest.count > 1 {
-                moved += rest.prefix(2)
-                rest.removeFirst(2)
-            } else if let next = command.configuration.subcommands.first(where: { $0._commandName == argument }) {
-                command = next
-                path.append(rest.removeFirst())
-            } else {
-                break
+        var rest: [String] = []
+
+        init(_ arguments: [String], root: any ParsableCommand.Type) {
+            command = root
+            var rest = arguments[...]
+            while let argument = rest.first {
+                if flags.contains(argument) || isJoined(argument) {
+                    moved.append(rest.removeFirst())
+                } else if valued.contains(argument), rest.count > 1 {
+                    moved += rest.prefix(2)
+                    rest.removeFirst(2)
+                } else if let next = command.configuration.subcommands.first(where: {
+                    $0._commandName == argument || $0.configuration.aliases.contains(argument)
+                }) {
+                    command = next
+                    path.append(rest.removeFirst())
+                } else {
+                    break
+                }
             }
+            self.rest = Array(rest)
         }
-        return path + moved + rest
     }
 
     /// `--output=json`, `-ojson`.

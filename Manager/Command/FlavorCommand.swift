@@ -4,7 +4,7 @@ import RoostClient
 struct FlavorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "flavor", abstract: "Sizes of instances.",
-        subcommands: [Create.self, List.self, Show.self, Delete.self])
+        subcommands: [Create.self, List.self, Show.self, Change.self, Delete.self])
 
     static let columns = [
         Column("name"), Column.number("vcpus"), Column.number("ram_mib"), Column.number("disk_gib"),
@@ -29,6 +29,30 @@ struct FlavorCommand: AsyncParsableCommand {
             try await site.withClient { client, printer in
                 printer.list(try await client.post("/v1/flavors", body), FlavorCommand.columns)
             }
+        }
+    }
+
+    struct Change: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "change", abstract: "Renames a flavor, or changes its properties (superusers).",
+            aliases: ["set", "update"])
+        @Argument(help: "Name or ID.") var flavor: String
+        @Option(name: .long, help: "A new name.") var name: String?
+        @Option(name: .long, help: ArgumentHelp("Set a property; may be given several times.", valueName: "key=value"))
+        var property: [String] = []
+        @Option(name: .long, help: ArgumentHelp("Remove a property; may be given several times.", valueName: "key"))
+        var unset: [String] = []
+        @OptionGroup var site: SiteOptions
+
+        func run() async throws {
+            var properties = try KeyValueOptions.object(property) ?? [:]
+            for key in unset { properties = properties.setting(key, to: .null) }
+            let body = JSON.present([
+                "name": name.map { .string($0) }, "properties": properties.members.isEmpty ? nil : properties,
+            ])
+            try await ResourceChange(
+                collection: "flavors", reference: flavor, columns: FlavorCommand.columns, site: site
+            ).send(body)
         }
     }
 

@@ -61,3 +61,29 @@ func attemptEach(_ references: [String], _ body: (String) async throws -> Void) 
     }
     if !failures.isEmpty { throw Failure.together(failures) }
 }
+
+/// A change of one resource, as the options of a command say.
+struct ResourceChange {
+    let collection: String
+    let reference: String
+    let columns: [Column]
+    let site: SiteOptions
+
+    /// Sends the members that are to be different, and shows the resource as it then is.
+    func send(_ body: JSON) async throws {
+        guard !body.members.isEmpty else { throw Failure.usage("say what to change") }
+        try await site.withClient { client, printer in
+            printer.list(try await client.patch(try path(collection, reference), body), columns)
+        }
+    }
+}
+
+/// Enables or disables resources of a kind.
+func setEnabled(_ enabled: Bool, _ collection: String, _ references: [String], _ site: SiteOptions) async throws {
+    try await site.withClient { client, printer in
+        try await attemptEach(references) { reference in
+            _ = try await client.patch(try path(collection, reference), ["enabled": .flag(enabled)])
+            printer.note("\(enabled ? "Enabled" : "Disabled") \(reference.printable).")
+        }
+    }
+}

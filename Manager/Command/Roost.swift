@@ -19,10 +19,9 @@ struct Roost: AsyncParsableCommand {
             LoginCommand.self, LogoutCommand.self, WhoAmICommand.self, InstanceCommand.self, ImageCommand.self,
             FlavorCommand.self,
             NodeCommand.self, AggregateCommand.self, SiteCommand.self, ManagerCommand.self, KeyCommand.self,
-            UserCommand.self,
-            UsageCommand.self,
-            OperationCommand.self,
-            EventCommand.self, CompletionCommand.self, VersionCommand.self,
+            UserCommand.self, AccountCommand.self, GroupCommand.self, RoleCommand.self, APIKeyCommand.self,
+            QuotaCommand.self, UsageCommand.self, OperationCommand.self, EventCommand.self, AuditCommand.self,
+            ProfileCommand.self, CompletionCommand.self, VersionCommand.self,
         ])
 
     static func main() async {
@@ -35,6 +34,7 @@ struct Roost: AsyncParsableCommand {
     /// Runs the command that the arguments name and says how it ended.
     static func perform(_ arguments: [String]) async -> Int32 {
         do {
+            if let unknown = UnknownCommand(arguments, root: Self.self) { throw unknown.failure }
             var command = try parseAsRoot(arguments)
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()

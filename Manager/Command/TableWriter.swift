@@ -100,11 +100,35 @@ struct TableWriter {
     func table(_ rows: [JSON]) -> String {
         let titles = columns.map(\.title)
         let cells = rows.map { row in columns.map { $0.shown(row) } }
+        if let width, Self.least(columns, (headers ? [titles] : []) + cells) > width { return records(cells, width) }
         let widths = fittedWidths((headers ? [titles] : []) + cells)
         var lines: [String] = []
         if headers { lines.append(line(titles, widths) { _, _ in nil }) }
         lines += cells.map { row in line(row, widths) { columns[$0].colour($1) } }
         return lines.joined(separator: "\n")
+    }
+
+    /// The width under which columns would be too narrow to be read.
+    private static func least(_ columns: [Column], _ rows: [[String]]) -> Int {
+        let widths = columns.indices.map { column in
+            let widest = rows.map { $0[column].terminalWidth }.max() ?? 0
+            return columns[column].kind == .number ? widest : min(widest, narrowest)
+        }
+        return widths.reduce(0, +) + gap * (columns.count - 1)
+    }
+
+    /// For a terminal that is too narrow for a table: a line for each cell, and an empty one between rows.
+    private func records(_ cells: [[String]], _ width: Int) -> String {
+        let label = headers ? min(width / 2, columns.map { $0.title.terminalWidth }.max() ?? 0) : 0
+        let left = max(1, width - label - (headers ? Self.gap : 0))
+        return cells.map { row in
+            row.enumerated().map { index, cell in
+                let text = cell.terminalWidth > left ? cell.fitted(to: left) : cell
+                let title =
+                    headers ? columns[index].title.fitted(to: label) + String(repeating: " ", count: Self.gap) : ""
+                return title + colours.paint(text, columns[index].colour(cell))
+            }.joined(separator: "\n")
+        }.joined(separator: "\n\n")
     }
 
     private func line(_ row: [String], _ widths: [Int], _ colour: (Int, String) -> Colour?) -> String {

@@ -23,8 +23,36 @@ struct Terminal: Sendable {
         return Int(size.ws_col)
     }
 
-    static func writeError(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
-    static func writeOutput(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
+    static func writeError(_ text: String) { write(text, to: STDERR_FILENO) }
+    static func writeOutput(_ text: String) { write(text, to: STDOUT_FILENO) }
+
+    private static func write(_ text: String, to descriptor: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                bytes = bytes.dropFirst(count)
+            } else if errno == EAGAIN {
+                // Somebody gave us a terminal or pipe that does not wait.
+                var place = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                _ = poll(&place, 1, -1)
+            } else if errno != EINTR {
+                return fail(descriptor, errno)
+            }
+        }
+    }
+
+    private static func fail(_ descriptor: Int32, _ code: Int32) {
+        // Nobody hears what is wrong with the place where errors are said.
+        guard descriptor != STDERR_FILENO else { return }
+        if code == EPIPE {
+            // 'roost … | head' ends here as other programs do; the network's code has the signal ignored.
+            signal(SIGPIPE, SIG_DFL)
+            raise(SIGPIPE)
+        }
+        writeError("error: cannot write the answer: \(String(cString: strerror(code)))\n")
+        _exit(1)
+    }
 }
 
 /// Colours by meaning.

@@ -6,6 +6,7 @@ import NIOCore
 ///
 /// Nothing is read ahead of who iterates: a slow reader slows the manager's stream, and fills no memory.
 public struct EventStream<Element: Sendable>: AsyncSequence, Sendable {
+    /// ``ClientError``, or `CancellationError`.
     public typealias Failure = any Error
 
     let client: RoostClient
@@ -19,6 +20,7 @@ public struct EventStream<Element: Sendable>: AsyncSequence, Sendable {
     let pause: Duration
     let decode: @Sendable (String) throws(ClientError) -> Element
 
+    /// A reader of its own, with a connection of its own.
     public func makeAsyncIterator() -> Iterator { Iterator(stream: self, last: after) }
 
     /// One reader's place in the stream.
@@ -36,6 +38,7 @@ public struct EventStream<Element: Sendable>: AsyncSequence, Sendable {
             self.last = last
         }
 
+        /// Waits for the next event; there is always one.
         public mutating func next() async throws -> Element? {
             while true {
                 if let event = waiting.popFirst() {

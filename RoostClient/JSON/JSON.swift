@@ -11,9 +11,12 @@ public enum JSON: Sendable, Equatable {
 
     /// One member of an object.
     public struct Member: Sendable, Equatable {
+        /// Its name.
         public var key: String
+        /// What stands there.
         public var value: JSON
 
+        /// A member of that name.
         public init(key: String, value: JSON) {
             self.key = key
             self.value = value
@@ -65,6 +68,7 @@ public enum JSON: Sendable, Equatable {
 }
 
 extension JSON: ExpressibleByDictionaryLiteral {
+    /// An object with members in this order.
     public init(dictionaryLiteral elements: (String, JSON)...) {
         self = .object(elements.map { Member(key: $0.0, value: $0.1) })
     }

@@ -13,10 +13,12 @@ public enum ClientError: Error, Sendable, Equatable {
 
     /// Which manager was asked, and whom its certificate was to come from.
     public struct Connection: Sendable, Equatable {
+        /// Its address.
         public var endpoint: String
         /// `nil`: the system's authorities.
         public var authorityFile: String?
 
+        /// Of that manager.
         public init(endpoint: String, authorityFile: String? = nil) {
             self.endpoint = endpoint
             self.authorityFile = authorityFile

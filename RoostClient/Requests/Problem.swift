@@ -4,6 +4,7 @@ public struct Problem: Error, Sendable, Equatable {
     public struct Field: Sendable, Equatable {
         /// JSON pointer into the body, or `?` and the name of a query parameter.
         public var pointer: String
+        /// What is wrong with it.
         public var detail: String
     }
 
@@ -11,9 +12,11 @@ public struct Problem: Error, Sendable, Equatable {
     public var status: Int
     /// Stable, for programs: `not_found`, `quota_exceeded`, `invalid_grant`.
     public var code: String
+    /// Of the code, for people.
     public var title: String
     /// A sentence that says what to do.
     public var detail: String
+    /// Members that are wrong, if that is why.
     public var fields: [Field]
     /// How many nodes each filter of the placement removed, in its order.
     public var removedBy: [(filter: String, nodes: Int)] {

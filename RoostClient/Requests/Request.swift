@@ -9,6 +9,7 @@ public struct Request: Sendable {
         case delete = "DELETE"
     }
 
+    /// Of HTTP.
     public var method: Method
     /// With its query; begins with `/`. Use ``Address`` to make it of what people typed.
     public var path: String
@@ -19,6 +20,7 @@ public struct Request: Sendable {
     /// Under which the manager remembers the answer to a POST for 24 hours; made up where it is not given.
     public var idempotencyKey: String?
 
+    /// - Parameter path: begins with `/`; use ``Address`` to make it.
     public init(
         _ method: Method, _ path: String, body: JSON? = nil, ifMatch: String? = nil, idempotencyKey: String? = nil
     ) {
@@ -55,11 +57,16 @@ public enum Address {
     /// - Throws: ``ClientError/invalid(_:)`` for what would leave the collection.
     public static func path(_ collection: String, _ reference: String, _ more: String...) throws(ClientError) -> String
     {
+        try path(collection, [reference] + more)
+    }
+
+    /// The same of all steps behind the collection.
+    public static func path(_ collection: String, _ steps: [String]) throws(ClientError) -> String {
         // "." and ".." would be taken for steps in the path.
-        for step in [reference] + more where step.isEmpty || step == "." || step == ".." {
+        for step in steps where step.isEmpty || step == "." || step == ".." {
             throw .invalid("'\(step)' is not a name or an ID")
         }
-        return "/v1/\(collection)" + ([reference] + more).map { "/" + escaped($0) }.joined()
+        return "/v1/\(collection)" + steps.map { "/" + escaped($0) }.joined()
     }
 
     /// `?a=b&c=d` of the parameters that are given; empty without any.

@@ -9,6 +9,7 @@ public struct RetryPolicy: Sendable {
     /// From 0 to 1.
     var random: @Sendable () -> Double
 
+    /// - Parameter random: from 0 to 1.
     public init(
         pauses: [Duration] = RetryPolicy.usualPauses, longestWish: Duration = .seconds(20), jitter: Double = 0.25,
         random: @escaping @Sendable () -> Double = { .random(in: 0...1) }
@@ -19,6 +20,7 @@ public struct RetryPolicy: Sendable {
         self.random = random
     }
 
+    /// About four seconds in all.
     public static let usualPauses: [Duration] = [.milliseconds(250), .milliseconds(500), .seconds(1), .seconds(2)]
 
     /// Nothing is sent twice.

@@ -2,14 +2,20 @@ public import Foundation
 
 /// Nodes under one name, with metadata; for operators.
 public struct Aggregate: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "aggregates"
 
+    /// Never given to another.
     public var id: String
+    /// As people call it.
     public var name: String
+    /// For people and programs; the site takes no notice of it.
     public var metadata: [String: String]
     /// By name.
     public var nodes: [String]
+    /// When it was made.
     public var createdAt: Date
+    /// When it changed last.
     public var updatedAt: Date
 
     enum CodingKeys: String, CodingKey {
@@ -20,14 +26,18 @@ public struct Aggregate: CreatableResource, ChangeableResource, Equatable {
 extension Aggregate {
     /// What an aggregate is to be.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
+        /// For people and programs; the site takes no notice of it.
         public var metadata: [String: String]?
+        /// By name.
         public var nodes: [String]?
 
         enum CodingKeys: String, CodingKey {
             case name, metadata, nodes
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String, metadata: [String: String]? = nil, nodes: [String]? = nil
         ) {
@@ -39,7 +49,9 @@ extension Aggregate {
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// As people call it.
         public var name: String?
+        /// For people and programs; the site takes no notice of it.
         public var metadata: [String: String]?
         /// All of them.
         public var nodes: [String]?
@@ -48,6 +60,7 @@ extension Aggregate {
             case name, metadata, nodes
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String? = nil, metadata: [String: String]? = nil, nodes: [String]? = nil
         ) {

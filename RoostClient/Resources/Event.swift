@@ -4,38 +4,47 @@ public import Foundation
 public struct Event: Codable, Sendable, Equatable {
     /// Grows; never used again.
     public var sequence: Int64
+    /// When.
     public var at: Date
     /// Such as `instance.created`.
     public var kind: String
     /// By name.
     public var actor: String
+    /// Of who did it.
     public var actorID: String?
     /// From where.
     public var address: String?
     /// The session or API key, never a secret.
     public var credential: String?
     /// Who really did it, where they acted as somebody else.
-    public var onBehalfOf: String?
+    public var impersonator: String?
     /// `done` or `refused`.
     public var outcome: String?
+    /// What it is about.
     public var resource: Reference
+    /// For people.
     public var detail: String
+    /// What else is known.
     public var data: [String: String]
+    /// Of the request that did it.
     public var requestID: String?
+    /// Of the operation that made it.
     public var operationID: String?
     /// Each member that changed; secrets have no text.
     public var changes: [String: Difference]
 
     enum CodingKeys: String, CodingKey {
-        case sequence, at, kind, actor, actorID = "actor_id", address, credential, onBehalfOf = "on_behalf_of",
-            outcome, resource, detail, data, requestID = "request_id", operationID = "operation_id", changes
+        case sequence, at, kind, actor, actorID = "actor_id", address, credential, impersonator, outcome, resource,
+            detail, data, requestID = "request_id", operationID = "operation_id", changes
     }
 }
 
 extension Event {
     /// A member before and after.
     public struct Difference: Codable, Sendable, Equatable {
+        /// Before.
         public var before: String?
+        /// After.
         public var after: String?
 
         enum CodingKeys: String, CodingKey {

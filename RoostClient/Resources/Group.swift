@@ -2,15 +2,20 @@ public import Foundation
 
 /// Users of one account under one name.
 public struct Group: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "groups"
 
+    /// Never given to another.
     public var id: String
+    /// As people call it.
     public var name: String
     /// By name.
     public var account: String
+    /// For people.
     public var description: String
     /// By name.
     public var members: [String]
+    /// When it was made.
     public var createdAt: Date
 
     enum CodingKeys: String, CodingKey {
@@ -21,35 +26,39 @@ public struct Group: CreatableResource, ChangeableResource, Equatable {
 extension Group {
     /// What a group is to be.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
         /// The caller's where left out.
         public var account: String?
+        /// For people.
         public var description: String?
-        public var members: [String]?
 
         enum CodingKeys: String, CodingKey {
-            case name, account, description, members
+            case name, account, description
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
-            name: String, account: String? = nil, description: String? = nil, members: [String]? = nil
+            name: String, account: String? = nil, description: String? = nil
         ) {
             self.name = name
             self.account = account
             self.description = description
-            self.members = members
         }
     }
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// As people call it.
         public var name: String?
+        /// For people.
         public var description: String?
 
         enum CodingKeys: String, CodingKey {
             case name, description
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String? = nil, description: String? = nil
         ) {

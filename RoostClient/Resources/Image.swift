@@ -2,11 +2,16 @@ public import Foundation
 
 /// What instances boot from.
 public struct Image: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "images"
 
+    /// Never given to another.
     public var id: String
+    /// As people call it.
     public var name: String
+    /// How it stands.
     public var status: Status
+    /// A sentence; empty where there is nothing to say.
     public var statusReason: String
     /// Of its making, 0 to 100.
     public var progress: Int
@@ -20,7 +25,9 @@ public struct Image: CreatableResource, ChangeableResource, Equatable {
     public var checksum: String?
     /// What a flavor must have.
     public var minDiskGiB: Int
+    /// What a flavor must have.
     public var minRAMMiB: Int
+    /// By name.
     public var properties: [String: String]
     /// `public`, `private` or `shared`.
     public var visibility: String
@@ -30,7 +37,9 @@ public struct Image: CreatableResource, ChangeableResource, Equatable {
     public var isProtected: Bool
     /// By name.
     public var owner: String
+    /// When it was made.
     public var createdAt: Date
+    /// Of the operation that made it.
     public var operationID: String?
     /// Where in the fleet it is.
     public var nodes: [Copy]
@@ -46,20 +55,30 @@ public struct Image: CreatableResource, ChangeableResource, Equatable {
 extension Image {
     /// How far an image is. A newer manager may say others.
     public struct Status: RawRepresentable, Codable, Hashable, Sendable {
+        /// As the API writes it.
         public var rawValue: String
+        /// Of any word.
         public init(rawValue: String) { self.rawValue = rawValue }
 
+        /// `queued`
         public static let queued = Status(rawValue: "queued")
+        /// `saving`
         public static let saving = Status(rawValue: "saving")
+        /// `converting`
         public static let converting = Status(rawValue: "converting")
+        /// `active`
         public static let active = Status(rawValue: "active")
+        /// `error`
         public static let error = Status(rawValue: "error")
+        /// `deleted`
         public static let deleted = Status(rawValue: "deleted")
+        /// `deactivated`
         public static let deactivated = Status(rawValue: "deactivated")
     }
 
     /// An image on a node.
     public struct Copy: Codable, Sendable, Equatable {
+        /// By name.
         public var node: String
         /// `fetching`, `paused`, `held` or `failed`.
         public var state: String
@@ -67,9 +86,11 @@ extension Image {
         public var progress: Int
         /// From where it came.
         public var source: String
+        /// For people; empty where there is none.
         public var reason: String
         /// Never evicted.
         public var isPinned: Bool
+        /// When it changed last.
         public var updatedAt: Date
 
         enum CodingKeys: String, CodingKey {
@@ -77,8 +98,9 @@ extension Image {
         }
     }
 
-    /// What an image is to be, and where its file comes from: an address, an instance, or an upload that follows.
+    /// What an image is to be, and where its file comes from: an address, an instance, or an upload.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
         /// By default what the file says of itself.
         public var format: String?
@@ -88,10 +110,15 @@ extension Image {
         public var fromInstance: String?
         /// What the file must have: `sha256:` and hexadecimal digits.
         public var checksum: String?
+        /// What a flavor must have.
         public var minDiskGiB: Int?
+        /// What a flavor must have.
         public var minRAMMiB: Int?
+        /// By name.
         public var properties: [String: String]?
+        /// `public`, `private` or `shared`.
         public var visibility: String?
+        /// Not to be deleted.
         public var isProtected: Bool?
 
         enum CodingKeys: String, CodingKey {
@@ -99,6 +126,7 @@ extension Image {
                 minRAMMiB = "min_ram_mib", properties, visibility, isProtected = "protected"
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String, format: String? = nil, url: String? = nil, fromInstance: String? = nil,
             checksum: String? = nil, minDiskGiB: Int? = nil, minRAMMiB: Int? = nil,
@@ -119,12 +147,17 @@ extension Image {
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// As people call it.
         public var name: String?
+        /// What a flavor must have.
         public var minDiskGiB: Int?
+        /// What a flavor must have.
         public var minRAMMiB: Int?
         /// All of them.
         public var properties: [String: String]?
+        /// `public`, `private` or `shared`.
         public var visibility: String?
+        /// Not to be deleted.
         public var isProtected: Bool?
 
         enum CodingKeys: String, CodingKey {
@@ -132,6 +165,7 @@ extension Image {
                 isProtected = "protected"
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String? = nil, minDiskGiB: Int? = nil, minRAMMiB: Int? = nil, properties: [String: String]? = nil,
             visibility: String? = nil, isProtected: Bool? = nil

@@ -2,10 +2,14 @@ public import Foundation
 
 /// A virtual machine.
 public struct Instance: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "instances"
 
+    /// Never given to another.
     public var id: String
+    /// As people call it.
     public var name: String
+    /// How it stands.
     public var status: Status
     /// A sentence; empty where there is nothing to say.
     public var statusReason: String
@@ -17,29 +21,39 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var desiredState: String
     /// By name.
     public var flavor: String
+    /// Of the flavor.
     public var flavorID: String
     /// By name.
     public var image: String
+    /// Of the image.
     public var imageID: String
     /// Where it runs, by name; for those who may see nodes.
     public var node: String?
+    /// Of that node.
     public var nodeID: String?
     /// Of IP.
     public var addresses: [String]
+    /// When it was made.
     public var createdAt: Date
+    /// When it changed last.
     public var updatedAt: Date
     /// By name.
     public var owner: String
+    /// Of the owner.
     public var ownerID: String
     /// By name.
     public var account: String
     /// The ssh key that it was made with.
     public var keyName: String?
+    /// For people and programs; the site takes no notice of it.
     public var metadata: [String: String]
     /// What the guest calls itself.
     public var hostName: String
+    /// Virtual CPUs.
     public var vcpus: Int
+    /// Memory.
     public var ramMiB: Int
+    /// Of the root disk.
     public var diskGiB: Int
     /// Grows with each change of what it is to be.
     public var generation: Int64
@@ -47,6 +61,7 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var epoch: Int64
     /// When the guest was seen to be up.
     public var readyAt: Date?
+    /// When it was started last.
     public var startedAt: Date?
     /// The operation that is under way, or was last.
     public var operationID: String?
@@ -64,23 +79,36 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
 extension Instance {
     /// What an instance is doing. A newer manager may say others.
     public struct Status: RawRepresentable, Codable, Hashable, Sendable {
+        /// As the API writes it.
         public var rawValue: String
+        /// Of any word.
         public init(rawValue: String) { self.rawValue = rawValue }
 
+        /// `QUEUED`
         public static let queued = Status(rawValue: "QUEUED")
+        /// `BUILDING`
         public static let building = Status(rawValue: "BUILDING")
+        /// `ACTIVE`
         public static let active = Status(rawValue: "ACTIVE")
+        /// `STOPPING`
         public static let stopping = Status(rawValue: "STOPPING")
+        /// `STOPPED`
         public static let stopped = Status(rawValue: "STOPPED")
+        /// `REBOOTING`
         public static let rebooting = Status(rawValue: "REBOOTING")
+        /// `MIGRATING`
         public static let migrating = Status(rawValue: "MIGRATING")
+        /// `ERROR`
         public static let error = Status(rawValue: "ERROR")
+        /// `DELETING`
         public static let deleting = Status(rawValue: "DELETING")
+        /// `DELETED`
         public static let deleted = Status(rawValue: "DELETED")
     }
 
     /// What an instance is to be.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
         /// By name or ID.
         public var flavor: String
@@ -90,6 +118,7 @@ extension Instance {
         public var keyName: String?
         /// For cloud-init, in base64.
         public var userData: String?
+        /// For people and programs; the site takes no notice of it.
         public var metadata: [String: String]?
         /// Where; for operators.
         public var node: String?
@@ -101,6 +130,7 @@ extension Instance {
                 hostName = "host_name"
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String, flavor: String, image: String, keyName: String? = nil, userData: String? = nil,
             metadata: [String: String]? = nil, node: String? = nil, hostName: String? = nil
@@ -118,6 +148,7 @@ extension Instance {
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// As people call it.
         public var name: String?
         /// Members that are given.
         public var metadata: [String: String]?
@@ -126,6 +157,7 @@ extension Instance {
             case name, metadata
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String? = nil, metadata: [String: String]? = nil
         ) {

@@ -1,6 +1,8 @@
 /// All items of a list, fetched page by page as they are asked for.
 public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
+    /// What is listed.
     public typealias Element = Item
+    /// ``ClientError``, or `CancellationError`.
     public typealias Failure = any Error
 
     /// The same list, a page at a time.
@@ -20,6 +22,7 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
         return items
     }
 
+    /// Begins at the first item.
     public func makeAsyncIterator() -> Iterator { Iterator(pages: pages.makeAsyncIterator()) }
 
     /// One reader's place in the list.
@@ -29,6 +32,7 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
 
         init(pages: Pages.Iterator) { self.pages = pages }
 
+        /// Fetches the next page where the last one is read.
         public mutating func next() async throws -> Item? {
             while true {
                 if let item = items.popFirst() { return item }
@@ -40,7 +44,9 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
 
     /// The pages of a list.
     public struct Pages: AsyncSequence, Sendable {
+        /// A part of the list.
         public typealias Element = Page<Item>
+        /// ``ClientError``, or `CancellationError`.
         public typealias Failure = any Error
 
         let client: RoostClient
@@ -48,6 +54,7 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
         let query: ListQuery
         let decode: @Sendable (Answer) throws -> Page<Item>
 
+        /// Begins at the first page.
         public func makeAsyncIterator() -> Iterator { Iterator(pages: self, cursor: query.after) }
 
         /// One reader's place in the list.
@@ -61,6 +68,7 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
                 self.cursor = cursor
             }
 
+            /// Fetches it.
             public mutating func next() async throws -> Page<Item>? {
                 guard !hasEnded else { return nil }
                 let answer = try await pages.client.send(
@@ -77,6 +85,7 @@ public struct Listing<Item: Sendable>: AsyncSequence, Sendable {
 
 /// A part of a list.
 public struct Page<Item: Sendable>: Sendable {
+    /// In the list's order.
     public var items: [Item]
     /// Where the next page begins; `nil` on the last.
     public var next: String?
@@ -95,11 +104,13 @@ public struct ListQuery: Sendable, ExpressibleByDictionaryLiteral {
     /// Begin after this cursor.
     public var after: String?
 
+    /// - Parameter parameters: those without a value are left out.
     public init(_ parameters: KeyValuePairs<String, String?> = [:], after: String? = nil) {
         self.parameters = parameters.map { ($0.key, $0.value) }
         self.after = after
     }
 
+    /// Parameters alone.
     public init(dictionaryLiteral elements: (String, String?)...) {
         parameters = elements.map { ($0.0, $0.1) }
     }

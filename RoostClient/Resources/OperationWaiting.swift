@@ -6,8 +6,10 @@ package enum OperationUpdate {
 
 /// An operation that did not end as it should.
 public struct OperationFailure: Error, Sendable, CustomStringConvertible {
+    /// As it ended.
     public var operation: OperationRecord
 
+    /// Why, for people.
     public var description: String {
         operation.error?.detail ?? "operation \(operation.id) \(operation.status.rawValue)"
     }

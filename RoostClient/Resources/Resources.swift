@@ -19,7 +19,9 @@ public protocol ChangeableResource: Resource {
 
 /// A resource, and the entity tag with which to change just what was seen.
 public struct Tagged<Value: Sendable>: Sendable {
+    /// As it was seen.
     public var value: Value
+    /// Of that moment.
     public var tag: String?
 }
 
@@ -30,6 +32,7 @@ public enum Patch<Value: Encodable & Sendable>: Encodable, Sendable {
     /// Sent as `null`.
     case remove
 
+    /// `null` for what is removed; whether it is sent at all, its container decides.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         switch self {

@@ -2,13 +2,18 @@ public import Foundation
 
 /// A set of permissions, each with how far it reaches: `own`, `account` or `all`.
 public struct Role: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "roles"
 
+    /// As people call it.
     public var name: String
+    /// For people.
     public var description: String
     /// Not to be changed.
     public var isBuiltIn: Bool
+    /// How far each reaches.
     public var permissions: [String: String]
+    /// When it was made.
     public var createdAt: Date?
 
     enum CodingKeys: String, CodingKey {
@@ -19,14 +24,18 @@ public struct Role: CreatableResource, ChangeableResource, Equatable {
 extension Role {
     /// What a role is to be.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
+        /// For people.
         public var description: String?
+        /// How far each reaches.
         public var permissions: [String: String]
 
         enum CodingKeys: String, CodingKey {
             case name, description, permissions
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String, description: String? = nil, permissions: [String: String]
         ) {
@@ -38,16 +47,18 @@ extension Role {
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// For people.
         public var description: String?
-        /// `nil` takes one away.
-        public var permissions: [String: String?]?
+        /// All of them.
+        public var permissions: [String: String]?
 
         enum CodingKeys: String, CodingKey {
             case description, permissions
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
-            description: String? = nil, permissions: [String: String?]? = nil
+            description: String? = nil, permissions: [String: String]? = nil
         ) {
             self.description = description
             self.permissions = permissions

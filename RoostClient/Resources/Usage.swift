@@ -6,15 +6,25 @@ public struct Usage: Codable, Sendable, Equatable {
     public var user: String
     /// Where the report is by instance.
     public var instanceID: String?
+    /// By name.
     public var instance: String?
+    /// By name.
     public var flavor: String?
+    /// Of all instances together.
     public var serverHours: Double
+    /// Hours times virtual CPUs.
     public var vcpuHours: Double
+    /// Hours times memory.
     public var ramMiBHours: Double
+    /// What guests computed.
     public var cpuSeconds: Double
+    /// What guests read.
     public var diskReadBytes: Double
+    /// What guests wrote.
     public var diskWriteBytes: Double
+    /// What guests received.
     public var networkReceiveBytes: Double
+    /// What guests sent.
     public var networkTransmitBytes: Double
 
     enum CodingKeys: String, CodingKey {

@@ -2,25 +2,34 @@ public import Foundation
 
 /// Somebody who may sign in.
 public struct User: CreatableResource, ChangeableResource, Equatable {
+    /// Under `/v1/`.
     public static let collection = "users"
 
+    /// Never given to another.
     public var id: String
+    /// As people call it.
     public var name: String
-    public var fullName: String?
+    /// For people; empty where it is not known.
+    public var fullName: String
     /// The first of the roles.
     public var role: String
     /// By name.
     public var roles: [String]
     /// By name.
     public var account: String
+    /// Whether it may be used.
     public var isEnabled: Bool
+    /// When it was made.
     public var createdAt: Date
+    /// For mail.
     public var email: String?
+    /// On the site's other systems.
     public var unixName: String?
     /// Who knows the password: `local` or `directory`.
     public var source: String
     /// Before anything else.
     public var mustChangePassword: Bool
+    /// When they signed in last.
     public var lastSignInAt: Date?
 
     enum CodingKeys: String, CodingKey {
@@ -33,27 +42,32 @@ public struct User: CreatableResource, ChangeableResource, Equatable {
 extension User {
     /// What a user is to be.
     public struct Creation: Encodable, Sendable {
+        /// As people call it.
         public var name: String
         /// At least 10 characters; none for users of the directory.
         public var password: String?
+        /// By name.
         public var roles: [String]?
         /// `default` where left out.
         public var account: String?
+        /// For people; empty where it is not known.
         public var fullName: String?
+        /// For mail.
         public var email: String?
+        /// On the site's other systems.
         public var unixName: String?
-        public var source: String?
+        /// Whether the password is good for setting another alone.
         public var mustChangePassword: Bool?
 
         enum CodingKeys: String, CodingKey {
-            case name, password, roles, account, fullName = "full_name", email, unixName = "unix_name", source,
+            case name, password, roles, account, fullName = "full_name", email, unixName = "unix_name",
                 mustChangePassword = "must_change_password"
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
             name: String, password: String? = nil, roles: [String]? = nil, account: String? = nil,
-            fullName: String? = nil, email: String? = nil, unixName: String? = nil, source: String? = nil,
-            mustChangePassword: Bool? = nil
+            fullName: String? = nil, email: String? = nil, unixName: String? = nil, mustChangePassword: Bool? = nil
         ) {
             self.name = name
             self.password = password
@@ -62,23 +76,29 @@ extension User {
             self.fullName = fullName
             self.email = email
             self.unixName = unixName
-            self.source = source
             self.mustChangePassword = mustChangePassword
         }
     }
 
     /// What is to be different.
     public struct Change: Encodable, Sendable {
+        /// Whether it may be used.
         public var isEnabled: Bool?
+        /// By name.
         public var roles: [String]?
+        /// By name.
         public var account: String?
-        public var fullName: Patch<String>
+        /// For people; empty where it is not known.
+        public var fullName: String?
+        /// For mail.
         public var email: Patch<String>
+        /// On the site's other systems.
         public var unixName: Patch<String>
         /// Ends the user's sessions.
         public var password: String?
         /// Needed to change one's own.
         public var currentPassword: String?
+        /// Whether the password is good for setting another alone.
         public var mustChangePassword: Bool?
 
         enum CodingKeys: String, CodingKey {
@@ -86,8 +106,9 @@ extension User {
                 password, currentPassword = "current_password", mustChangePassword = "must_change_password"
         }
 
+        /// What is left out is left to the site, or as it is.
         public init(
-            isEnabled: Bool? = nil, roles: [String]? = nil, account: String? = nil, fullName: Patch<String> = .keep,
+            isEnabled: Bool? = nil, roles: [String]? = nil, account: String? = nil, fullName: String? = nil,
             email: Patch<String> = .keep, unixName: Patch<String> = .keep, password: String? = nil,
             currentPassword: String? = nil, mustChangePassword: Bool? = nil
         ) {

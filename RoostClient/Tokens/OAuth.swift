@@ -75,6 +75,7 @@ public struct DeviceAuthorization: Sendable, Equatable {
     /// Between two questions of the device.
     public var interval: Duration
 
+    /// As the manager gave it.
     public init(
         deviceCode: String, userCode: String, verificationAddress: String, completeAddress: String? = nil,
         lifetime: Duration, interval: Duration = .seconds(5)
@@ -101,9 +102,12 @@ public struct DeviceAuthorization: Sendable, Equatable {
 
 /// Why a device was not let in.
 public enum DeviceRefusal: Error, Sendable, Equatable, CustomStringConvertible {
+    /// By the person.
     case denied
+    /// Nobody decided in time.
     case expired
 
+    /// For people.
     public var description: String {
         switch self {
         case .denied: "signing in was refused on the other device"

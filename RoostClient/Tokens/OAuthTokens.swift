@@ -1,5 +1,6 @@
 /// What the token endpoint gave (RFC 6749 §5.1).
 public struct OAuthTokens: Sendable, Equatable {
+    /// To be sent with each request.
     public var accessToken: String
     /// Trades once for new tokens; grants that can simply be repeated have none.
     public var refreshToken: String?
@@ -8,6 +9,7 @@ public struct OAuthTokens: Sendable, Equatable {
     /// What the access token covers, where that is less than all.
     public var scope: String?
 
+    /// Tokens from elsewhere.
     public init(
         accessToken: String, refreshToken: String? = nil, lifetime: Duration? = nil, scope: String? = nil
     ) {

@@ -13,23 +13,29 @@ public protocol TokenSource: Sendable {
 
 /// Requests without a token: signing in, readiness, the API's description.
 public struct NoToken: TokenSource {
+    /// There is nothing to say.
     public init() {}
+    /// See ``TokenSource``.
     public func token(_ exchange: TokenExchange) async throws -> String? { nil }
+    /// See ``TokenSource``.
     public func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? { nil }
 }
 
 /// A token from elsewhere, used as it is until it expires.
 public struct FixedToken: TokenSource {
     private let text: String
+    /// - Parameter text: the access token.
     public init(_ text: String) { self.text = text }
+    /// See ``TokenSource``.
     public func token(_ exchange: TokenExchange) async throws -> String? { text }
+    /// See ``TokenSource``.
     public func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? { nil }
 }
 
 /// A session that somebody signed in to, renewed by its refresh token for as long as the manager allows.
 public actor Session: TokenSource {
     private var tokens: OAuthTokens
-    private var renewal: Task<OAuthTokens, any Error>?
+    private var renewal: Task<String?, any Error>?
     private let keep: @Sendable (OAuthTokens) async -> Void
 
     /// - Parameter keep: is told of each new pair, which replaces the one before; for who stores them.
@@ -38,18 +44,24 @@ public actor Session: TokenSource {
         self.keep = keep
     }
 
+    /// See ``TokenSource``.
     public func token(_ exchange: TokenExchange) async throws -> String? { tokens.accessToken }
 
+    /// See ``TokenSource``.
     public func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? {
         if tokens.accessToken != refused { return tokens.accessToken }
         // Of requests that are refused at once only the first may trade the token; the others wait for it.
-        if let renewal { return try await renewal.value.accessToken }
+        if let renewal { return try await renewal.value }
         guard let refresh = tokens.refreshToken else { return nil }
-        let renewal = Task { try await exchange.refresh(refresh) }
+        let renewal = Task { try await trade(refresh, exchange) }
         self.renewal = renewal
         defer { self.renewal = nil }
+        return try await renewal.value
+    }
+
+    private func trade(_ refresh: String, _ exchange: TokenExchange) async throws -> String? {
         do {
-            var fresh = try await renewal.value
+            var fresh = try await exchange.refresh(refresh)
             fresh.refreshToken = fresh.refreshToken ?? refresh
             tokens = fresh
             await keep(fresh)
@@ -85,11 +97,13 @@ public actor APIKeyTokens: TokenSource {
         self.now = now
     }
 
+    /// See ``TokenSource``.
     public func token(_ exchange: TokenExchange) async throws -> String? {
         if let current, now() < current.until { return current.text }
         return try await fresh(exchange)
     }
 
+    /// See ``TokenSource``.
     public func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? {
         if let current, current.text != refused { return current.text }
         return try await fresh(exchange)

@@ -47,13 +47,14 @@ struct ResourceTests {
     @Test("a change says what is set, what is taken away, and nothing of the rest")
     func change() throws {
         var change = User.Change(email: .remove)
-        change.fullName = .set("Ann")
+        change.unixName = .set("ann")
         #expect(
             try Coding.encode(change).members.sorted { $0.key < $1.key }
-                == [.init(key: "email", value: .null), .init(key: "full_name", value: .string("Ann"))])
-        let role = Role.Change(permissions: ["instance.read": "all", "node.read": nil])
-        #expect(try Coding.encode(role)["permissions"].members.count == 2)
-        #expect(try Coding.encode(role)["permissions"]["node.read"] == .null)
+                == [.init(key: "email", value: .null), .init(key: "unix_name", value: .string("ann"))])
+        let quota = Quota.Change(limits: ["vcpus": 4, "gpus": nil])
+        #expect(try Coding.encode(quota)["limits"].members.count == 2)
+        #expect(try Coding.encode(quota)["limits"]["vcpus"].integer == 4)
+        #expect(!(try Coding.encode(quota)).members.contains { $0.key == "flavor_caps" })
     }
 
     @Test("what is changed only as it was seen carries its tag; the key of a creation is the caller's")

@@ -42,7 +42,7 @@ struct TableTests {
                 """)
     }
 
-    @Test("fits any width that can be fitted", arguments: [200, 120, 100, 80, 70, 62])
+    @Test("fits any width that can be fitted", arguments: [200, 120, 100, 80, 70, 62, 40, 24])
     func widths(width: Int) {
         for line in TableWriter(columns: Self.columns, width: width).table(Self.rows).split(separator: "\n") {
             #expect(String(line).terminalWidth <= width)
@@ -58,6 +58,21 @@ struct TableTests {
                 "grüße, ""日本""\",ERROR,16,40,,cn43.internal,0190a4c1-7b1e-7000-8000-000000000002
                 """)
         #expect(TableWriter(columns: [Column("a")], headers: false).csv([["a": .string("x\r\ny")]]) == "\"x\r\ny\"")
+    }
+
+    @Test("a terminal that is too narrow for columns gets a line for each cell")
+    func records() {
+        let columns = [Column("name"), Column("status", colour: Colour.status), Column("owner"), Column("id")]
+        let row: JSON = [
+            "name": .string("a-rather-long-name"), "status": .string("ACTIVE"), "owner": .string("ann"),
+            "id": .string("0123456789"),
+        ]
+        let writer = TableWriter(columns: columns, width: 20, colours: Palette(isOn: true))
+        #expect(
+            writer.table([row, row]).split(separator: "\n", omittingEmptySubsequences: false).prefix(6) == [
+                "NAME    a-rather-lo…", "STATUS  \u{1B}[32mACTIVE\u{1B}[0m", "OWNER   ann", "ID      0123456789", "",
+                "NAME    a-rather-lo…",
+            ])
     }
 
     @Test("colours change no width, and come only where they are on")

@@ -1,0 +1,122 @@
+import ArgumentParser
+import Foundation
+import RoostClient
+
+struct AuditCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "audit", abstract: "Who did what to what, from where, and how it ended.",
+        discussion: "You see what concerns your own things, an account's owner those of the account, a superuser all.",
+        subcommands: [List.self, Export.self])
+
+    static let columns = [
+        Column.number("sequence", "#"), Column("at"), Column("actor"), Column("impersonator", "REALLY"),
+        Column("address"),
+        Column("credential"), Column("outcome", colour: outcome), Column("kind"),
+        Column("resource", shown: subject, value: { .string(subject($0)) }), Column("detail"),
+        Column("changes", value: { .string(EventCommand.changes($0)) }),
+    ]
+
+    @Sendable static func outcome(_ word: String) -> Colour? { word == "refused" ? .bad : nil }
+
+    @Sendable static func subject(_ event: JSON) -> String {
+        [event["resource"]["kind"], event["resource"]["name"]].map(Cell.shown).joined(separator: " ")
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists what was done, oldest first.")
+        @OptionGroup var selection: EventCommand.Selection
+        @OptionGroup var site: SiteOptions
+
+        func run() async throws {
+            try await site.withClient { client, printer in
+                let events = try await client.list(
+                    "/v1/events", selection.query, after: selection.after.map(String.init))
+                printer.list(events, AuditCommand.columns)
+            }
+        }
+    }
+
+    struct Export: AsyncParsableCommand {
+        enum Format: String, ExpressibleByArgument, CaseIterable {
+            case jsonl, csv
+        }
+
+        static let configuration = CommandConfiguration(
+            abstract: "Writes what was done, one event a line, as the API says it or as CSV.",
+            discussion:
+                "However much there is, it is written page by page. An export goes on with --after and the last number."
+        )
+        @Option(name: .long, help: "jsonl or csv.") var format = Format.jsonl
+        @Option(
+            name: .long,
+            help: ArgumentHelp("A new file, for you alone to read; by default standard output.", valueName: "file"))
+        var file: String?
+        @OptionGroup var selection: EventCommand.Selection
+        @OptionGroup var site: SiteOptions
+
+        func run() async throws {
+            let output = try ExportFile(file)
+            try await site.withClient { client, printer in
+                let writer = TableWriter(columns: AuditCommand.columns, headers: false)
+                if format == .csv, printer.headers {
+                    try output.line(AuditCommand.columns.map(\.key).joined(separator: ","))
+                }
+                var count = 0
+                do {
+                    try await client.pages("/v1/events", selection.query, after: selection.after.map(String.init)) {
+                        page in
+                        for event in page.items {
+                            try output.line(format == .csv ? writer.csv([event]) : JSONWriter.compact(event))
+                        }
+                        count += page.items.count
+                        printer.progress("\(count) events")
+                    }
+                    try output.finish()
+                } catch {
+                    printer.endProgress()
+                    output.discard()
+                    throw error
+                }
+                printer.endProgress()
+                if let file { printer.note("Wrote \(count) event\(count == 1 ? "" : "s") to \(file.printable).") }
+            }
+        }
+    }
+}
+
+/// Lines to standard output, or to a file that is there as a whole or not at all.
+final class ExportFile {
+    private let path: String?
+    private let handle: FileHandle?
+
+    init(_ path: String?) throws(Failure) {
+        self.path = path
+        guard let path else {
+            handle = nil
+            return
+        }
+        guard access(path, F_OK) != 0 else { throw .usage("'\(path)' is there already") }
+        let number = open(path + ".partial", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard number >= 0 else { throw .usage("cannot write '\(path)': \(String(cString: strerror(errno)))") }
+        handle = FileHandle(fileDescriptor: number, closeOnDealloc: true)
+    }
+
+    func line(_ text: String) throws {
+        guard let path, let handle else { return Terminal.writeOutput(text + "\n") }
+        do {
+            try handle.write(contentsOf: Data((text + "\n").utf8))
+        } catch {
+            throw Failure("cannot write '\(path)': \(String(cString: strerror(errno)))")
+        }
+    }
+
+    func finish() throws {
+        guard let path, let handle else { return }
+        try handle.synchronize()
+        guard rename(path + ".partial", path) == 0 else {
+            throw Failure("cannot write '\(path)': \(String(cString: strerror(errno)))")
+        }
+    }
+
+    func discard() { if let path { unlink(path + ".partial") } }
+}
