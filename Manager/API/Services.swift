@@ -37,6 +37,7 @@ public struct Services: Sendable {
     /// The same for people.
     let documentPage: PreparedBody
     let streams = StreamLimiter()
+    let refusals = RefusalAudit()
     let answers = AnswerCache()
     private let digestKey: SymmetricKey
 

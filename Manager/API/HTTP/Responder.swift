@@ -32,7 +32,10 @@ public struct Responder: HTTPResponder {
         do {
             return try await serve(request, context, &record)
         } catch {
-            if let problem = Problem(error) { return self.answer(problem, record) }
+            if let problem = Problem(error) {
+                await note(problem, record)
+                return self.answer(problem, record)
+            }
             if error is CancellationError {
                 return self.answer(
                     Problem(Refusal(.busy, "the manager is shutting down; ask again in a moment")), record)
@@ -48,6 +51,14 @@ public struct Responder: HTTPResponder {
                     .internalError,
                     "The manager met an error of its own. Tell the operator this reference: \(record.id)."), record)
         }
+    }
+
+    /// What somebody tried to change and may not is in the event log.
+    private func note(_ problem: Problem, _ record: RequestRecord) async {
+        guard problem.status == 403, let actor = record.actor, !["GET", "HEAD"].contains(record.method) else { return }
+        await services.refusals.note(
+            "\(record.method) \(record.pattern)", by: actor, reason: problem.detail, in: services.store,
+            time: services.time)
     }
 
     private func serve(
@@ -72,6 +83,7 @@ public struct Responder: HTTPResponder {
         let route = table.routes[index]
         let principal = try await authenticate(request, route, from: context.address)
         record.user = principal?.name
+        record.actor = principal?.actor(request: record.id, from: context.address)
         if let principal {
             record.rate = services.requests.take(
                 principal.userID, isPrivileged: principal.isPrivileged, at: services.time.uptime)
@@ -173,6 +185,7 @@ struct RequestRecord: Sendable {
     let address: String
     var pattern = "unmatched"
     var user: String?
+    var actor: Actor?
     var rate: RateStanding?
 
     init(_ request: Request, address: String) {
