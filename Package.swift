@@ -109,6 +109,8 @@ let package = Package(
         .systemLibrary(
             name: "CLibvirt", path: "CLibraries/CLibvirt", pkgConfig: "libvirt", providers: [.apt(["libvirt-dev"])]),
         .systemLibrary(
+            name: "CCurl", path: "CLibraries/CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(
             name: "CLdap", path: "CLibraries/CLdap", pkgConfig: "ldap", providers: [.apt(["libldap-dev"])]),
         .systemLibrary(
             name: "CZlib", path: "CLibraries/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -144,8 +146,14 @@ let package = Package(
             "Manager/Store",
             ["ProtocolModel", "ProtocolDigest", "ProcessThreads", "ManagerModel", "CMariaDB", "CSQLite", logging]),
         room(
-            "Manager/Identity", ["ProtocolModel", "ManagerModel", "ManagerStore", crypto, cryptoExtras, nioPosix]),
+            "Manager/Identity",
+            [
+                "ProtocolModel", "ManagerModel", "ManagerStore", "ManagerDirectory", "ManagerMail", crypto,
+                cryptoExtras,
+                nioPosix, logging,
+            ]),
         room("Manager/Directory", ["ProtocolModel", "ProcessThreads", "CLdap", logging]),
+        room("Manager/Mail", ["ProtocolModel", "ProcessThreads", "CCurl", lifecycle, logging]),
         room("Manager/Placement", ["ProtocolModel", "ManagerModel"]),
         room(
             "Manager/Lifecycle",
@@ -198,7 +206,7 @@ let package = Package(
                 "ManagerIdentity", "ManagerLifecycle", "ManagerFleet", "ManagerFleetNetwork", "ManagerLeadership",
                 "ManagerAccounting",
                 "ManagerImageHeaders",
-                "ManagerImages", "ManagerImageSources",
+                "ManagerImages", "ManagerImageSources", "ManagerDirectory", "ManagerMail",
                 "ManagerAPI",
                 arguments, lifecycle, logging, nioSSL, x509, crypto,
             ]),
@@ -296,11 +304,16 @@ let package = Package(
             ["ManagerStore", "TestsSupportStore", "TestsSupportWaiting", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Identity",
-            ["ManagerIdentity", "ManagerStore", "ManagerModel", "ProtocolModel", crypto, jwt]),
+            [
+                "ManagerIdentity", "ManagerDirectory", "ManagerMail", "ManagerStore", "ManagerModel", "ProtocolModel",
+                "TestsSupportStore", crypto, jwt, logging,
+            ]),
         room("Tests/Support/Directory", [], exclude: ["directory-server", "people.ldif"]),
         tests(
             "Manager/Directory",
             ["ManagerDirectory", "TestsSupportDirectory", "ProtocolModel", logging]),
+        room("Tests/Support/Mail", [], exclude: ["mail-server"]),
+        tests("Manager/Mail", ["ManagerMail", "TestsSupportMail", "ProtocolModel", lifecycle, logging]),
         tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Lifecycle",
@@ -344,7 +357,7 @@ let package = Package(
             "Manager/Daemon",
             [
                 "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
-                "TestsSupportStore",
+                "TestsSupportStore", "TestsSupportDirectory", "TestsSupportMail",
                 "ManagerDaemon", "RoostClient", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
         tests("RoostClient", ["RoostClient", "TestsSupportHTTP", httpClient, nio, nioHTTP1]),
