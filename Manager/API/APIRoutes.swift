@@ -6,7 +6,9 @@ enum APIRoutes {
     static let all: [Route] =
         SiteRoutes.routes + SiteSettingRoutes.routes + DocumentRoutes.routes + TokenRoutes.routes
         + AuthorizeRoutes.routes + DeviceRoutes.routes + OAuthMetadataRoutes.routes + UserRoutes.routes
-        + MasqueradeRoutes.routes + AccountRoutes.routes + GroupRoutes.routes + RoleRoutes.routes
+        + RegistrationRoutes.routes + AccountPages.routes + WhitelistRoutes.routes + MasqueradeRoutes.routes
+        + AccountRoutes.routes
+        + GroupRoutes.routes + RoleRoutes.routes
         + APIKeyRoutes.routes + SigningKeyRoutes.routes
         + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
         + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes

@@ -24,6 +24,9 @@ public struct Services: Sendable {
     public var crossOrigin: CrossOrigin
 
     let requests: RateLimiter
+    /// `nil`: nobody is written to.
+    public var mailedLinks: MailedLinks?
+
     let users = UserService()
     let accounts = AccountService()
     let groups = GroupService()
@@ -48,6 +51,7 @@ public struct Services: Sendable {
         store: Store, tokens: TokenService, time: any TimeSource, idempotencySecret: [UInt8], metrics: MetricsPage,
         uploads: any ImageUploadSink, site: SiteFacts, lifecycle: LifecycleSettings = LifecycleSettings(),
         crossOrigin: CrossOrigin = .none, rateLimit: RateLimit? = .usual,
+        mailedLinks: MailedLinks? = nil,
         leads: @escaping @Sendable () -> Bool, managers: @escaping @Sendable () async throws -> [ManagerStatus],
         readiness: @escaping @Sendable () async -> [String]
     ) {
@@ -61,6 +65,7 @@ public struct Services: Sendable {
         self.uploads = uploads
         self.site = site
         self.lifecycle = lifecycle
+        self.mailedLinks = mailedLinks
         digestKey = SymmetricKey(data: idempotencySecret)
         signingKeys = SigningKeys(secret: idempotencySecret)
         self.crossOrigin = crossOrigin

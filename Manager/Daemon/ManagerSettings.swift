@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import ManagerAPI
+import ManagerIdentity
 import ManagerImageSources
 import ManagerModel
 import ManagerStore
@@ -127,7 +128,7 @@ struct ManagerSettings: Sendable {
             Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
-        ] + IdentitySettings.declared)
+        ] + IdentitySettings.declared + DirectoryOptions.declared + RegistrationOptions.declared)
 
     var data: String
     var name: String
@@ -159,6 +160,8 @@ struct ManagerSettings: Sendable {
     var storePassword: StoreSecret?
     var logLevel: Logger.Level
     var identity: IdentitySettings
+    var directory: DirectoryOptions
+    var registration: RegistrationOptions
     /// What a person should know although nothing is wrong enough to stop.
     var warnings: [String]
 
@@ -207,6 +210,8 @@ struct ManagerSettings: Sendable {
         logLevel = Logger.Level(rawValue: reader.value(Key.logLevel).rawValue) ?? .info
         identity = try IdentitySettings(reader)
         warnings = reader.warnings + identity.warnings
+        directory = DirectoryOptions(reader)
+        registration = RegistrationOptions(reader)
     }
 }
 
@@ -244,6 +249,16 @@ extension ManagerSettings {
             settings.authorityPEM = Array(contents)
         }
         return settings
+    }
+
+    /// How mailed links are made.
+    ///
+    /// - Parameter issuer: where clients reach the API.
+    func mailedLinks(_ issuer: String) -> MailedLinks.Settings {
+        var links = MailedLinks.Settings(
+            provisioning: registration.provisioning, address: registration.linkAddress ?? issuer)
+        links.lifetime = registration.linkLifetime
+        return links
     }
 
     /// This manager as it registers itself.

@@ -11,7 +11,8 @@ struct RoostManager: AsyncParsableCommand {
         commandName: "roost-manager", abstract: "Holds a Roost site's record and serves its API and its agents.",
         subcommands: [
             InitCommand.self, RunCommand.self, StatusCommand.self, StepDownCommand.self,
-            ForgetCommand.self, TokenKeyCommand.self, StoreCommand.self, SettingsCommand.self, VersionCommand.self,
+            ForgetCommand.self, UserCommand.self, TokenKeyCommand.self, StoreCommand.self, SettingsCommand.self,
+            VersionCommand.self,
         ])
 
     /// Exit status: 0 done, 1 failed, 2 wrong usage or configuration.

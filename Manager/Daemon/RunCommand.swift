@@ -5,6 +5,7 @@ import Dispatch
 import Foundation
 import Logging
 import ManagerAPI
+import ManagerDirectory
 import ManagerFleet
 import ManagerLeadership
 import ManagerFleetNetwork
@@ -12,6 +13,7 @@ import ManagerIdentity
 import ManagerImageSources
 import ManagerImages
 import ManagerLifecycle
+import ManagerMail
 import ManagerModel
 import ManagerStore
 import ProcessLog
@@ -56,7 +58,7 @@ struct RunCommand: AsyncParsableCommand {
 /// A manager, put together: a short list of services over one store.
 struct Manager {
     let store: Store
-    let services: [any Service]
+    private(set) var services: [any Service]
 
     init(settings: ManagerSettings, logger: Logger) async throws {
         let time = SystemTime()
@@ -108,10 +110,12 @@ struct Manager {
         ManagerMetrics.add(to: metrics, store: store, fleet: fleet, listener: listener.counters, chunks: chunks.server)
         let issuer = try await TokenService.agreedIssuer(
             configured: settings.identity.issuer, fallback: "https://\(settings.apiAdvertise)", in: store)
+        let hasher = PasswordHasher()
         let tokens = try await TokenService(
-            store: StoreCredentials(store), hasher: PasswordHasher(), key: keys.tokenKey, secret: keys.requestSecret,
+            store: StoreCredentials(store), hasher: hasher, key: keys.tokenKey, secret: keys.requestSecret,
             issuer: issuer, clients: settings.identity.clients,
             networks: await settings.identity.networks(SystemResolver(), logger),
+            external: Self.directory(settings, store: store, time: time, logger: logger),
             isCurrent: { follower.isCurrent(within: IdentityCache.patience) })
         let tokenKeeper = TokenKeeper(
             tokens: tokens, keys: SigningKeys(secret: keys.requestSecret), keyAge: settings.identity.keyAge,
@@ -126,6 +130,9 @@ struct Manager {
                         group.addTask { await tokenKeeper.lead(as: term) }
                     }
                 }, stop: { _ in fleet.stopLeading() }))
+        let mail = try settings.registration.mailServer().map { MailQueue($0, time: time, logger: logger) }
+        let mailedLinks = MailedLinks(
+            settings.mailedLinks(issuer), store: store, hasher: hasher, outlet: mail, time: time)
         let api = try APIService(
             configuration: .init(
                 address: settings.apiHost, port: settings.apiPort,
@@ -138,7 +145,7 @@ struct Manager {
                     version: RoostManager.version, manager: own.id, agentAddress: settings.agentsAdvertise,
                     authorityFingerprint: keys.authority.fingerprint.digest),
                 lifecycle: lifecycle, crossOrigin: settings.crossOrigin, rateLimit: settings.rateLimit,
-                leads: { keeper.term != nil },
+                mailedLinks: mailedLinks, leads: { keeper.term != nil },
                 managers: {
                     let leader = keeper.currentLeader?.id
                     return registry.managers.map { manager, liveness in
@@ -154,9 +161,12 @@ struct Manager {
                 store: store, images: images, imports: imports, uploadPatience: settings.uploadPatience, logger: logger),
             imports, fetches, captures, chunks,
             TransferKeeper(store: store, governor: governor, logger: logger), registry, follower, listener,
-            tokenKeeper, api,
-            keeper,
+            tokenKeeper,
+            ConsoleRequests(
+                folder: ConsoleFolder(data: settings.data), store: store, time: time, logger: logger),
         ]
+        if let mail { services.append(mail) }
+        services += [api, keeper]
     }
 
     /// Opens the record. A database that is not up yet is waited for, so that the order in which machines start does not
@@ -173,6 +183,17 @@ struct Manager {
                 told = outage
                 try await Task.sleep(for: backoff.next(using: &random))
             }
+        }
+    }
+
+    /// Who else knows passwords.
+    private static func directory(
+        _ settings: ManagerSettings, store: Store, time: SystemTime, logger: Logger
+    ) throws -> DirectorySignIn? {
+        try settings.directory.settings().map { directory in
+            DirectorySignIn(
+                directory: UserDirectory(directory, time: time, logger: logger), store: store,
+                provisioning: settings.registration.provisioning, time: time, logger: logger)
         }
     }
 

@@ -25,7 +25,7 @@ extension DirectoryPerson {
         self.name = names.first { $0.lowercased() == name.lowercased() } ?? names.first ?? name
         dn = entry.dn
         email = entry[attributes.email].first { $0.utf8.count <= 254 && $0.contains("@") && Self.isOneLine($0) }
-        fullName = entry[attributes.fullName].first { $0.count <= 200 && Self.isOneLine($0) }
+        fullName = entry[attributes.fullName].first { $0.utf8.count <= 128 && Self.isOneLine($0) }
         unixName = entry[attributes.unixName].first(where: Self.isUnixName)
     }
 

@@ -8,6 +8,10 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
     /// Too many passwords wait to be checked.
     case busy
     case passwordRefused(String)
+    /// The password is right, and somebody else's rules keep the person out; says which.
+    case notAdmitted(String)
+    /// Whoever knows the password could not be asked: nothing is known about it.
+    case directoryUnavailable(String)
     case malformedPasswordHash
     case keyFile(path: String, reason: String)
     /// A key of the record that signs tokens, by its ID.
@@ -28,7 +32,7 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
         case .invalidToken: "the access token is not valid; sign in again"
         case .invalidRefreshToken: "the refresh token is not valid any more; sign in again"
         case .busy: "too many people sign in just now; try again in a few seconds"
-        case .passwordRefused(let sentence): sentence
+        case .passwordRefused(let sentence), .notAdmitted(let sentence), .directoryUnavailable(let sentence): sentence
         case .malformedPasswordHash: "the stored password cannot be read; set a new one"
         case .signingKey(let id, let reason): "the key \(id) that signs tokens cannot be used: \(reason)"
         case .passwordNotTakenHere(let address):

@@ -13,7 +13,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case keyPairRead, keyPairCreate, keyPairChange, keyPairDelete
     case apiKeyRead, apiKeyCreate, apiKeyChange, apiKeyDelete
     case tokenIntrospect, signingKeyRotate
-    case registrationRead, registrationChange
+    case registrationRead, registrationChange, registrationRequest
     case quotaRead, quotaChange, accountQuotaChange, quotaDefaultChange
     case flavorRead, flavorCreate, flavorChange, flavorDelete
     case imageRead, imageCreate, imagePublish, imageUpload, imageChange, imageDelete, imagePrefill
@@ -32,7 +32,7 @@ public enum Permission: String, Sendable, CaseIterable {
     /// What needs no token at all: it tells nothing about anybody, or is how one gets a token.
     public var isOpen: Bool {
         switch self {
-        case .siteStatusRead, .apiDocumentRead, .tokenRequest: true
+        case .siteStatusRead, .apiDocumentRead, .tokenRequest, .registrationRequest: true
         default: false
         }
     }

@@ -9,12 +9,19 @@ enum DocumentReplies {
         var statuses: Set<Int> = [503]
         let isOpen = route.permission.isOpen
         if !isOpen { statuses.formUnion([401, 403, 429]) }
+        if route.permission == .registrationRequest { statuses.insert(429) }
         if !route.query.isEmpty || route.body.isThere { statuses.insert(400) }
         if route.segments.contains(where: { if case .parameter = $0 { true } else { false } }) { statuses.insert(404) }
         if route.method != .get { statuses.formUnion([400, 409, 422]) }
         if route.isConditional { statuses.insert(412) }
         if route.body.isThere { statuses.formUnion([408, 413, 415]) }
         return statuses.sorted()
+    }
+
+    /// Whether the route answers this status with a page, and with nothing else that it says itself.
+    static func isOnPages(_ route: Route, _ status: Int) -> Bool {
+        let replies = route.replies.filter { $0.status == status }
+        return !replies.isEmpty && replies.allSatisfy { if case .text = $0.reply { true } else { false } }
     }
 
     static func reference(_ status: Int) -> JSONValue { ["$ref": .string("#/components/responses/\(name(status))")] }

@@ -113,6 +113,11 @@ enum OpenAPIDocument {
                 responses.append(.init(String(status), new))
             }
         }
+        for status in DocumentReplies.problems(of: route) where DocumentReplies.isOnPages(route, status) {
+            // A page is shown for what a form's user can mend, a problem for all else.
+            guard let index = responses.firstIndex(where: { $0.name == String(status) }) else { continue }
+            responses[index].value = merged(responses[index].value, ["content": DocumentReplies.content])
+        }
         for status in DocumentReplies.problems(of: route)
         where !responses.contains(where: { $0.name == String(status) }) {
             responses.append(.init(String(status), DocumentReplies.reference(status)))

@@ -142,6 +142,9 @@ struct Problem: Sendable, Error {
                     fields: [Refusal.Field(pointer: "/password", detail: objection)]))
         case .invalidRefreshToken: Problem(Refusal(.forbidden, error.description))
         case .passwordNotTakenHere: Problem(Refusal(.forbidden, error.description))
+        case .notAdmitted(let sentence): Problem(Refusal(.forbidden, sentence, detailCode: "not_admitted"))
+        case .directoryUnavailable(let sentence):
+            Problem(Refusal(.busy, sentence, detailCode: "directory_unavailable"))
         case .malformedPasswordHash, .keyFile, .signingKey: nil
         }
     }

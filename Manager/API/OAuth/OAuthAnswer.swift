@@ -7,6 +7,7 @@ enum OAuthAnswer {
     /// What these endpoints answer where they refuse.
     static let refusals: [(status: Int, reply: Route.Reply)] = [
         (400, .one(refusal)), (401, .one(refusal)), (429, .one(refusal)),
+        (503, .one(refusal)),
     ]
 
     /// RFC 6749 §5.1
@@ -40,6 +41,11 @@ enum OAuthAnswer {
             case .tooManyAttempts(let seconds):
                 return refuse(
                     "too_many_attempts", error.description, status: 429, headers: [("Retry-After", String(seconds))])
+            case .notAdmitted:
+                return refuse(GrantRefusal.Code.invalidGrant.rawValue, error.description)
+            case .directoryUnavailable:
+                return refuse(
+                    "temporarily_unavailable", error.description, status: 503, headers: [("Retry-After", "5")])
             case .invalidToken, .busy, .passwordRefused, .malformedPasswordHash, .keyFile, .signingKey: throw error
             }
         }

@@ -6,7 +6,7 @@ import ManagerModel
 enum PageAnswer {
     /// What a page's route answers, and 400 in OAuth's shape where the request cannot be read.
     static let replies: [(status: Int, reply: Route.Reply)] =
-        [200, 400, 403, 404, 429].map { ($0, .text(type: "text/html")) } + [(400, .one(OAuthAnswer.refusal))]
+        [200, 400, 403, 404, 429, 503].map { ($0, .text(type: "text/html")) } + [(400, .one(OAuthAnswer.refusal))]
 
     /// Runs a handler; what goes wrong in signing in is shown on a page.
     static func refusing(
@@ -17,10 +17,10 @@ enum PageAnswer {
             return try await body()
         } catch let error as IdentityError {
             switch error {
-            case .wrongCredentials: return page(error.description, 403, [])
+            case .wrongCredentials, .notAdmitted: return page(error.description, 403, [])
             case .tooManyAttempts(let seconds):
                 return page(error.description, 429, [("Retry-After", String(seconds))])
-            case .busy: return page(error.description, 503, [("Retry-After", "2")])
+            case .busy, .directoryUnavailable: return page(error.description, 503, [("Retry-After", "2")])
             default: throw error
             }
         }

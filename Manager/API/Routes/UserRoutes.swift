@@ -19,6 +19,9 @@ enum UserRoutes {
             .init("email", .nullable(.email)), .init("full_name", .line(0...128)),
             .init("unix_name", .nullable(.name())),
             .init(
+                "source", .choice(User.Source.allCases.map(\.rawValue)),
+                "who knows the password; local if not given, directory for somebody of the site's LDAP directory"),
+            .init(
                 "must_change_password", .boolean, "the password is good for setting another alone; false if not given"),
         ])
     static let change = ObjectSchema(
@@ -91,6 +94,12 @@ enum UserRoutes {
         new.fullName = body["full_name"]?.string ?? ""
         new.unixName = body["unix_name"]?.string
         new.mustChangePassword = body["must_change_password"]?.boolean ?? false
+        new.source = body["source"]?.string.flatMap(User.Source.init) ?? .local
+        guard new.source == .local || hash.isEmpty else {
+            throw Refusal(
+                .invalidRequest, "a user of the directory signs in with the directory's password, and has none here",
+                fields: [Refusal.Field(pointer: "/password", detail: "must not stand beside source: directory")])
+        }
         let (decided, now) = (new, call.now)
         return try await call.write { transaction in
             let user = try call.services.users.create(decided, by: actor, at: now, in: transaction)

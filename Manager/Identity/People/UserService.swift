@@ -118,6 +118,12 @@ public struct UserService: Sendable {
                 )
             }
         }
+        if change.passwordHash != nil, user.source == .directory {
+            throw Refusal(
+                .conflict,
+                "'\(user.name)' signs in with the password of the site's directory, which is changed there",
+                fields: [.init(pointer: "/password", detail: "is kept in the directory")])
+        }
         var changed = user
         changed.enabled = change.enabled ?? user.enabled
         if let roles = change.roles {

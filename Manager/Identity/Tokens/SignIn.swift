@@ -28,21 +28,33 @@ extension TokenService {
     ///
     /// - Throws: `IdentityError.wrongCredentials`, `.tooManyAttempts`, `.busy`, or what the store throws.
     public func authenticate(name: String, password: String, address: String) async throws -> User {
-        let user = try await admit(name, address) { try await store.user(named: name) }
-        let isRight: Bool
+        let known = try await admit(name, address) { try await store.user(named: name) }
+        let proved: User?
         do {
-            isRight = try await hasher.verify(password, against: user?.localPasswordHash)
+            proved = try await prove(name, password, known)
         } catch {
             // Nothing was learned about the password.
             attempts.giveBack(name, address, time.uptime)
             throw error
         }
-        guard isRight, let user, try await store.isLetIn(user) else {
-            await noteRefusal(of: user, from: address)
+        guard let proved, try await store.isLetIn(proved) else {
+            await noteRefusal(of: known, from: address)
             throw IdentityError.wrongCredentials
         }
         attempts.giveBack(name, address, time.uptime)
-        return user
+        return proved
+    }
+
+    /// The user whom the password belongs to; `nil` where it is wrong.
+    private func prove(_ name: String, _ password: String, _ known: User?) async throws -> User? {
+        if let external, User.isKnownElsewhere(known) {
+            do {
+                return try await external.user(name: name, password: password)
+            } catch IdentityError.wrongCredentials {
+                return nil
+            }
+        }
+        return try await hasher.verify(password, against: known?.localPasswordHash) ? known : nil
     }
 
     /// Checks the user's own password again, for changes that a stolen token must not be enough for.

@@ -31,6 +31,7 @@ public struct TokenService: Sendable {
     let refusals = RefusalNotes()
     let networks: LoginNetworks
     let uses = KeyUses()
+    let external: (any ExternalSignIn)?
     /// Of devices that begin to sign in, and of codes that are typed in.
     let devices = SignInAttempts(
         AttemptLimiter(
@@ -42,19 +43,21 @@ public struct TokenService: Sendable {
     ///   - secret: the site's, the same at all managers. Seals keys in the record.
     ///   - issuer: names this site in tokens, and is the address of its API; a token of another is refused.
     ///   - networks: from which a password is taken at the token endpoint.
+    ///   - external: who else knows passwords.
     ///   - isCurrent: whether all that other managers changed has been heard of.
     /// - Throws: `IdentityError.signingKey` where tokens could not be signed, or what the store throws.
     public init(
         store: StoreCredentials, hasher: PasswordHasher, key: TokenKey, secret: [UInt8], issuer: String,
         clients: OAuthClients = OAuthClients(), networks: LoginNetworks = .usual,
         time: any TimeSource = SystemTime(), limiter: AttemptLimiter = AttemptLimiter(),
-        isCurrent: @escaping @Sendable () -> Bool = { true }
+        external: (any ExternalSignIn)? = nil, isCurrent: @escaping @Sendable () -> Bool = { true }
     ) async throws {
         self.store = store
         self.hasher = hasher
         self.issuer = issuer
         self.clients = clients
         self.networks = networks
+        self.external = external
         self.time = time
         attempts = SignInAttempts(limiter)
         let seal = KeySeal(secret: secret)

@@ -11,8 +11,9 @@ public struct RetentionRepository {
 
     /// What is removed, each by its own rule.
     public enum Subject: String, Sendable, CaseIterable {
-        case idempotencyKeys, refreshTokens, tokenRevocations, authorizationCodes, deviceGrants, joinTokens, operations,
-            events, instances, images
+        case idempotencyKeys, refreshTokens, tokenRevocations, authorizationCodes, deviceGrants, mailedLinks,
+            joinTokens,
+            operations, events, instances, images
     }
 
     /// Removes at most `limit` of what is due.
@@ -31,6 +32,7 @@ public struct RetentionRepository {
                 "authorization_codes", "hash", at: now - .seconds(3600), limit: limit)
         case .deviceGrants:
             return try sql.credentials.removeExpired("device_grants", "hash", at: now - .seconds(3600), limit: limit)
+        case .mailedLinks: return try sql.registrations.removeLinks(expiredBefore: days(1), limit: limit)
         // Kept for a day, so that whoever comes too late is told so, and not that the token is unknown.
         case .joinTokens: return try sql.nodes.removeJoinTokens(expiredBefore: days(1), limit: limit)
         case .operations: return try operations(endedBefore: days(policy.operationDays), limit: limit)

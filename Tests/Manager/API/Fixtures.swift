@@ -2,6 +2,7 @@ import Crypto
 import ManagerModel
 import ManagerStore
 import ProtocolModel
+import Testing
 
 @testable import ManagerAPI
 @testable import ManagerIdentity
@@ -21,6 +22,7 @@ struct Fixtures: Sendable {
     let group: Group
     let role: RoleDefinition
     let account: Account
+    let whitelistEntry: WhitelistEntry
 
     static let ed25519 =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkgzcgr0G4dd7zVuqCa4rr8PpFpupLB8x9mGEy2IQ55 key@test"
@@ -100,11 +102,14 @@ struct Fixtures: Sendable {
             try transaction.groups.add(owner.id, to: group.id)
             let role = RoleDefinition(name: "watcher", rights: Rights([.nodeRead: .all]), createdAt: now)
             try transaction.roles.insert(role)
+            let entry = WhitelistEntry(
+                id: .generate(at: now), pattern: try #require(WhitelistPattern("*@example.org")), createdAt: now)
+            try transaction.registrations.insert(entry)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
                 keyPair: pair, apiKey: apiKey, operation: operation, aggregate: aggregate, policy: policy, group: group,
                 role: role,
-                account: account)
+                account: account, whitelistEntry: entry)
         }
     }
 
@@ -123,6 +128,7 @@ struct Fixtures: Sendable {
             case "aggregates": aggregate.id.description
             case "image-policies": policy.id.description
             case "groups": group.id.description
+            case "registration-whitelist": whitelistEntry.id.description
             case "accounts": account.id.description
             default: "anything"
             }
