@@ -25,16 +25,16 @@ struct CursorTests {
 
 @Suite("Queries")
 struct QueryTests {
-    private static let parameters = QueryParameter.page + [QueryParameter("all", .boolean, "")]
+    private static let parameters = QueryParameter.page + [QueryParameter("all", .boolean, ""), QueryParameter("name", .reference, "")]
 
     private func read(_ text: String?) throws(Refusal) -> Query { try Query(text, parameters: Self.parameters) }
 
     @Test("parameters are decoded and typed")
     func good() throws {
-        let query = try read("limit=5&all=true&after=a%20b+c")
+        let query = try read("limit=5&all=true&name=a%20b+c")
         #expect(query.integer("limit") == 5)
         #expect(query.boolean("all") == true)
-        #expect(query.string("after") == "a b c")
+        #expect(query.string("name") == "a b c")
         #expect(try read(nil).integer("limit") == nil)
         #expect(try read("").integer("limit") == nil)
     }

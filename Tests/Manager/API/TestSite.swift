@@ -53,7 +53,7 @@ final class TestSite: Sendable {
         self.tokens = Mutex(tokens)
         let notReady = Readiness()
         services = Services(
-            store: store, tokens: service, time: SystemTime(), idempotencySecret: Array(repeating: 7, count: 32),
+            store: store, tokens: service, time: StandingClock(), idempotencySecret: Array(repeating: 7, count: 32),
             metrics: MetricsPage(), uploads: uploads,
             site: SiteFacts(
                 version: "0.0-test", manager: Self.manager.id, agentAddress: "manager.test:7401",
