@@ -6,7 +6,7 @@ struct APIKeyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "api-key", abstract: "What programs sign in with.",
         discussion: """
-            A key may do what its owner may, at most, and less where it has scopes: instances:read, instances, or names of \
+            A key may do what its owner may, at most, and less where it has scopes: instances, instances:read, instances:write, or names of \
             permissions. Programs sign in with 'roost login --api-key ID', or at /oauth/token with the grant \
             client_credentials.
             """,

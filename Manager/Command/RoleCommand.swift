@@ -19,7 +19,7 @@ struct RoleCommand: AsyncParsableCommand {
         @Option(
             name: .long,
             help: ArgumentHelp(
-                "Such as instance.read=account; may be given several times.", valueName: "permission=reach"))
+                "Such as instanceRead=account; may be given several times.", valueName: "permission=reach"))
         var permission: [String] = []
 
         func pairs() throws(Failure) -> JSON? {

@@ -306,13 +306,13 @@ class Nouns(CommandLine):
         self.assertFalse(self.json("whoami")["must_change_password"])
 
     def test_roles(self):
-        self.roost("role", "create", "watcher", "--permission", "instance.read=all", "--permission", "node.read=all",
+        self.roost("role", "create", "watcher", "--permission", "instanceRead=all", "--permission", "nodeRead=all",
                    "--description", "Sees")
-        self.roost("role", "change", "watcher", "--permission", "event.read=all", "--unset", "node.read")
-        self.assertEqual(self.json("role", "show", "watcher")["permissions"], {"instance.read": "all", "event.read": "all"})
+        self.roost("role", "change", "watcher", "--permission", "eventRead=all", "--unset", "nodeRead")
+        self.assertEqual(self.json("role", "show", "watcher")["permissions"], {"instanceRead": "all", "eventRead": "all"})
         self.assertIn("superuser", self.roost("role", "list"))
-        self.assertIn("instance.read", self.roost("role", "show", "user"))
-        self.roost("role", "change", "watcher", "--permission", "instance.read=everything", code=2)
+        self.assertIn("instanceRead", self.roost("role", "show", "user"))
+        self.roost("role", "change", "watcher", "--permission", "instanceRead=everything", code=2)
         self.roost("role", "delete", "watcher")
 
     def test_keys(self):

@@ -1,6 +1,8 @@
 """What a Python user does with the OpenAPI document alone: a generic client reads it from the manager, and each call, body and
 answer below goes through what the document says. Nothing here knows a path; answers that the document does not describe fail."""
 
+import json
+
 import aiopenapi3
 import httpx2
 
@@ -21,8 +23,11 @@ class Client:
         request = getattr(self.api._, operation)
         data = None
         if body is not None:
-            media = next(iter(request.operation.requestBody.content.values()))
-            data = media.schema_.get_type().model_validate(body)
+            content = request.operation.requestBody.content
+            media = content.get("application/json") or next(iter(content.values()))
+            checked = media.schema_.get_type().model_validate(body)
+            # The library would send members that are not given as null.
+            data = body if "application/json" in content else checked
         _, answer, _ = request.request(data=data, parameters=parameters or None)
         return answer
 
@@ -35,7 +40,8 @@ class Client:
         items, cursor = [], {}
         while True:
             page = self.call(operation, **parameters, **cursor)
-            items += page.items
+            # Each is the whole resource, or what was asked for of it: pydantic wraps such alternatives.
+            items += [getattr(item, "root", item) for item in page.items]
             if page.next is None:
                 return items
             cursor = {"after": page.next}
@@ -49,7 +55,8 @@ class GenericClient(SiteTest):
     def refused(self, operation, body=None, **parameters):
         with self.assertRaises(aiopenapi3.errors.HTTPClientError) as refusal:
             self.client.call(operation, body, **parameters)
-        return refusal.exception.http_status, refusal.exception.data
+        # Problem documents have a media type of their own, which the library hands over as it came.
+        return refusal.exception.status_code, json.loads(refusal.exception.data)
 
     def test_life_of_a_flavor(self):
         made = self.client.call(
@@ -61,8 +68,8 @@ class GenericClient(SiteTest):
         self.assertEqual(changed.name, "renamed")
         self.client.call("delete_v1_flavors_ref", ref="renamed")
         status, problem = self.refused("get_v1_flavors_ref", ref="renamed")
-        self.assertEqual((status, problem.code), (404, "not_found"))
-        self.assertIn("renamed", problem.detail)
+        self.assertEqual((status, problem["code"]), (404, "not_found"))
+        self.assertIn("renamed", problem["detail"])
 
     def test_pages(self):
         for number in range(5):
@@ -100,4 +107,4 @@ class GenericClient(SiteTest):
             # The document's own schema refuses it before anything is sent.
             self.client.call("post_v1_flavors", {"name": "x", "vcpus": "many", "ram_mib": 64, "disk_gib": 1})
         status, problem = self.refused("post_v1_instances", {"name": "x", "flavor": "none-such", "image": "none-such"})
-        self.assertEqual((status, problem.code), (404, "not_found"))
+        self.assertEqual((status, problem["code"]), (404, "not_found"))

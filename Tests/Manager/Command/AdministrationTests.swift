@@ -43,11 +43,11 @@ struct AdministrationTests {
 
     @Test("permissions of a role are changed among those that it has, which the API takes anew")
     func role() throws {
-        let present = try json(#"{"instance.read":"own","image.read":"all"}"#)
+        let present = try json(#"{"instanceRead":"own","imageRead":"all"}"#)
         let changed = try RoleCommand.Change.changed(
-            present, try json(#"{"instance.read":"account","node.read":"all"}"#), ["image.read"], of: "x")
-        #expect(changed == (try json(#"{"instance.read":"account","node.read":"all"}"#)))
-        #expect(throws: Failure.self) { try RoleCommand.Change.changed(present, [:], ["node.read"], of: "x") }
+            present, try json(#"{"instanceRead":"account","nodeRead":"all"}"#), ["imageRead"], of: "x")
+        #expect(changed == (try json(#"{"instanceRead":"account","nodeRead":"all"}"#)))
+        #expect(throws: Failure.self) { try RoleCommand.Change.changed(present, [:], ["nodeRead"], of: "x") }
     }
 
     @Test("times are spans, days, or times with a zone, and lie ahead")

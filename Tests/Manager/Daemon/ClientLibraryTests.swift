@@ -48,7 +48,7 @@ struct ClientLibraryTests {
             try await roost.groups.add("ann", to: group.id)
             #expect(try await roost.groups.show(group.id).members == ["ann"])
             try await roost.groups.remove("ann", from: group.id)
-            let role = try await roost.roles.create(.init(name: "watcher", permissions: ["instance.read": "all"]))
+            let role = try await roost.roles.create(.init(name: "watcher", permissions: ["instanceRead": "all"]))
             #expect(!role.isBuiltIn)
             let roles = try await roost.roles.list().all()
             #expect(roles.contains { $0.name == "superuser" && $0.isBuiltIn })
