@@ -95,7 +95,15 @@ struct LoginCommand: AsyncParsableCommand {
     private func greet(_ site: Site, _ file: ProfileFile, _ printer: Printer) async throws {
         var signedIn = site
         signedIn.credentials = .kept(access: try file.read()[site.profileName]?.accessToken)
-        let user = try await APIClient.with(signedIn, file: file) { try await $0.get("/v1/users/me") }
+        let user = try await APIClient.with(signedIn, file: file) { client in
+            do {
+                return try await client.get("/v1/users/me")
+            } catch let failure as Failure {
+                // A key's scopes may well leave this out.
+                guard let apiKey, case .refused(403, _) = failure.kind else { throw failure }
+                return ["name": .string("API key \(apiKey)")]
+            }
+        }
         let name = user["name"].text ?? username ?? "?"
         let profile = site.profileName == Profiles.usualName ? "" : " (profile '\(site.profileName.printable)')"
         printer.note("Signed in to \(site.endpoint) as \(name.printable)\(profile).")

@@ -25,7 +25,10 @@ struct MissingName: Equatable {
 
     /// The nearest name of those that there are; the first page has to do.
     func nearest(_ roost: RoostClient) async -> String? {
-        var pages = roost.pages("/v1/\(collection)").makeAsyncIterator()
+        var query: ListQuery = [:]
+        // Roles are few, and come without pages.
+        if collection == "roles" { query.pageSize = nil }
+        var pages = roost.pages("/v1/\(collection)", query).makeAsyncIterator()
         guard let page = try? await pages.next() else { return nil }
         return Nearness.nearest(to: name, among: page.items.compactMap { $0["name"].text })
     }

@@ -25,8 +25,9 @@ enum Password {
     }
 
     private static func ask(_ prompt: String) throws(Failure) -> String {
-        Terminal.writeError(prompt)
+        // Before anything is asked: who types at once must not see it, nor lose what they typed.
         let isHidden = Interruption.hideTyping()
+        Terminal.writeError(prompt)
         defer {
             Interruption.restoreTerminal()
             if isHidden { Terminal.writeError("\n") }

@@ -200,7 +200,7 @@ extension UserCommand {
                 throw Failure.usage("profile '\(target.profileName)' is your own; save the token under another name")
             }
             try await site.withClient { client, printer in
-                let answer = try await client.post("\(try path("users", user))/masquerade")
+                let answer = try await client.post(bare: try path("users", user, "masquerade"))
                 let tokens = try await client.explaining { try OAuthTokens(answer) }
                 if let save {
                     try await keep(tokens, as: save, target, file)

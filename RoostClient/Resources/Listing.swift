@@ -99,8 +99,8 @@ public struct ListQuery: Sendable, ExpressibleByDictionaryLiteral {
     public var parameters: [(name: String, value: String?)]
     /// Members to sort by; `-` in front turns the order round.
     public var sort: [String] = []
-    /// Items of a page, up to 1000.
-    public var pageSize = 1000
+    /// Items of a page, up to 1000; `nil` for lists that the API gives as a whole.
+    public var pageSize: Int? = 1000
     /// Begin after this cursor.
     public var after: String?
 
@@ -118,7 +118,7 @@ public struct ListQuery: Sendable, ExpressibleByDictionaryLiteral {
     func text(after cursor: String?) -> String {
         let order = sort.isEmpty ? nil : sort.joined(separator: ",")
         return Address.query(
-            parameters + [("sort", order), ("limit", String(pageSize)), ("after", cursor)])
+            parameters + [("sort", order), ("limit", pageSize.map { String($0) }), ("after", cursor)])
     }
 }
 

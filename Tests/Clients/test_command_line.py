@@ -295,6 +295,16 @@ class Nouns(CommandLine):
         self.roost("user", "delete", "lab-ann")
         self.roost("account", "delete", "lab")
 
+    def test_lists(self):
+        for noun in ("instance", "image", "flavor", "node", "aggregate", "manager", "key", "user", "account", "group", "role",
+                     "api-key", "quota", "operation", "event", "audit", "profile"):
+            self.assertIn("items", self.json(noun, "list"), noun)
+            self.roost(noun, "list")
+        self.roost("usage")
+        self.roost("site", "show")
+        self.roost("role", "show", "supruser", code=1)
+        self.assertIn("did you mean 'superuser'?", self.error)
+
     def test_password_change(self):
         self.roost("user", "create", "changer", "--must-change-password", "--password-file", "-", typed=PASSWORD + "\n")
         self.roost("login", "--profile", "changer", "-u", "changer", "--password-file", "-", typed=PASSWORD + "\n")
