@@ -25,7 +25,10 @@ struct CursorTests {
 
 @Suite("Queries")
 struct QueryTests {
-    private static let parameters = QueryParameter.page + [QueryParameter("all", .boolean, ""), QueryParameter("name", .reference, "")]
+    private static let parameters =
+        QueryParameter.page + [
+            QueryParameter("all", .boolean, ""), QueryParameter("name", .line(1...64), ""),
+        ]
 
     private func read(_ text: String?) throws(Refusal) -> Query { try Query(text, parameters: Self.parameters) }
 
