@@ -42,7 +42,8 @@ enum Examples {
         "server_hours": .number(12.5), "vcpu_hours": 25, "ram_mib_hours": 25_600, "sequence": 4711, "progress": 100,
         "nodes": ["cn42", "cn43"], "SiteTransfers.total_bytes_per_second": 1_250_000_000, "limit": 100, "count": 1,
         "ref": "web-1", "state": "held", "permissions": ["instance_read": "own"], "roles": ["user"], "role": "user",
-        "pattern": "*@example.org", "fields": "id,name", "sort": "name,-created_at",
+        "pattern": "*@example.org", "enabled": true, "ok": true, "built_in": true, "ready": true, "fields": "id,name",
+        "sort": "name,-created_at",
         "redirect_uri": "http://127.0.0.1:8400/callback",
         "client_id": "roost", "response_type": "code", "code_challenge_method": "S256",
     ]
@@ -93,7 +94,8 @@ enum Examples {
 
     private static func plain(_ schema: Schema, field: String, of object: String) -> JSONValue {
         switch schema {
-        case .boolean: return true
+        // An example must be harmless where somebody sends it as it is.
+        case .boolean: return false
         case .integer(let range): return .integer(range.lowerBound)
         case .number(let range): return .number(range.lowerBound)
         case .string(let rule): return text(rule, field)
