@@ -34,6 +34,9 @@ LOOKS_CLOSER = {
     "PUT /v1/images/{ref}/file": "a file that is not empty",
     "PATCH /v1/images/{ref}/file": "offsets in headers",
     "POST /oauth/token": "what each grant needs",
+    "POST /v1/api-keys": "scopes that there are, and times to come",
+    "PATCH /v1/api-keys/{ref}": "the same",
+    "PUT /v1/images/{ref}/shares/{account}": "an account that there is",
     "GET /v1/events": "times",
     "GET /v1/usage": "days in order",
 }
@@ -47,7 +50,8 @@ def configuration():
                   f"expected-statuses = {[*ACCEPTED, '400']}"]
     # RFC 6749 §4.1.2.1: what is wrong with a request is told at the client's address, and what is unknown in it is passed over.
     lines += ["[[operations]]", 'include-path = "/oauth/authorize"', "[operations.checks.positive_data_acceptance]",
-              f"expected-statuses = {[*ACCEPTED, '303', '400']}", "[operations.checks.negative_data_rejection]", "enabled = false"]
+              f"expected-statuses = {[*ACCEPTED, '303', '400']}", "[operations.checks.negative_data_rejection]",
+              'expected-statuses = ["303", "400", "401", "403", "404", "405", "406", "415", "422", "429"]']
     return "\n".join(lines) + "\n"
 
 
