@@ -209,7 +209,12 @@ final class ManagerProcess: Sendable {
         try await http.shutdown()
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
-        return try await Self.start(in: folder, greeting: greeting, logLevel: "info", settings: [])
+        return try await again()
+    }
+
+    /// Starts another on the folder of this one, which has ended.
+    func again() async throws -> ManagerProcess {
+        try await Self.start(in: folder, greeting: greeting, logLevel: "info", settings: [])
     }
 
     /// A token of the first superuser.

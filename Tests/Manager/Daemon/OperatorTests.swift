@@ -67,7 +67,7 @@ struct OperatorTests {
         _ = try await manager.stop()
         // And while it does not run.
         #expect(try command(manager, ["user", "passwd", "admin"], input: "battery staple\n").status == 0)
-        let next = try await manager.killed()
+        let next = try await manager.again()
         #expect(try await signIn(next, "admin", "battery staple").status == 200)
         _ = try await next.stop()
     }
