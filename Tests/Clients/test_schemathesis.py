@@ -19,6 +19,10 @@ SECONDS = 240
 ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "429", "503", "507"]
 # What a schema cannot say: these look closer at what they got, and say 400 with the field's pointer.
 LOOKS_CLOSER = {
+    "PATCH /v1/accounts/{ref}": "an owner who is one of its users",
+    "PATCH /v1/accounts/{ref}/quota": "flavors that there are",
+    "PATCH /v1/users/{ref}/quota": "the same",
+    "PATCH /v1/quota-defaults": "the same",
     "POST /v1/groups": "the account is one that the caller sees",
     "POST /v1/users": "passwords that are not easily guessed; roles and accounts that there are",
     "PATCH /v1/users/{ref}": "the same",

@@ -45,10 +45,11 @@ enum OpenAPIDocument {
     struct Components {
         private var values: [String: JSONValue] = [:]
 
-        mutating func add(_ object: ObjectSchema) {
+        /// - Parameter isOpen: members that are not described are passed over.
+        mutating func add(_ object: ObjectSchema, isOpen: Bool = false) {
             guard values[object.name] == nil else { return }
             values[object.name] = [:]
-            values[object.name] = OpenAPIDocument.object(object, &self)
+            values[object.name] = OpenAPIDocument.object(object, isOpen: isOpen, &self)
         }
 
         var sorted: [JSONValue.Member] { values.sorted { $0.key < $1.key }.map { JSONValue.Member($0.key, $0.value) } }
@@ -214,7 +215,8 @@ enum OpenAPIDocument {
         case .none: nil
         case .json(let object): content(types, object, required: true, &schemas)
         case .optionalJSON(let object): content(types, object, required: false, &schemas)
-        case .form(let object): content(["application/x-www-form-urlencoded"], object, required: true, &schemas)
+        case .form(let object):
+            content(["application/x-www-form-urlencoded"], object, required: true, isOpen: true, &schemas)
         case .stream:
             [
                 "required": true,
@@ -224,8 +226,9 @@ enum OpenAPIDocument {
     }
 
     private static func content(
-        _ types: [String], _ object: ObjectSchema, required: Bool, _ schemas: inout Components
+        _ types: [String], _ object: ObjectSchema, required: Bool, isOpen: Bool = false, _ schemas: inout Components
     ) -> JSONValue {
+        schemas.add(object, isOpen: isOpen)
         let content: JSONValue = ["schema": reference(object, &schemas), "example": Examples.request(object)]
         return ["required": .boolean(required), "content": .object(types.map { .init($0, content) })]
     }
@@ -274,7 +277,7 @@ enum OpenAPIDocument {
         return ["$ref": .string("#/components/schemas/\(object.name)")]
     }
 
-    private static func object(_ object: ObjectSchema, _ schemas: inout Components) -> JSONValue {
+    private static func object(_ object: ObjectSchema, isOpen: Bool, _ schemas: inout Components) -> JSONValue {
         var properties: [JSONValue.Member] = []
         for field in object.fields {
             var schema = value(field.schema, &schemas)
@@ -287,7 +290,7 @@ enum OpenAPIDocument {
         var members: [JSONValue.Member] = [.init("type", "object"), .init("properties", .object(properties))]
         let required = object.fields.filter(\.isRequired).map { JSONValue.string($0.name) }
         if !required.isEmpty { members.append(.init("required", .array(required))) }
-        members.append(.init("additionalProperties", false))
+        members.append(.init("additionalProperties", .boolean(isOpen)))
         return .object(members)
     }
 
