@@ -41,6 +41,11 @@ LOOKS_CLOSER = {
     "POST /v1/api-keys": "scopes that there are, and times to come",
     "PATCH /v1/api-keys/{ref}": "the same",
     "PUT /v1/images/{ref}/shares/{account}": "an account that there is",
+    "POST /account/register": "links that were mailed, and passwords that are not easily guessed",
+    "POST /account/reset": "the same",
+    "POST /v1/registrations/complete": "the same",
+    "POST /v1/password-resets/complete": "the same",
+    "POST /v1/registration-whitelist": "patterns of addresses",
     "GET /v1/events": "times",
     "GET /v1/usage": "days in order",
 }
