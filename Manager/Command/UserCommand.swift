@@ -46,7 +46,7 @@ struct UserCommand: AsyncParsableCommand {
                 "name": .string(name), "roles": role.isEmpty ? nil : .texts(role),
                 "account": account.map { .string($0) }, "email": person.email.map { .string($0) },
                 "full_name": person.fullName.map { .string($0) }, "unix_name": person.unixName.map { .string($0) },
-                "password": password.map { .string($0) },
+                "password": password.map { .string($0) } ?? .null,
                 "must_change_password": mustChangePassword ? .flag(true) : nil,
             ])
             try await site.withClient { client, printer in

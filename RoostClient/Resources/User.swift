@@ -44,7 +44,7 @@ extension User {
     public struct Creation: Encodable, Sendable {
         /// As people call it.
         public var name: String
-        /// At least 10 characters; none for users of the directory.
+        /// At least 10 characters; `nil` for a user who signs in by an API key or a mailed link.
         public var password: String?
         /// By name.
         public var roles: [String]?
@@ -77,6 +77,19 @@ extension User {
             self.email = email
             self.unixName = unixName
             self.mustChangePassword = mustChangePassword
+        }
+
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(name, forKey: .name)
+            // That there is none is said, too.
+            try container.encode(password, forKey: .password)
+            try container.encodeIfPresent(roles, forKey: .roles)
+            try container.encodeIfPresent(account, forKey: .account)
+            try container.encodeIfPresent(fullName, forKey: .fullName)
+            try container.encodeIfPresent(email, forKey: .email)
+            try container.encodeIfPresent(unixName, forKey: .unixName)
+            try container.encodeIfPresent(mustChangePassword, forKey: .mustChangePassword)
         }
     }
 

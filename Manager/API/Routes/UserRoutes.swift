@@ -12,8 +12,9 @@ enum UserRoutes {
         [
             .init("name", .name(), required: true),
             .init(
-                "password", .password,
-                "at least 10 characters; without one the user signs in by a key, a link or the directory"),
+                "password", .nullable(.password),
+                "at least 10 characters; null for a user who signs in by an API key or a mailed link; not with source: directory"
+            ),
             .init("role", .name(maximum: 32), "the same as roles with one entry; user if neither is given"),
             .init("roles", roleList), .init("account", .name(), "your own if not given"),
             .init("email", .nullable(.email)), .init("full_name", .line(0...128)),
@@ -84,6 +85,14 @@ enum UserRoutes {
         let actor = try call.actor
         let body = call.body
         let name = body.text("name")
+        let source = body["source"]?.string.flatMap(User.Source.init) ?? .local
+        // That there is none must have been meant.
+        guard body["password"] != nil || source == .directory else {
+            throw Refusal(
+                .invalidRequest,
+                "password is missing; give null for a user who signs in by an API key or a mailed link alone",
+                fields: [Refusal.Field(pointer: "/password", detail: "is missing")])
+        }
         var hash = ""
         if let password = body["password"]?.string {
             hash = try await call.services.tokens.hash(password: password, userName: name)
@@ -94,7 +103,7 @@ enum UserRoutes {
         new.fullName = body["full_name"]?.string ?? ""
         new.unixName = body["unix_name"]?.string
         new.mustChangePassword = body["must_change_password"]?.boolean ?? false
-        new.source = body["source"]?.string.flatMap(User.Source.init) ?? .local
+        new.source = source
         guard new.source == .local || hash.isEmpty else {
             throw Refusal(
                 .invalidRequest, "a user of the directory signs in with the directory's password, and has none here",
