@@ -290,7 +290,8 @@ enum OpenAPIDocument {
         var members: [JSONValue.Member] = [.init("type", "object"), .init("properties", .object(properties))]
         let required = object.fields.filter(\.isRequired).map { JSONValue.string($0.name) }
         if !required.isEmpty { members.append(.init("required", .array(required))) }
-        members.append(.init("additionalProperties", .boolean(isOpen)))
+        // A field of a form is a text, and stands once (RFC 6749 §3.2), also where nobody knows it.
+        members.append(.init("additionalProperties", isOpen ? ["type": "string"] : false))
         return .object(members)
     }
 
