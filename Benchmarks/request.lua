@@ -1,5 +1,5 @@
 -- For wrk: the same request over and over. The environment gives METHOD, REQUEST_PATH, and where there are any AUTHORIZATION,
--- CONTENT_TYPE and BODY; EXPECT is the status that counts (200 if not given).
+-- CONTENT_TYPE and BODY, whose lines are sent in turn; EXPECT is the status that counts (200 if not given).
 
 local threads = {}
 
@@ -10,13 +10,18 @@ end
 function init()
     local headers = { ["Authorization"] = os.getenv("AUTHORIZATION"), ["Content-Type"] = os.getenv("CONTENT_TYPE") }
     wrk.method = os.getenv("METHOD") or "GET"
-    message = wrk.format(wrk.method, os.getenv("REQUEST_PATH"), headers, os.getenv("BODY"))
+    messages, sent = {}, 0
+    for body in (os.getenv("BODY") or ""):gmatch("[^\n]+") do
+        table.insert(messages, wrk.format(wrk.method, os.getenv("REQUEST_PATH"), headers, body))
+    end
+    if #messages == 0 then messages = { wrk.format(wrk.method, os.getenv("REQUEST_PATH"), headers) } end
     expected = tonumber(os.getenv("EXPECT") or "200")
     others = 0
 end
 
 function request()
-    return message
+    sent = sent + 1
+    return messages[sent % #messages + 1]
 end
 
 function response(status)

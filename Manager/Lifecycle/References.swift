@@ -61,36 +61,36 @@ extension Commands {
     }
 
     public func keyPair(_ reference: String) throws -> KeyPair {
-        if let id = KeyPairID(reference) {
-            guard let found = try sql.keyPairs.find(id) else { throw Refusal.notFound("key pair", reference) }
-            try check(.keyPairRead, owner: found.owner, "key pair", reference)
-            return found
-        }
-        // Names belong to their owner: a superuser's own comes before another's of the same name.
-        if let own = try actor.user.flatMap({ try sql.keyPairs.list(.user($0), name: reference, Page(limit: 1)).first })
-        {
-            return own
-        }
-        let scope = try scope(.keyPairRead, "key pair", reference)
-        let found = try only(try sql.keyPairs.list(scope, name: reference, Page(limit: 2)), "key pair", reference)
-        try check(.keyPairRead, owner: found.owner, "key pair", reference)
-        return found
+        try owned(
+            reference, .keyPairRead, "key pair", owner: \.owner,
+            find: { try KeyPairID($0).map { try sql.keyPairs.find($0) } },
+            list: { try sql.keyPairs.list($0, name: reference, Page(limit: 2)) })
     }
 
     public func apiKey(_ reference: String) throws -> APIKey {
-        if let id = APIKeyID(reference) {
-            guard let found = try sql.apiKeys.find(id) else { throw Refusal.notFound("API key", reference) }
-            try check(.apiKeyRead, owner: found.user, "API key", reference)
-            return found
+        try owned(
+            reference, .apiKeyRead, "API key", owner: \.user,
+            find: { try APIKeyID($0).map { try sql.apiKeys.find($0) } },
+            list: { try sql.apiKeys.list($0, name: reference, Page(limit: 2)) })
+    }
+
+    /// Something whose name belongs to its owner: one's own comes before another's of the same name.
+    ///
+    /// - Parameter find: `nil` where the reference is no ID; inside it, `nil` where nothing has that ID.
+    private func owned<Resource>(
+        _ reference: String, _ read: Permission, _ noun: String, owner: KeyPath<Resource, UserID>,
+        find: (String) throws -> Resource??, list: (Scope) throws -> [Resource]
+    ) throws -> Resource {
+        let found: Resource
+        if let known = try find(reference) {
+            guard let known else { throw Refusal.notFound(noun, reference) }
+            found = known
+        } else if let own = try actor.user.flatMap({ try list(.user($0)).first }) {
+            found = own
+        } else {
+            found = try only(try list(try scope(read, noun, reference)), noun, reference)
         }
-        // As with key pairs.
-        if let own = try actor.user.flatMap({ try sql.apiKeys.list(.user($0), name: reference, Page(limit: 1)).first })
-        {
-            return own
-        }
-        let scope = try scope(.apiKeyRead, "API key", reference)
-        let found = try only(try sql.apiKeys.list(scope, name: reference, Page(limit: 2)), "API key", reference)
-        try check(.apiKeyRead, owner: found.user, "API key", reference)
+        try check(read, owner: found[keyPath: owner], noun, reference)
         return found
     }
 
