@@ -90,16 +90,15 @@ extension TokenService {
     /// Tells the event log of a password that was wrong. Not of each where there are very many, and never what was given for
     /// a name that is none: it may have been the password.
     private func noteRefusal(of user: User?, from address: String) async {
-        guard let missed = refusals.admit(at: time.uptime) else { return }
+        guard let data = refusals.take(at: time.uptime) else { return }
         let now = time.timestamp
-        let told = missed > 0 ? ["not_told": "\(missed)"] : [:]
         let actor = Actor(user: nil, name: "anonymous", rights: .none, account: "", address: address)
         let resource = user?.reference ?? ResourceReference(kind: "user", id: "", name: "unknown")
         // That it cannot be written is no reason to answer otherwise.
         _ = try? await store.store.write(isPatient: true) { sql in
             try sql.events.append(
                 "user.sign_in_refused", actor: actor, owner: user?.id, resource: resource,
-                detail: "a wrong name or password", data: told, outcome: .refused, at: now)
+                detail: "a wrong name or password", data: data, outcome: .refused, at: now)
         }
     }
 
@@ -186,34 +185,5 @@ final class SignInAttempts: Sendable {
 
     func giveBack(_ name: String, _ address: String, _ now: Uptime) {
         limiter.withLock { $0.giveBack(name: name, address: address, at: now) }
-    }
-}
-
-/// How many wrong passwords the event log hears of: whoever guesses must not push everything else out of it.
-final class RefusalNotes: Sendable {
-    private struct State {
-        var level = RefusalNotes.burst
-        var at: Uptime?
-        var missed = 0
-    }
-    private static let burst = 100.0
-    private static let perSecond = 0.5
-
-    private let state = Mutex(State())
-
-    /// - Returns: how many were not told since the last that was; `nil` where this one is not told either.
-    func admit(at now: Uptime) -> Int? {
-        state.withLock { state in
-            let elapsed = state.at.map { max(0, Double((now - $0).milliseconds) / 1000) } ?? 0
-            state.level = min(Self.burst, state.level + elapsed * Self.perSecond)
-            state.at = now
-            guard state.level >= 1 else {
-                state.missed += 1
-                return nil
-            }
-            state.level -= 1
-            defer { state.missed = 0 }
-            return state.missed
-        }
     }
 }

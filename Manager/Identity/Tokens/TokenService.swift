@@ -1,5 +1,6 @@
 import Crypto
 import ManagerModel
+import ManagerStore
 public import ProtocolModel
 
 /// What somebody who signs in receives.
@@ -28,7 +29,8 @@ public struct TokenService: Sendable {
     let cache: IdentityCache
     let time: any TimeSource
     let attempts: SignInAttempts
-    let refusals = RefusalNotes()
+    /// Of wrong passwords.
+    let refusals = EventAllowance(burst: 100, perSecond: 0.5)
     let networks: LoginNetworks
     let uses = KeyUses()
     let external: (any ExternalSignIn)?
