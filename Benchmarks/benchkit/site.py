@@ -1,24 +1,20 @@
 """A site on this machine's loopback: one manager, any number of agents, all files in one folder that goes away with it."""
 
-import json
 import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from .programs import REPOSITORY, BenchmarkError
 
 sys.path.insert(0, str(REPOSITORY / "Tests/Lab"))
-from labkit.site import decoded, merged, yaml  # noqa: E402
+from labkit.api import APICaller  # noqa: E402
+from labkit.site import merged, yaml  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
 
@@ -52,8 +48,10 @@ class Program:
                 self.process.wait()
 
 
-class Site:
+class Site(APICaller):
     """Used with `with`; everything ends with the block, also where that failed."""
+
+    failure = BenchmarkError
 
     def __init__(self, programs, settings=None):
         self.programs = programs
@@ -71,7 +69,6 @@ class Site:
         self.configuration.write_text(yaml(self.settings) + "\n")
         self.manager = None
         self.others = []
-        self._token = ("", 0.0)
 
     def __enter__(self):
         try:
@@ -151,58 +148,9 @@ class Site:
     def authority(self):
         return Path(self.settings["data"]) / "ca.pem"
 
-    def context(self):
-        return ssl.create_default_context(cafile=str(self.authority))
-
-    def answers(self, path):
-        try:
-            return self.request("GET", path)[0] == 200
-        except OSError:
-            return False
-
-    def token(self):
-        text, fetched = self._token
-        # Good for 15 minutes.
-        if time.monotonic() - fetched > 600:
-            form = urllib.parse.urlencode({
-                "grant_type": "password", "username": "admin",
-                "password": (Path(self.settings["data"]) / "admin-password").read_text().strip()}).encode()
-            status, body = self.request("POST", "/oauth/token", form, "application/x-www-form-urlencoded")
-            if status != 200:
-                raise BenchmarkError(f"no token: {status} {body}")
-            text = body["access_token"]
-            self._token = (text, time.monotonic())
-        return text
-
-    def call(self, method, path, body=None, expect=200, content_type="application/json"):
-        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        status, answer = self.request(method, path, content, content_type, self.token())
-        if status != expect:
-            raise BenchmarkError(f"{method} {path}: {status} instead of {expect}: {answer}")
-        return answer
-
-    def pages(self, path):
-        items, cursor = [], ""
-        while True:
-            page = self.call("GET", f"{path}{'&' if '?' in path else '?'}limit=1000{cursor}")
-            items += page["items"]
-            if not page.get("next"):
-                return items
-            cursor = f"&after={page['next']}"
-
-    def request(self, method, path, body=None, content_type=None, token=None):
-        request = urllib.request.Request(self.endpoint + path, data=body, method=method)
-        if body is not None:
-            request.add_header("Content-Type", content_type)
-        if token:
-            request.add_header("Authorization", "Bearer " + token)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context()))
-        try:
-            with opener.open(request, timeout=60) as response:
-                return response.status, decoded(response)
-        except urllib.error.HTTPError as problem:
-            return problem.code, decoded(problem)
+    @property
+    def admin_password(self):
+        return (Path(self.settings["data"]) / "admin-password").read_text().strip()
 
     # Things that instances need
 

@@ -1,30 +1,25 @@
 """Sites for tests: real managers on this machine's loopback, all files in one folder that goes away with them."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "Tests/Lab"))
 sys.path.insert(0, str(REPOSITORY / "Benchmarks"))
 from benchkit.database import Database  # noqa: E402
-from labkit.site import SHARED_FILES, decoded, merged, yaml  # noqa: E402
+from labkit.api import FORM, APICaller  # noqa: E402, F401
+from labkit.site import SHARED_FILES, merged, yaml  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
-FORM = "application/x-www-form-urlencoded"
 
 
 def programs():
@@ -37,7 +32,7 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
 
 
-class Manager:
+class Manager(APICaller):
     """One manager's process, and what it answers."""
 
     def __init__(self, home, settings):
@@ -102,9 +97,6 @@ class Manager:
         """The site's certificate, for clients to trust."""
         return self.data / "ca.pem"
 
-    def context(self):
-        return ssl.create_default_context(cafile=str(self.authority))
-
     def resident(self):
         """Bytes of memory that the process holds."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -112,65 +104,7 @@ class Manager:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
 
-    def answers(self, path):
-        try:
-            return self.request("GET", path)[0] == 200
-        except OSError:
-            return False
-
-    def request(self, method, path, body=None, content_type=None, token=None, headers=None):
-        """Status and decoded body, whatever the status is."""
-        if body is not None and not isinstance(body, bytes):
-            content_type = content_type or "application/json"
-            body = (urllib.parse.urlencode(body) if content_type == FORM else json.dumps(body)).encode()
-        request = urllib.request.Request(self.endpoint + path, data=body, method=method, headers=headers or {})
-        if body is not None:
-            request.add_header("Content-Type", content_type)
-        if token:
-            request.add_header("Authorization", "Bearer " + token)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context()))
-        try:
-            with opener.open(request, timeout=60) as response:
-                return response.status, decoded(response)
-        except urllib.error.HTTPError as problem:
-            return problem.code, decoded(problem)
-
-    def call(self, method, path, body=None, expect=200, content_type=None, token=None):
-        """As `request`, of a manager's administrator unless a token is named; any other status is a failure."""
-        status, answer = self.request(method, path, body, content_type, token or self.token())
-        if status != expect:
-            raise AssertionError(f"{method} {path}: {status} instead of {expect}: {answer}")
-        return answer
-
-    def pages(self, path, token=None):
-        items, cursor = [], ""
-        while True:
-            page = self.call("GET", f"{path}{'&' if '?' in path else '?'}limit=1000{cursor}", token=token)
-            items += page["items"]
-            if not page.get("next"):
-                return items
-            cursor = f"&after={urllib.parse.quote(page['next'])}"
-
-    # The administrator's token is good for 15 minutes.
-    _token = ("", -1e9)
-
-    def token(self):
-        text, fetched = self._token
-        if time.monotonic() - fetched > 600:
-            text = self.sign_in("admin", self.admin_password)
-            self._token = (text, time.monotonic())
-        return text
-
     admin_password = ""
-
-    def sign_in(self, name, password):
-        """An access token by name and password."""
-        status, body = self.request(
-            "POST", "/oauth/token", {"grant_type": "password", "username": name, "password": password}, FORM)
-        if status != 200:
-            raise AssertionError(f"no token for {name}: {status} {body}")
-        return body["access_token"]
 
 
 class Site(contextlib.AbstractContextManager):

@@ -4,12 +4,10 @@ import json
 import shutil
 import ssl
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from . import galera, network
+from .api import FORM, exchange
 from .member import Member
 from .record import LabError, progress
 
@@ -244,10 +242,8 @@ class Site:
 
     def token(self, user="admin", password=None):
         """A fresh access token; good for 15 minutes."""
-        form = urllib.parse.urlencode(
-            {"grant_type": "password", "username": user, "password": password or self.password()})
-        status, body, _ = self.call("POST", "/oauth/token", form.encode(), token=None,
-                                    content_type="application/x-www-form-urlencoded")
+        form = {"grant_type": "password", "username": user, "password": password or self.password()}
+        status, body, _ = self.call("POST", "/oauth/token", form, token=None, content_type=FORM)
         if status != 200:
             raise LabError(f"no token for {user}: {status} {body}")
         return body["access_token"]
@@ -257,21 +253,7 @@ class Site:
         """One request: status, decoded body, headers. An empty token means a fresh one of the administrator."""
         if token == "":
             token = self.token()
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        request = urllib.request.Request((endpoint or self.endpoint) + path, data=body, method=method, headers=headers or {})
-        if body is not None:
-            request.add_header("Content-Type", content_type)
-        if token:
-            request.add_header("Authorization", "Bearer " + token)
-        # A proxy of the machine's has no way into the lab.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context()))
-        try:
-            with opener.open(request, timeout=timeout) as response:
-                return response.status, decoded(response), response.headers
-        except urllib.error.HTTPError as problem:
-            return problem.code, decoded(problem), problem.headers
+        return exchange((endpoint or self.endpoint) + path, method, self.context(), body, content_type, token, headers, timeout)
 
     def environment(self):
         return {"ROOST_ENDPOINT": self.endpoint, "ROOST_CACERT": str(self.authority()), "ROOST_TOKEN": self.token()}
@@ -293,10 +275,3 @@ class Site:
             self.start_agent(host)
         self.wait_for_nodes([host.name for host in hosts])
         progress(f"{len(hosts)} nodes alive")
-
-
-def decoded(response):
-    content = response.read()
-    if "json" in (response.headers.get("Content-Type") or ""):
-        return json.loads(content or b"null")
-    return content.decode(errors="replace")
