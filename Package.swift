@@ -373,7 +373,7 @@ let package = Package(
                 "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProcessFiles", "ProtocolTransfer",
                 "ProtocolTrust", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting", logging,
             ]),
-        tests("Agent/Devices", ["AgentDevices"]),
+        tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Machines")]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
         room("Tests/Support/Assignments", ["ProtocolModel", "ProtocolMessages", protobuf]),
@@ -397,7 +397,7 @@ let package = Package(
             "Agent/Daemon",
             [
                 "AgentDaemon", "AgentLink", "AgentReconcile", "AgentDurability", "TestsSupportAssignments",
-                "TestsSupportFiles", "TestsSupportWaiting", "AgentHypervisor", "AgentImages",
+                "TestsSupportFiles", "TestsSupportWaiting", "AgentDevices", "AgentHypervisor", "AgentImages",
                 "AgentManagers", "AgentNetwork", "AgentUplink", "AgentUsage", "ChunkPlane", "ManagerFleetNetwork",
                 "ProcessSettings",
                 "ProcessThreads", "ProtocolModel",

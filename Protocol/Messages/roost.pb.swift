@@ -604,33 +604,136 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-public nonisolated struct Roost_V1_PCIDevice: Sendable {
+public nonisolated struct Roost_V1_PCIDevice: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// 0000:03:00.0
-  public var address: String = String()
+  public var address: String {
+    get {_storage._address}
+    set {_uniqueStorage()._address = newValue}
+  }
 
-  public var vendor: UInt32 = 0
+  public var vendor: UInt32 {
+    get {_storage._vendor}
+    set {_uniqueStorage()._vendor = newValue}
+  }
 
-  public var product: UInt32 = 0
+  public var product: UInt32 {
+    get {_storage._product}
+    set {_uniqueStorage()._product = newValue}
+  }
 
   /// 24 bits: class, subclass, programming interface
-  public var classCode: UInt32 = 0
+  public var classCode: UInt32 {
+    get {_storage._classCode}
+    set {_uniqueStorage()._classCode = newValue}
+  }
 
   /// -1: none
-  public var iommuGroup: Int32 = 0
+  public var iommuGroup: Int32 {
+    get {_storage._iommuGroup}
+    set {_uniqueStorage()._iommuGroup = newValue}
+  }
 
   /// -1: none
-  public var numaNode: Int32 = 0
+  public var numaNode: Int32 {
+    get {_storage._numaNode}
+    set {_uniqueStorage()._numaNode = newValue}
+  }
 
   /// empty: none bound
-  public var driver: String = String()
+  public var driver: String {
+    get {_storage._driver}
+    set {_uniqueStorage()._driver = newValue}
+  }
 
-  public var subsystemVendor: UInt32 = 0
+  public var subsystemVendor: UInt32 {
+    get {_storage._subsystemVendor}
+    set {_uniqueStorage()._subsystemVendor = newValue}
+  }
 
-  public var subsystemProduct: UInt32 = 0
+  public var subsystemProduct: UInt32 {
+    get {_storage._subsystemProduct}
+    set {_uniqueStorage()._subsystemProduct = newValue}
+  }
+
+  /// as the host's pci.ids has it; empty: unknown
+  public var vendorName: String {
+    get {_storage._vendorName}
+    set {_uniqueStorage()._vendorName = newValue}
+  }
+
+  public var productName: String {
+    get {_storage._productName}
+    set {_uniqueStorage()._productName = newValue}
+  }
+
+  /// others of its IOMMU group that a guest gets with it
+  public var groupMembers: [String] {
+    get {_storage._groupMembers}
+    set {_uniqueStorage()._groupMembers = newValue}
+  }
+
+  public var isBootDisplay: Bool {
+    get {_storage._isBootDisplay}
+    set {_uniqueStorage()._isBootDisplay = newValue}
+  }
+
+  /// that it can have; 0: no SR-IOV
+  public var virtualFunctionsTotal: UInt32 {
+    get {_storage._virtualFunctionsTotal}
+    set {_uniqueStorage()._virtualFunctionsTotal = newValue}
+  }
+
+  /// address of its physical function; empty: it is no virtual function
+  public var virtualFunctionsOf: String {
+    get {_storage._virtualFunctionsOf}
+    set {_uniqueStorage()._virtualFunctionsOf = newValue}
+  }
+
+  public var mediatedTypes: [Roost_V1_MediatedType] {
+    get {_storage._mediatedTypes}
+    set {_uniqueStorage()._mediatedTypes = newValue}
+  }
+
+  /// a guest may have it; absent: the agent does not judge
+  public var isUsable: Bool {
+    get {_storage._isUsable ?? false}
+    set {_uniqueStorage()._isUsable = newValue}
+  }
+  /// Returns true if `isUsable` has been explicitly set.
+  public var hasIsUsable: Bool {_storage._isUsable != nil}
+  /// Clears the value of `isUsable`. Subsequent reads from it will return its default value.
+  public mutating func clearIsUsable() {_uniqueStorage()._isUsable = nil}
+
+  /// sentences that say what to do about it
+  public var unusableReason: String {
+    get {_storage._unusableReason}
+    set {_uniqueStorage()._unusableReason = newValue}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Roost_V1_MediatedType: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// the driver's name for it, such as nvidia-35
+  public var id: String = String()
+
+  /// for people; may be empty
+  public var name: String = String()
+
+  /// how many more can be made
+  public var available: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1997,7 +2100,196 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PCIDevice"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{1}vendor\0\u{1}product\0\u{3}class_code\0\u{3}iommu_group\0\u{3}numa_node\0\u{1}driver\0\u{3}subsystem_vendor\0\u{3}subsystem_product\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{1}vendor\0\u{1}product\0\u{3}class_code\0\u{3}iommu_group\0\u{3}numa_node\0\u{1}driver\0\u{3}subsystem_vendor\0\u{3}subsystem_product\0\u{3}vendor_name\0\u{3}product_name\0\u{3}group_members\0\u{3}is_boot_display\0\u{3}virtual_functions_total\0\u{3}virtual_functions_of\0\u{3}mediated_types\0\u{3}is_usable\0\u{3}unusable_reason\0")
+
+  fileprivate class _StorageClass {
+    var _address: String = String()
+    var _vendor: UInt32 = 0
+    var _product: UInt32 = 0
+    var _classCode: UInt32 = 0
+    var _iommuGroup: Int32 = 0
+    var _numaNode: Int32 = 0
+    var _driver: String = String()
+    var _subsystemVendor: UInt32 = 0
+    var _subsystemProduct: UInt32 = 0
+    var _vendorName: String = String()
+    var _productName: String = String()
+    var _groupMembers: [String] = []
+    var _isBootDisplay: Bool = false
+    var _virtualFunctionsTotal: UInt32 = 0
+    var _virtualFunctionsOf: String = String()
+    var _mediatedTypes: [Roost_V1_MediatedType] = []
+    var _isUsable: Bool? = nil
+    var _unusableReason: String = String()
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _address = source._address
+      _vendor = source._vendor
+      _product = source._product
+      _classCode = source._classCode
+      _iommuGroup = source._iommuGroup
+      _numaNode = source._numaNode
+      _driver = source._driver
+      _subsystemVendor = source._subsystemVendor
+      _subsystemProduct = source._subsystemProduct
+      _vendorName = source._vendorName
+      _productName = source._productName
+      _groupMembers = source._groupMembers
+      _isBootDisplay = source._isBootDisplay
+      _virtualFunctionsTotal = source._virtualFunctionsTotal
+      _virtualFunctionsOf = source._virtualFunctionsOf
+      _mediatedTypes = source._mediatedTypes
+      _isUsable = source._isUsable
+      _unusableReason = source._unusableReason
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
+        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._vendor) }()
+        case 3: try { try decoder.decodeSingularUInt32Field(value: &_storage._product) }()
+        case 4: try { try decoder.decodeSingularUInt32Field(value: &_storage._classCode) }()
+        case 5: try { try decoder.decodeSingularInt32Field(value: &_storage._iommuGroup) }()
+        case 6: try { try decoder.decodeSingularInt32Field(value: &_storage._numaNode) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._driver) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._subsystemVendor) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._subsystemProduct) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._vendorName) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._productName) }()
+        case 12: try { try decoder.decodeRepeatedStringField(value: &_storage._groupMembers) }()
+        case 13: try { try decoder.decodeSingularBoolField(value: &_storage._isBootDisplay) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._virtualFunctionsTotal) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._virtualFunctionsOf) }()
+        case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._mediatedTypes) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._isUsable) }()
+        case 18: try { try decoder.decodeSingularStringField(value: &_storage._unusableReason) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._address.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._address, fieldNumber: 1)
+      }
+      if _storage._vendor != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._vendor, fieldNumber: 2)
+      }
+      if _storage._product != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._product, fieldNumber: 3)
+      }
+      if _storage._classCode != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._classCode, fieldNumber: 4)
+      }
+      if _storage._iommuGroup != 0 {
+        try visitor.visitSingularInt32Field(value: _storage._iommuGroup, fieldNumber: 5)
+      }
+      if _storage._numaNode != 0 {
+        try visitor.visitSingularInt32Field(value: _storage._numaNode, fieldNumber: 6)
+      }
+      if !_storage._driver.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._driver, fieldNumber: 7)
+      }
+      if _storage._subsystemVendor != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._subsystemVendor, fieldNumber: 8)
+      }
+      if _storage._subsystemProduct != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._subsystemProduct, fieldNumber: 9)
+      }
+      if !_storage._vendorName.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._vendorName, fieldNumber: 10)
+      }
+      if !_storage._productName.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._productName, fieldNumber: 11)
+      }
+      if !_storage._groupMembers.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._groupMembers, fieldNumber: 12)
+      }
+      if _storage._isBootDisplay != false {
+        try visitor.visitSingularBoolField(value: _storage._isBootDisplay, fieldNumber: 13)
+      }
+      if _storage._virtualFunctionsTotal != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._virtualFunctionsTotal, fieldNumber: 14)
+      }
+      if !_storage._virtualFunctionsOf.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._virtualFunctionsOf, fieldNumber: 15)
+      }
+      if !_storage._mediatedTypes.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._mediatedTypes, fieldNumber: 16)
+      }
+      try { if let v = _storage._isUsable {
+        try visitor.visitSingularBoolField(value: v, fieldNumber: 17)
+      } }()
+      if !_storage._unusableReason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._unusableReason, fieldNumber: 18)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_PCIDevice, rhs: Roost_V1_PCIDevice) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._address != rhs_storage._address {return false}
+        if _storage._vendor != rhs_storage._vendor {return false}
+        if _storage._product != rhs_storage._product {return false}
+        if _storage._classCode != rhs_storage._classCode {return false}
+        if _storage._iommuGroup != rhs_storage._iommuGroup {return false}
+        if _storage._numaNode != rhs_storage._numaNode {return false}
+        if _storage._driver != rhs_storage._driver {return false}
+        if _storage._subsystemVendor != rhs_storage._subsystemVendor {return false}
+        if _storage._subsystemProduct != rhs_storage._subsystemProduct {return false}
+        if _storage._vendorName != rhs_storage._vendorName {return false}
+        if _storage._productName != rhs_storage._productName {return false}
+        if _storage._groupMembers != rhs_storage._groupMembers {return false}
+        if _storage._isBootDisplay != rhs_storage._isBootDisplay {return false}
+        if _storage._virtualFunctionsTotal != rhs_storage._virtualFunctionsTotal {return false}
+        if _storage._virtualFunctionsOf != rhs_storage._virtualFunctionsOf {return false}
+        if _storage._mediatedTypes != rhs_storage._mediatedTypes {return false}
+        if _storage._isUsable != rhs_storage._isUsable {return false}
+        if _storage._unusableReason != rhs_storage._unusableReason {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_MediatedType: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MediatedType"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}available\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2005,61 +2297,31 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.address) }()
-      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.vendor) }()
-      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.product) }()
-      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.classCode) }()
-      case 5: try { try decoder.decodeSingularInt32Field(value: &self.iommuGroup) }()
-      case 6: try { try decoder.decodeSingularInt32Field(value: &self.numaNode) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.driver) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.subsystemVendor) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.subsystemProduct) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.available) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.address.isEmpty {
-      try visitor.visitSingularStringField(value: self.address, fieldNumber: 1)
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
     }
-    if self.vendor != 0 {
-      try visitor.visitSingularUInt32Field(value: self.vendor, fieldNumber: 2)
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
     }
-    if self.product != 0 {
-      try visitor.visitSingularUInt32Field(value: self.product, fieldNumber: 3)
-    }
-    if self.classCode != 0 {
-      try visitor.visitSingularUInt32Field(value: self.classCode, fieldNumber: 4)
-    }
-    if self.iommuGroup != 0 {
-      try visitor.visitSingularInt32Field(value: self.iommuGroup, fieldNumber: 5)
-    }
-    if self.numaNode != 0 {
-      try visitor.visitSingularInt32Field(value: self.numaNode, fieldNumber: 6)
-    }
-    if !self.driver.isEmpty {
-      try visitor.visitSingularStringField(value: self.driver, fieldNumber: 7)
-    }
-    if self.subsystemVendor != 0 {
-      try visitor.visitSingularUInt32Field(value: self.subsystemVendor, fieldNumber: 8)
-    }
-    if self.subsystemProduct != 0 {
-      try visitor.visitSingularUInt32Field(value: self.subsystemProduct, fieldNumber: 9)
+    if self.available != 0 {
+      try visitor.visitSingularUInt32Field(value: self.available, fieldNumber: 3)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Roost_V1_PCIDevice, rhs: Roost_V1_PCIDevice) -> Bool {
-    if lhs.address != rhs.address {return false}
-    if lhs.vendor != rhs.vendor {return false}
-    if lhs.product != rhs.product {return false}
-    if lhs.classCode != rhs.classCode {return false}
-    if lhs.iommuGroup != rhs.iommuGroup {return false}
-    if lhs.numaNode != rhs.numaNode {return false}
-    if lhs.driver != rhs.driver {return false}
-    if lhs.subsystemVendor != rhs.subsystemVendor {return false}
-    if lhs.subsystemProduct != rhs.subsystemProduct {return false}
+  public static func ==(lhs: Roost_V1_MediatedType, rhs: Roost_V1_MediatedType) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.available != rhs.available {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

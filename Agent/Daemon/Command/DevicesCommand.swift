@@ -1,34 +1,40 @@
 import AgentDevices
 import ArgumentParser
+import Foundation
 
 struct DevicesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "devices", abstract: "Lists the PCI devices of this host as the manager is told of them.")
+        commandName: "devices",
+        abstract: "Lists the devices of this host that guests may have, and says why one may not be given to a guest.",
+        discussion: """
+            Devices of the classes in devices.classes are listed, by default display controllers and processing \
+            accelerators. The agent need not run.
+            """)
+
+    enum Output: String, ExpressibleByArgument, CaseIterable {
+        case table, json
+    }
 
     @OptionGroup var options: SettingsOptions
+
+    @Flag(name: .long, help: "List the devices of all classes.")
+    var all = false
+
+    @Option(name: .shortAndLong, help: "How to write the list: table or json.")
+    var output = Output.table
 
     func run() throws {
         let settings = try options.read()
         do {
-            print("ADDRESS       ID         CLASS   IOMMU  NUMA  DRIVER")
-            for device in try PCIScanner(sysfsRoot: settings.sysfs).scan() { print(Self.line(device)) }
+            let devices = try DeviceSurvey(settings).devices(all: all)
+            switch output {
+            case .table:
+                for line in DeviceTable(devices).lines { print(line) }
+                if devices.isEmpty, !all { print(DeviceTable.none(settings.devicePolicy)) }
+            case .json: print(try DeviceDocument.text(devices))
+            }
         } catch {
             throw CommandFailure(error)
         }
-    }
-
-    static func line(_ device: PCIDevice) -> String {
-        let columns: [(String, Int)] = [
-            (device.address, 12), (hexadecimal(device.vendor, 4) + ":" + hexadecimal(device.product, 4), 9),
-            (hexadecimal(device.classCode, 6), 6), (device.iommuGroup.map { "\($0)" } ?? "-", 5),
-            (device.numaNode.map { "\($0)" } ?? "-", 4),
-        ]
-        let padded = columns.map { $0.0 + String(repeating: " ", count: max(0, $0.1 - $0.0.count)) }
-        return (padded + [device.driver ?? "-"]).joined(separator: "  ")
-    }
-
-    private static func hexadecimal(_ number: UInt32, _ digits: Int) -> String {
-        let text = String(number, radix: 16)
-        return String(repeating: "0", count: max(0, digits - text.count)) + text
     }
 }

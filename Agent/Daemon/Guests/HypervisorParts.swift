@@ -14,7 +14,7 @@ extension HostParts {
         _ settings: AgentSettings, node: NodeID, boot: BootID,
         imagePath: @escaping @Sendable (ImageID) -> String?, time: any TimeSource = SystemTime(), logger: Logger
     ) throws -> HostParts {
-        let devices = DeviceList(sysfs: settings.sysfs, logger: logger)
+        let devices = DeviceList(survey: DeviceSurvey(settings), logger: logger)
         guard settings.hypervisor != "memory:" else {
             return pretending(settings, devices: devices, imagePath: imagePath, time: time, logger: logger)
         }
@@ -81,33 +81,5 @@ extension HostParts {
             logger.warning("the hypervisor does not describe itself", metadata: ["error": "\(error)"])
         }
         return description
-    }
-}
-
-/// The PCI devices of this host.
-struct DeviceList: Sendable {
-    let sysfs: String
-    let logger: Logger
-
-    /// For the inventory; a host without a PCI bus has none.
-    var messages: [Roost_V1_PCIDevice] {
-        do {
-            return try PCIScanner(sysfsRoot: sysfs).scan().map { device in
-                .with {
-                    $0.address = device.address
-                    $0.vendor = device.vendor
-                    $0.product = device.product
-                    $0.classCode = device.classCode
-                    $0.iommuGroup = device.iommuGroup.map { Int32(clamping: $0) } ?? -1
-                    $0.numaNode = device.numaNode.map { Int32(clamping: $0) } ?? -1
-                    $0.driver = device.driver ?? ""
-                    $0.subsystemVendor = device.subsystemVendor
-                    $0.subsystemProduct = device.subsystemProduct
-                }
-            }
-        } catch {
-            logger.debug("no PCI devices", metadata: ["reason": "\(error)"])
-            return []
-        }
     }
 }

@@ -1,3 +1,4 @@
+import AgentDevices
 import AgentHypervisor
 import Logging
 import ProcessSettings
@@ -86,6 +87,19 @@ struct AgentSettings: Sendable {
             default: "roost0", "The bridge of the guests' network.")
         static let sysfs = Setting(
             "devices.sysfs", .path, default: "/sys", "Where the kernel shows its devices.")
+        static let deviceNames = Setting(
+            "devices.names", .path, default: "/usr/share/misc/pci.ids",
+            "The database that devices have their names from; where it is missing they are shown by number.")
+        static let deviceClasses = Setting(
+            "devices.classes", .list(of: .deviceClass, counts: 0...64),
+            default: DeviceClass.usual.map(\.description),
+            "PCI classes whose devices guests may have: 03 are display controllers, 12 processing accelerators.")
+        static let forcesBootDisplay = Setting(
+            "devices.force_boot_display", .boolean, default: false,
+            "Offer the boot display, too; while a guest has it, the host has no console.")
+        static let deviceExclude = Setting(
+            "devices.exclude", .list(of: .deviceAddress, counts: 0...1024), default: [],
+            "Addresses of devices that stay with the host.")
         static let usageBudget = Setting(
             "usage.budget_mib", .integer(1...1_048_576), default: 256,
             "Disk space for usage that the manager has not fetched; above it the oldest is lost.")
@@ -105,7 +119,9 @@ struct AgentSettings: Sendable {
             Key.cacheBudget.declared, Key.cacheFloor.declared, Key.scrubInterval.declared, Key.scrubRate.declared,
             Key.rootDisk.declared,
             Key.chunkHost.declared, Key.chunkPort.declared, Key.chunkAdvertise.declared, Key.networkName.declared,
-            Key.subnet.declared, Key.bridge.declared, Key.sysfs.declared, Key.usageBudget.declared,
+            Key.subnet.declared, Key.bridge.declared, Key.sysfs.declared,
+            Key.deviceNames.declared, Key.deviceClasses.declared, Key.forcesBootDisplay.declared,
+            Key.deviceExclude.declared, Key.usageBudget.declared,
             Key.usageInterval.declared, Key.logLevel.declared,
         ])
 
@@ -131,6 +147,8 @@ struct AgentSettings: Sendable {
     var subnet: String
     var bridge: String
     var sysfs: String
+    var deviceNames: String
+    var devicePolicy: DevicePolicy
     var usageBudgetBytes: Int
     var usageInterval: Duration?
     var logLevel: Logger.Level
@@ -161,9 +179,28 @@ struct AgentSettings: Sendable {
         subnet = reader.value(Key.subnet)
         bridge = reader.value(Key.bridge)
         sysfs = reader.value(Key.sysfs)
+        deviceNames = reader.value(Key.deviceNames)
+        devicePolicy = DevicePolicy(
+            classes: reader.value(Key.deviceClasses).compactMap(DeviceClass.init),
+            forcesBootDisplay: reader.value(Key.forcesBootDisplay),
+            excluded: Set(reader.value(Key.deviceExclude).compactMap(deviceAddress)))
         usageBudgetBytes = reader.value(Key.usageBudget) << 20
         usageInterval = reader.value(Key.usageInterval)
         logLevel = reader.value(Key.logLevel).level
         warnings = reader.warnings
+    }
+}
+
+extension ValueKind where Value == String {
+    fileprivate static var deviceClass: Self {
+        Self(
+            name: "class", accepted: "a PCI class of two, four or six hexadecimal digits, such as 03, 0302 or 010802",
+            parse: { DeviceClass($0) == nil ? nil : $0 }, render: { $0 })
+    }
+
+    fileprivate static var deviceAddress: Self {
+        Self(
+            name: "address", accepted: "a PCI address such as 0000:3b:00.0",
+            parse: { AgentDevices.deviceAddress($0) == nil ? nil : $0 }, render: { $0 })
     }
 }

@@ -1,0 +1,59 @@
+import AgentDevices
+import Logging
+import ProtocolMessages
+import SwiftProtobuf
+
+extension DeviceSurvey {
+    convenience init(_ settings: AgentSettings) {
+        self.init(
+            scanner: HostScanner(sysfsRoot: settings.sysfs), policy: settings.devicePolicy,
+            namesPath: settings.deviceNames)
+    }
+}
+
+/// The devices of this host that guests may have, for the inventory.
+struct DeviceList: Sendable {
+    let survey: DeviceSurvey
+    let logger: Logger
+
+    /// A host without a PCI bus has none.
+    var messages: [Roost_V1_PCIDevice] {
+        do {
+            return try survey.devices().map(Self.message)
+        } catch {
+            logger.debug("no PCI devices", metadata: ["reason": "\(error)"])
+            return []
+        }
+    }
+
+    static func message(_ surveyed: SurveyedDevice) -> Roost_V1_PCIDevice {
+        let offer = surveyed.offer
+        let device = offer.device
+        return .with {
+            $0.address = device.address
+            $0.vendor = device.vendor
+            $0.product = device.product
+            $0.classCode = device.classCode
+            $0.iommuGroup = device.iommuGroup.map { Int32(clamping: $0) } ?? -1
+            $0.numaNode = device.numaNode.map { Int32(clamping: $0) } ?? -1
+            $0.driver = device.driver ?? ""
+            $0.subsystemVendor = device.subsystemVendor
+            $0.subsystemProduct = device.subsystemProduct
+            $0.vendorName = surveyed.names.vendor ?? ""
+            $0.productName = surveyed.names.product ?? ""
+            $0.groupMembers = offer.companions
+            $0.isBootDisplay = device.isBootDisplay
+            $0.virtualFunctionsTotal = UInt32(clamping: device.virtualFunctionsTotal)
+            $0.virtualFunctionsOf = device.physicalFunction ?? ""
+            $0.mediatedTypes = device.mediatedTypes.map { type in
+                .with {
+                    $0.id = type.id
+                    $0.name = type.name
+                    $0.available = UInt32(clamping: type.available)
+                }
+            }
+            $0.isUsable = offer.isUsable
+            $0.unusableReason = offer.reasons.map(\.description).joined(separator: "; ")
+        }
+    }
+}
