@@ -79,7 +79,7 @@ enum DocumentPage {
         text += "<h4>Answers</h4><dl>"
         for answer in value["responses"]?.members ?? [] where answer.value["$ref"] == nil && answer.name != "default" {
             text +=
-                "<dt>\(escape(answer.name)) \(self.text(answer.value["description"]))</dt><dd>\(contents(answer.value))</dd>"
+                "<dt>\(escape(answer.name)) \(self.text(answer.value["description"]))</dt><dd>\(contents(answer.value))\(links(answer.value))</dd>"
         }
         let others = (value["responses"]?.members ?? []).filter { $0.value["$ref"] != nil }.map(\.name)
         if !others.isEmpty {
@@ -101,6 +101,14 @@ enum DocumentPage {
             }
             return text
         }.joined()
+    }
+
+    /// What can be done with what an answer holds.
+    private static func links(_ answer: JSONValue) -> String {
+        let links = (answer["links"]?.members ?? []).map { link in
+            "<a href=\"#\(escape(link.name))\">\(text(link.value["description"]))</a>"
+        }
+        return links.isEmpty ? "" : "<p>Then: \(links.joined(separator: "; "))</p>"
     }
 
     // MARK: Problems and objects

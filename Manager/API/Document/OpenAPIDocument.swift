@@ -12,7 +12,8 @@ enum OpenAPIDocument {
         var paths: [String: [JSONValue.Member]] = [:]
         for route in routes {
             if paths[route.pattern] == nil { order.append(route.pattern) }
-            let item = JSONValue.Member(route.method.rawValue.lowercased(), operation(route, &schemas))
+            let links = DocumentLinks.links(of: route, to: routes)
+            let item = JSONValue.Member(route.method.rawValue.lowercased(), operation(route, links, &schemas))
             paths[route.pattern, default: []].append(item)
         }
         return [
@@ -89,7 +90,7 @@ enum OpenAPIDocument {
             .init("operation_id", .identifier, "the operation in the way"),
         ])
 
-    private static func operation(_ route: Route, _ schemas: inout Components) -> JSONValue {
+    private static func operation(_ route: Route, _ links: JSONValue, _ schemas: inout Components) -> JSONValue {
         var members: [JSONValue.Member] = [
             .init("operationId", .string(route.operationID)), .init("summary", .string(route.summary)),
             .init("tags", [.string(DocumentTag.name(of: route.pattern))]),
@@ -112,6 +113,11 @@ enum OpenAPIDocument {
                 responses[index].value = merged(responses[index].value, new)
             } else {
                 responses.append(.init(String(status), new))
+            }
+        }
+        if links != [:] {
+            for index in responses.indices where ["201", "202"].contains(responses[index].name) {
+                responses[index].value = .object((responses[index].value.members ?? []) + [.init("links", links)])
             }
         }
         for status in DocumentReplies.problems(of: route) where DocumentReplies.isOnPages(route, status) {
@@ -177,7 +183,8 @@ enum OpenAPIDocument {
         for header in route.headers {
             parameters.append([
                 "name": .string(header.name), "in": "header", "description": .string(header.summary),
-                "schema": ["type": "string"],
+                "schema": .object(
+                    [.init("type", "string")] + (header.pattern.map { [.init("pattern", .string($0))] } ?? [])),
             ])
         }
         if route.isIdempotent {

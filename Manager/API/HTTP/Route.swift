@@ -23,6 +23,19 @@ struct Route: Sendable {
         case text(type: String)
     }
 
+    struct Header: Sendable {
+        var name: String
+        var summary: String
+        /// Of what it must look like, where any text will not do. The handler checks it.
+        var pattern: String?
+
+        init(_ name: String, _ summary: String, pattern: String? = nil) {
+            self.name = name
+            self.summary = summary
+            self.pattern = pattern
+        }
+    }
+
     typealias Handler = @Sendable (Call) async throws -> Answer
 
     var method: HTTPRequest.Method
@@ -33,6 +46,8 @@ struct Route: Sendable {
     var query: [QueryParameter]
     var body: Body
     var replies: [(status: Int, reply: Reply)]
+    /// The pattern of what a 201 or 202 answers with, such as `/v1/instances/{ref}`: the document links to its routes from there.
+    var leadsTo: String?
     /// The answer holds a secret that is shown once and kept nowhere.
     var answersSecret: Bool
     /// Takes `Idempotency-Key`.
@@ -44,14 +59,14 @@ struct Route: Sendable {
     /// Parameters of the query that are not known are not looked at, as OAuth wants it (RFC 6749 §3.1).
     var ignoresUnknownQuery: Bool
     /// Further headers that it reads.
-    var headers: [(name: String, summary: String)]
+    var headers: [Header]
     var handler: Handler
 
     init(
         _ method: HTTPRequest.Method, _ pattern: String, _ summary: String, _ permission: Permission,
         query: [QueryParameter] = [], body: Body = .none, replies: [(status: Int, reply: Reply)],
-        answersSecret: Bool = false, isIdempotent: Bool? = nil, isConditional: Bool = false,
-        headers: [(name: String, summary: String)] = [], takesClientCredentials: Bool = false,
+        leadsTo: String? = nil, answersSecret: Bool = false, isIdempotent: Bool? = nil, isConditional: Bool = false,
+        headers: [Header] = [], takesClientCredentials: Bool = false,
         ignoresUnknownQuery: Bool = false, handler: @escaping Handler
     ) {
         self.method = method
@@ -61,6 +76,7 @@ struct Route: Sendable {
         self.query = query
         self.body = body
         self.replies = replies
+        self.leadsTo = leadsTo
         self.answersSecret = answersSecret
         self.isIdempotent = isIdempotent ?? (method == .post)
         self.isConditional = isConditional

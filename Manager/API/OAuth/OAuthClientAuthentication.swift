@@ -4,9 +4,8 @@ import ManagerIdentity
 
 /// Who a client says it is: in the header `Authorization`, or in the body (RFC 6749 §2.3.1).
 struct OAuthClientAuthentication {
-    static let header = (
-        name: "Authorization", summary: "Basic, with the ID and the secret of an API key, where the body does not say"
-    )
+    static let header = Route.Header(
+        "Authorization", "Basic, with the ID and the secret of an API key, where the body does not say")
 
     let id: String?
     let secret: String?

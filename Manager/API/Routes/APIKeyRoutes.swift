@@ -52,7 +52,8 @@ enum APIKeyRoutes {
         },
         Route(
             .post, "/v1/api-keys", "Create an API key; its secret is shown this once", .apiKeyCreate,
-            body: .json(creation), replies: [(201, .one(created))], answersSecret: true, handler: create),
+            body: .json(creation), replies: [(201, .one(created))], leadsTo: "/v1/api-keys/{ref}", answersSecret: true,
+            handler: create),
         Route(
             .get, "/v1/api-keys/{ref}", "Show an API key", .apiKeyRead, replies: [(200, .one(schema))]
         ) { call in

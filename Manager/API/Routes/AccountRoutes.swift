@@ -37,7 +37,7 @@ enum AccountRoutes {
         },
         Route(
             .post, "/v1/accounts", "Create an account", .accountCreate, body: .json(creation),
-            replies: [(201, .one(AccountResource.schema))]
+            replies: [(201, .one(AccountResource.schema))], leadsTo: "/v1/accounts/{ref}"
         ) { call in
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in

@@ -32,7 +32,7 @@ enum AggregateRoutes {
         },
         Route(
             .post, "/v1/aggregates", "Create a group of nodes", .aggregateCreate, body: .json(creation),
-            replies: [(201, .one(AggregateResource.schema))]
+            replies: [(201, .one(AggregateResource.schema))], leadsTo: "/v1/aggregates/{ref}"
         ) { call in
             try await call.write { transaction in
                 let aggregate = try call.commands(in: transaction).createAggregate(

@@ -35,17 +35,24 @@ enum EventRoutes {
                 QueryParameter(
                     "outcome", .choice(Event.Outcome.allCases.map(\.rawValue)), "Only what was done, or was refused."),
             ],
-            replies: [(200, .list(EventResource.schema)), (200, .text(type: "text/event-stream"))], handler: events)
+            replies: [(200, .list(EventResource.schema)), (200, .text(type: "text/event-stream"))],
+            headers: [
+                .init(
+                    lastEventID, "The id of the last event that a stream brought: what came after it follows.",
+                    pattern: "^[0-9]{1,18}$")
+            ], handler: events)
     ]
+    private static let lastEventID = "Last-Event-ID"
 
     @Sendable private static func events(_ call: Call) async throws -> Answer {
         let scope = try call.scope(.eventRead)
         let filter = try filter(call)
         let wantsStream = call.headers[.accept]?.lowercased().contains("text/event-stream") == true
+        let lastSeen = try lastSeen(call)
         guard wantsStream, call.method == .get else {
             return try await page(call, scope, filter)
         }
-        let after = try await start(call)
+        let after = try await start(call, lastSeen)
         guard call.services.streams.hasRoom(for: call.principal?.userID) else {
             throw Refusal(.busy, "too many event streams are open; close some, or ask for pages instead")
         }
@@ -117,15 +124,21 @@ enum EventRoutes {
     }
 
     /// A client that comes back says what it saw last; a new one begins now.
-    private static func start(_ call: Call) async throws -> Int64 {
-        if let name = HTTPField.Name("Last-Event-ID"), let text = call.headers[name] {
-            guard let sequence = Int64(text), sequence >= 0 else {
-                throw Refusal(.invalidRequest, "the header Last-Event-ID must be the id of an event of this stream")
-            }
-            return try await checked(sequence, call)
-        }
+    private static func start(_ call: Call, _ lastSeen: Int64?) async throws -> Int64 {
+        if let lastSeen { return try await checked(lastSeen, call) }
         if let after = call.query.integer("after") { return try await checked(Int64(after), call) }
         return try await call.read { try $0.events.lastSequence() }
+    }
+
+    /// A page begins where `after` says; what is wrong with the header does not depend on what is asked for.
+    private static func lastSeen(_ call: Call) throws(Refusal) -> Int64? {
+        guard let text = call.header(lastEventID) else { return nil }
+        guard (1...18).contains(text.utf8.count), text.utf8.allSatisfy({ (48...57).contains($0) }),
+            let sequence = Int64(text)
+        else {
+            throw Refusal(.invalidRequest, "the header \(lastEventID) must be the id of an event of this stream")
+        }
+        return sequence
     }
 
     private static func checked(_ after: Int64, _ call: Call) async throws -> Int64 {

@@ -39,7 +39,7 @@ enum FlavorRoutes {
         },
         Route(
             .post, "/v1/flavors", "Create a flavor", .flavorCreate, body: .json(creation),
-            replies: [(201, .one(FlavorResource.schema))]
+            replies: [(201, .one(FlavorResource.schema))], leadsTo: "/v1/flavors/{ref}"
         ) { call in
             try await call.write { transaction in
                 let body = call.body

@@ -30,7 +30,7 @@ enum GroupRoutes {
         },
         Route(
             .post, "/v1/groups", "Create a group of an account's users", .groupCreate, body: .json(creation),
-            replies: [(201, .one(GroupResource.schema))]
+            replies: [(201, .one(GroupResource.schema))], leadsTo: "/v1/groups/{ref}"
         ) { call in
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in

@@ -66,7 +66,8 @@ enum ImageRoutes {
         },
         Route(
             .post, "/v1/images", "Announce an image, whose file is then sent", .imageCreate, body: .json(creation),
-            replies: [(201, .one(ImageResource.schema)), (202, .one(ImageResource.schema))], handler: create),
+            replies: [(201, .one(ImageResource.schema)), (202, .one(ImageResource.schema))],
+            leadsTo: "/v1/images/{ref}", handler: create),
         Route(.get, "/v1/images/{ref}", "Show an image", .imageRead, replies: [(200, .one(ImageResource.schema))]) {
             call in
             try await call.read { transaction in
@@ -77,14 +78,16 @@ enum ImageRoutes {
         },
         Route(
             .put, "/v1/images/{ref}/file", "Send an image's file", .imageUpload, body: .stream,
-            replies: [(202, .one(ImageResource.schema))], handler: ImageUploadRoute.put),
+            replies: [(202, .one(ImageResource.schema))], leadsTo: "/v1/images/{ref}", handler: ImageUploadRoute.put),
         Route(
             .patch, "/v1/images/{ref}/file", "Send the rest of an image's file, or a part of it", .imageUpload,
-            body: .stream, replies: [(202, .one(ImageResource.schema)), (204, .empty)],
+            body: .stream, replies: [(202, .one(ImageResource.schema)), (204, .empty)], leadsTo: "/v1/images/{ref}",
             headers: [
-                ("Upload-Offset", "Where the part belongs: as many bytes as have arrived."),
-                ("Upload-Complete", "?1 where the file ends with this part, which is so if it is not given; else ?0."),
-                ("Upload-Length", "Bytes of the whole file, where they are known."),
+                .init("Upload-Offset", "Where the part belongs: as many bytes as have arrived."),
+                .init(
+                    "Upload-Complete", "?1 where the file ends with this part, which is so if it is not given; else ?0."
+                ),
+                .init("Upload-Length", "Bytes of the whole file, where they are known."),
             ], handler: ImageUploadRoute.patch),
         Route(
             .get, "/v1/images/{ref}/file", "Tell how much of an image's file has arrived", .imageUpload,
@@ -129,7 +132,7 @@ enum ImageRoutes {
         Route(
             .post, "/v1/images/{ref}/prefill", "Cache an image on nodes, in one chain", .imagePrefill,
             body: .json(prefill),
-            replies: [(202, .one(OperationResource.schema))]
+            replies: [(202, .one(OperationResource.schema))], leadsTo: "/v1/operations/{id}"
         ) { call in
             try await call.write { transaction in
                 let nodes = call.body["nodes"]?.array?.compactMap(\.string) ?? []

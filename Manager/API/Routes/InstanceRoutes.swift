@@ -46,7 +46,8 @@ enum InstanceRoutes {
             replies: [(200, .list(InstanceResource.schema))], handler: list),
         Route(
             .post, "/v1/instances", "Create an instance, or a list of several", .instanceCreate, body: .json(creation),
-            replies: [(202, .one(InstanceResource.schema)), (202, .list(InstanceResource.schema))], handler: create),
+            replies: [(202, .one(InstanceResource.schema)), (202, .list(InstanceResource.schema))],
+            leadsTo: "/v1/instances/{ref}", handler: create),
         Route(
             .get, "/v1/instances/{ref}", "Show an instance", .instanceRead,
             replies: [(200, .one(InstanceResource.schema))]
@@ -74,23 +75,24 @@ enum InstanceRoutes {
         },
         Route(
             .delete, "/v1/instances/{ref}", "Delete an instance, its disk and its address", .instanceDelete,
-            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+            replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}", isConditional: true
         ) { call in try await act(call) { try $0.deleteInstance($1) } },
         Route(
             .post, "/v1/instances/{ref}/start", "Start a stopped instance", .instancePower,
             body: .optionalJSON(nothing),
-            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+            replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}", isConditional: true
         ) { call in try await act(call) { try $0.startInstance($1) } },
         Route(
             .post, "/v1/instances/{ref}/stop", "Stop an instance; its disk, address and name are kept", .instancePower,
-            body: .optionalJSON(power), replies: [(202, .one(InstanceResource.schema))], isConditional: true
+            body: .optionalJSON(power), replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}",
+            isConditional: true
         ) { call in
             let force = call.body["force"]?.boolean ?? false
             return try await act(call) { try $0.stopInstance($1, force: force) }
         },
         Route(
             .post, "/v1/instances/{ref}/reboot", "Reboot an instance", .instancePower, body: .optionalJSON(power),
-            replies: [(202, .one(InstanceResource.schema))], isConditional: true
+            replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}", isConditional: true
         ) { call in
             let force = call.body["force"]?.boolean ?? false
             return try await act(call) { try $0.rebootInstance($1, force: force) }

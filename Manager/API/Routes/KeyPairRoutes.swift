@@ -34,7 +34,7 @@ enum KeyPairRoutes {
         },
         Route(
             .post, "/v1/keypairs", "Add an ssh key", .keyPairCreate, body: .json(creation),
-            replies: [(201, .one(KeyPairResource.created))], handler: create),
+            replies: [(201, .one(KeyPairResource.created))], leadsTo: "/v1/keypairs/{ref}", handler: create),
         Route(
             .get, "/v1/keypairs/{ref}", "Show an ssh key", .keyPairRead, replies: [(200, .one(KeyPairResource.schema))]
         ) { call in

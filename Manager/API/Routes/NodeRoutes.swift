@@ -101,6 +101,7 @@ enum NodeRoutes {
         Route(
             .post, "/v1/nodes/disable", "Take nodes out of service, or show what that would do", .nodeChange,
             body: .json(disabling), replies: [(200, .one(plans)), (202, .one(OperationResource.schema))],
+            leadsTo: "/v1/operations/{id}",
             handler: disable),
         Route(
             .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,

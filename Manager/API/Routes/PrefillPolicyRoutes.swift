@@ -36,7 +36,8 @@ enum PrefillPolicyRoutes {
         },
         Route(
             .post, "/v1/image-policies", "Let nodes get an image by themselves, also those that come later",
-            .imagePrefill, body: .json(creation), replies: [(201, .one(PrefillPolicyResource.schema))]
+            .imagePrefill, body: .json(creation), replies: [(201, .one(PrefillPolicyResource.schema))],
+            leadsTo: "/v1/image-policies/{ref}"
         ) { call in
             try await call.write { transaction in
                 let commands = try call.commands(in: transaction)

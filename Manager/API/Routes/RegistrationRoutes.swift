@@ -37,7 +37,8 @@ enum RegistrationRoutes {
         },
         Route(
             .post, "/v1/registrations/complete", "Become a user, by a mailed link", .registrationRequest,
-            body: .json(completion), replies: [(201, .one(UserResource.schema))], isIdempotent: false
+            body: .json(completion), replies: [(201, .one(UserResource.schema))], leadsTo: "/v1/users/{ref}",
+            isIdempotent: false
         ) { call in
             let user = try await call.mailedLinks.register(
                 call.body["token"]?.string ?? "",

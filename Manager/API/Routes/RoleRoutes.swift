@@ -29,7 +29,7 @@ enum RoleRoutes {
         },
         Route(
             .post, "/v1/roles", "Define a role of the site", .roleCreate, body: .json(creation),
-            replies: [(201, .one(RoleResource.schema))]
+            replies: [(201, .one(RoleResource.schema))], leadsTo: "/v1/roles/{name}"
         ) { call in
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in

@@ -51,7 +51,7 @@ enum UserRoutes {
         },
         Route(
             .post, "/v1/users", "Create a user", .userCreate, body: .json(creation),
-            replies: [(201, .one(UserResource.schema))], handler: create),
+            replies: [(201, .one(UserResource.schema))], leadsTo: "/v1/users/{ref}", handler: create),
         Route(
             .get, "/v1/users/me", "Who I am", .userRead, replies: [(200, .one(UserResource.schema))], handler: show),
         Route(

@@ -30,7 +30,7 @@ enum WhitelistRoutes {
         },
         Route(
             .post, path, "Let somebody register", .registrationChange, body: .json(creation),
-            replies: [(201, .one(schema))]
+            replies: [(201, .one(schema))], leadsTo: path + "/{id}"
         ) { call in
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in

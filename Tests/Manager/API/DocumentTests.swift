@@ -123,6 +123,54 @@ struct DocumentTests {
         }
     }
 
+    @Test("whatever creates something links to what shows, changes and deletes it")
+    func links() throws {
+        var linked = 0
+        for route in APIRoutes.all where route.isServed {
+            let name = "\(route.method.rawValue) \(route.pattern)"
+            let answers = document["paths"]?[route.pattern]?[route.method.rawValue.lowercased()]?["responses"]
+            for (status, reply) in route.replies where status == 201 || status == 202 {
+                guard case .one(let object) = reply else { continue }
+                let links = answers?[String(status)]?["links"]?.members ?? []
+                // Tokens and signing keys are shown once, and no route shows them again.
+                guard let target = route.leadsTo else {
+                    #expect(Self.shownOnce.contains(name), "\(name): where does its answer lead to?")
+                    continue
+                }
+                linked += 1
+                let targets = try links.map { link in
+                    let other = try #require(
+                        APIRoutes.all.first { $0.operationID == link.value["operationId"]?.string }, "\(link.name)")
+                    let parameters = link.value["parameters"]?.members ?? []
+                    #expect(Set(parameters.map(\.name)) == Set(other.parameters), "\(name) to \(link.name)")
+                    for parameter in parameters {
+                        let member = parameter.value.string?.split(separator: "/").last.map(String.init)
+                        #expect(object.fields.contains { $0.name == member && $0.isRequired }, "\(name): \(parameter)")
+                    }
+                    return "\(other.method.rawValue) \(other.pattern)"
+                }
+                #expect(targets.contains("GET \(target)"), "\(name)")
+                guard !route.pattern.hasPrefix(target) else { continue }
+                let others = APIRoutes.all.filter { $0.isServed && $0.pattern == target }
+                    .map { "\($0.method.rawValue) \($0.pattern)" }
+                #expect(Set(others).isSubset(of: targets), "\(name)")
+            }
+        }
+        #expect(linked > 12)
+    }
+
+    private static let shownOnce: Set = [
+        "POST /v1/signing-keys/rotate", "POST /v1/users/{ref}/masquerade", "POST /v1/nodes/tokens",
+    ]
+
+    @Test("the stream of events says by which header it goes on")
+    func lastEventID() {
+        let parameters = document["paths"]?["/v1/events"]?["get"]?["parameters"]?.array ?? []
+        let header = parameters.first { $0["name"] == "Last-Event-ID" }
+        #expect(header?["in"] == "header")
+        #expect(header?["schema"]?["pattern"] == "^[0-9]{1,18}$")
+    }
+
     @Test("every operation says which problems it may meet, and every tag is described")
     func replies() {
         let tags = Set((document["tags"]?.array ?? []).compactMap { $0["name"]?.string })

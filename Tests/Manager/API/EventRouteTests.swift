@@ -89,6 +89,13 @@ struct EventRouteTests {
                 #expect(reply.status == 410 && reply.code == "events_pruned", "\(path) \(headers) \(reply.text)")
                 #expect(reply.json["detail"]?.string?.contains("after=\(first - 1)") == true)
             }
+            for text in ["x", "-1", "", "1.5", "99999999999999999999"] {
+                for accept in ["text/event-stream", "application/json"] {
+                    let reply = try await client.get(
+                        "/v1/events", as: "root", headers: ["Accept": accept, "Last-Event-ID": text])
+                    #expect(reply.status == 400, "\(accept) '\(text)'")
+                }
+            }
             #expect(try await items(client, "after=\(first - 1)").count == 10)
             #expect(try await items(client, "after=0").count == 10, "0 asks for all that is kept")
             #expect(try await items(client, "limit=5").first?["sequence"]?.integer == first)
