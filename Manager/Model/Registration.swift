@@ -15,6 +15,10 @@ public struct WhitelistEntry: Sendable, Equatable {
     }
 }
 
+extension WhitelistEntry: Audited {
+    public var auditedFields: [String: String] { ["pattern": pattern.text, "description": description] }
+}
+
 /// Who is meant: an e-mail address, or without `@` a user's name in the directory; `*` stands for any characters, also none.
 public struct WhitelistPattern: Sendable, Hashable, CustomStringConvertible {
     public static let form =

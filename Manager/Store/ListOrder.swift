@@ -4,6 +4,18 @@ public enum ColumnValue: Sendable, Equatable {
     case number(Int64)
 }
 
+extension ColumnValue: Comparable {
+    /// Numbers before texts; texts by their bytes, as the record sorts them.
+    public static func < (one: ColumnValue, other: ColumnValue) -> Bool {
+        switch (one, other) {
+        case (.number(let left), .number(let right)): left < right
+        case (.text(let left), .text(let right)): left.utf8.lexicographicallyPrecedes(right.utf8)
+        case (.number, .text): true
+        case (.text, .number): false
+        }
+    }
+}
+
 extension ColumnValue: SQLBindable {
     public var sqlValue: SQLValue {
         switch self {
@@ -46,18 +58,21 @@ public struct ListFilter: Sendable, Equatable {
 
 extension Page {
     /// The end of a query of this page, whose last argument is the limit.
-    var tail: String {
-        let keys = order.keys.map { $0.column + ($0.isDescending ? " DESC" : "") } + ["id"]
+    var tail: String { tail(identifier: "id") }
+
+    /// - Parameter identifier: the column that no two rows of the same place have alike.
+    func tail(identifier: String) -> String {
+        let keys = order.keys.map { $0.column + ($0.isDescending ? " DESC" : "") } + [identifier]
         return " ORDER BY \(keys.joined(separator: ", ")) LIMIT ?"
     }
 }
 
 extension Conditions {
     /// What is after the page's beginning, and as its filters want it.
-    mutating func add(_ page: Page) {
+    mutating func add(_ page: Page, identifier: String = "id") {
         for filter in page.filters { add("\(filter.column) = ?", filter.value) }
         guard let after = page.after else { return }
-        var clause = "id > ?"
+        var clause = "\(identifier) > ?"
         var arguments: [any SQLBindable] = [after]
         for (key, value) in zip(page.order.keys, page.afterValues).reversed() {
             clause = "(\(key.column) \(key.isDescending ? "<" : ">") ? OR (\(key.column) = ? AND \(clause)))"

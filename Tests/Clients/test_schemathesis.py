@@ -45,7 +45,6 @@ LOOKS_CLOSER = {
     "POST /account/reset": "the same",
     "POST /v1/registrations/complete": "the same",
     "POST /v1/password-resets/complete": "the same",
-    "POST /v1/registration-whitelist": "patterns of addresses",
     "GET /v1/events": "times",
     "GET /v1/usage": "days in order",
 }

@@ -253,23 +253,31 @@ enum OpenAPIDocument {
                     "application/json": ["schema": reference(object, &schemas), "example": Examples.answer(object)]
                 ],
             ]
-        case .list(let object):
-            let schema: JSONValue = [
-                "type": "object", "required": ["items", "next"],
-                "properties": [
-                    "items": [
-                        "type": "array", "items": isCut ? wholeOrCut(object, &schemas) : reference(object, &schemas),
-                    ],
-                    "next": ["type": ["string", "null"], "description": "the 'after' of the next page"],
-                ],
-            ]
-            let example: JSONValue = ["items": [Examples.answer(object)], "next": nil]
+        case .list(let object, let more):
+            let (schema, example) = list(of: object, with: more, isCut: isCut, &schemas)
             return [
                 "description": description, "content": ["application/json": ["schema": schema, "example": example]],
             ]
         case .text(let type):
             return ["description": description, "content": .object([.init(type, ["schema": ["type": "string"]])])]
         }
+    }
+
+    private static func list(
+        of object: ObjectSchema, with more: [ObjectSchema.Field], isCut: Bool, _ schemas: inout Components
+    ) -> (schema: JSONValue, example: JSONValue) {
+        let items = isCut ? wholeOrCut(object, &schemas) : reference(object, &schemas)
+        var properties: [JSONValue.Member] = [
+            .init("items", ["type": "array", "items": items]),
+            .init("next", ["type": ["string", "null"], "description": "the 'after' of the next page"]),
+        ]
+        for field in more { properties.append(.init(field.name, value(field.schema, &schemas))) }
+        let required = ["items", "next"] + more.filter(\.isRequired).map(\.name)
+        let example = Examples.answer(ObjectSchema("", more)).members ?? []
+        return (
+            ["type": "object", "required": .texts(required), "properties": .object(properties)],
+            .object([.init("items", [Examples.answer(object)]), .init("next", nil)] + example)
+        )
     }
 
     /// An item as it is, or with those members alone that `fields` names.

@@ -154,36 +154,3 @@ struct Call: Sendable {
             headers: Dictionary(answer.headers.map { ($0.name, $0.value) }) { first, _ in first }, body: body)
     }
 }
-
-/// A page of a list, as asked for.
-struct PageRequest: Sendable {
-    static let usual = 100
-
-    let list: String
-    let limit: Int
-    let after: String?
-
-    init(_ query: Query, list: String) throws(Refusal) {
-        self.list = list
-        limit = query.integer("limit") ?? Self.usual
-        after = try query.string("after").map { text throws(Refusal) in try Cursor(text, list: list).place }
-    }
-
-    /// One more than asked for, which tells whether there is a next page.
-    var page: Page { Page(limit: limit + 1, after: after) }
-
-    /// The document of a page.
-    func document<Item>(_ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue) rethrows -> Answer
-    {
-        .document(.object(try members(items, place: place, encode: encode)))
-    }
-
-    /// The members of a page's document, for one that says more.
-    func members<Item>(
-        _ items: [Item], place: (Item) -> String, encode: (Item) throws -> JSONValue
-    ) rethrows -> [JSONValue.Member] {
-        let shown = items.prefix(limit)
-        let next = items.count > limit ? shown.last.map { Cursor(list: list, place: place($0)).text } : nil
-        return [.init("items", .array(try shown.map(encode))), .init("next", .text(next))]
-    }
-}

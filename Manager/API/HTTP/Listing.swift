@@ -24,6 +24,8 @@ struct Listing<Item: Sendable>: Sendable {
         let column: String
         /// What the column holds for what was asked; looks names up.
         let value: @Sendable (JSONValue, Commands) throws -> ColumnValue
+        /// What an item has of it, for lists that no table holds.
+        let held: (@Sendable (Item) -> ColumnValue)?
 
         init(
             _ name: String, _ schema: Schema, _ summary: String, column: String? = nil,
@@ -32,6 +34,14 @@ struct Listing<Item: Sendable>: Sendable {
             parameter = QueryParameter(name, schema, summary)
             self.column = column ?? name
             self.value = value
+            held = nil
+        }
+
+        init(_ name: String, _ schema: Schema, _ summary: String, held: @escaping @Sendable (Item) -> ColumnValue) {
+            parameter = QueryParameter(name, schema, summary)
+            column = name
+            value = { value, _ in Self.plain(value) }
+            self.held = held
         }
 
         static func plain(_ value: JSONValue) -> ColumnValue {
@@ -49,21 +59,26 @@ struct Listing<Item: Sendable>: Sendable {
     let identifier: @Sendable (Item) -> String
     let keys: [Key]
     let filters: [Filter]
+    /// The order where none is asked for, which is that of the identifiers.
+    let usualOrder: String
 
     init(
         _ name: String, _ schema: ObjectSchema, identifier: @escaping @Sendable (Item) -> String, sort keys: [Key],
-        filters: [Filter] = []
+        filters: [Filter] = [], usualOrder: String = "By age"
     ) {
         self.name = name
         self.schema = schema
         self.identifier = identifier
         self.keys = keys
         self.filters = filters
+        self.usualOrder = usualOrder
     }
 
     /// What its route takes.
     var query: [QueryParameter] {
-        QueryParameter.page + [ListWords.sort(keys.map(\.name)), ListWords.fields(schema.fields.map(\.name))]
+        QueryParameter.page + [
+            ListWords.sort(keys.map(\.name), usually: usualOrder), ListWords.fields(schema.fields.map(\.name)),
+        ]
             + filters.map(\.parameter)
     }
 
@@ -83,7 +98,7 @@ struct ListRequest<Item: Sendable>: Sendable {
     init(_ listing: Listing<Item>, _ query: Query) throws(Refusal) {
         self.listing = listing
         self.query = query
-        limit = query.integer("limit") ?? PageRequest.usual
+        limit = query.integer("limit") ?? ListWords.usualLimit
         sort = query.string("sort") ?? ""
         keys = ListWords.split(sort).compactMap { word in
             let isDescending = word.hasPrefix("-")
@@ -110,11 +125,37 @@ struct ListRequest<Item: Sendable>: Sendable {
         return page
     }
 
-    func document(_ items: [Item], encode: (Item) throws -> JSONValue) rethrows -> Answer {
+    /// The page of a list that is in memory; one more than asked for, too.
+    func page(of items: [Item]) -> [Item] {
+        let wanted = listing.filters.compactMap { filter in
+            query[filter.parameter.name].map { (filter.held, Listing<Item>.Filter.plain($0)) }
+        }
+        let fitting = items.filter { item in wanted.allSatisfy { held, value in held?(item) == value } }
+        let sorted = fitting.map { (item: $0, place: rank(of: $0)) }.sorted { precedes($0.place, $1.place) }
+        let rest = after.map { end in sorted.drop { !precedes(end.values + [.text(end.identifier)], $0.place) } }
+        return (rest ?? sorted[...]).prefix(limit + 1).map(\.item)
+    }
+
+    private func rank(of item: Item) -> [ColumnValue] {
+        keys.map { $0.key.value(item) } + [.text(listing.identifier(item))]
+    }
+
+    private func precedes(_ one: [ColumnValue], _ other: [ColumnValue]) -> Bool {
+        let directions = keys.map(\.isDescending) + [false]
+        for ((left, right), isDescending) in zip(zip(one, other), directions) where left != right {
+            return isDescending ? right < left : left < right
+        }
+        return false
+    }
+
+    /// - Parameter more: members beside `items` and `next`.
+    func document(
+        _ items: [Item], with more: [JSONValue.Member] = [], encode: (Item) throws -> JSONValue
+    ) rethrows -> Answer {
         let shown = items.prefix(limit)
         let next = items.count > limit ? shown.last.map { Cursor(list: listing.name, place: place(of: $0)).text } : nil
         let documents = try shown.map { ListWords.cut(try encode($0), to: fields) }
-        return .document(["items": .array(documents), "next": .text(next)])
+        return .document(.object([.init("items", .array(documents)), .init("next", .text(next))] + more))
     }
 
     // MARK: Places
@@ -152,14 +193,16 @@ struct ListRequest<Item: Sendable>: Sendable {
     }
 }
 
-/// The words of `sort` and `fields`.
+/// What the queries of lists have in common.
 enum ListWords {
+    static let usualLimit = 100
+
     static func split(_ text: String) -> [Substring] { text.split(separator: ",", omittingEmptySubsequences: false) }
 
-    static func sort(_ names: [String]) -> QueryParameter {
+    static func sort(_ names: [String], usually usualOrder: String) -> QueryParameter {
         QueryParameter(
             "sort", words(names, prefix: "-?"),
-            "In which order: \(names.joined(separator: ", ")); the first decides, '-' turns one round. By age if not given."
+            "In which order: \(names.joined(separator: ", ")); the first decides, '-' turns one round. \(usualOrder) if not given."
         )
     }
 

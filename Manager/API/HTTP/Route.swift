@@ -19,7 +19,8 @@ struct Route: Sendable {
     enum Reply: Sendable {
         case empty
         case one(ObjectSchema)
-        case list(ObjectSchema)
+        /// A page of a list, and what it says beside its items.
+        case list(ObjectSchema, with: [ObjectSchema.Field] = [])
         case text(type: String)
     }
 

@@ -112,6 +112,115 @@ enum Listings {
             .init("status", .choice(Operation.Status.allCases.map(\.rawValue)), "Only those in this state."), owner(),
         ])
 
+    static let apiKeys = Listing<APIKey>(
+        "api-keys", APIKeyRoutes.schema, identifier: { $0.id.description },
+        sort: [.init("name") { .text($0.name) }, created { $0.createdAt }],
+        filters: [
+            name(),
+            .init("owner", .reference, "Only those of this user.", column: "user_id") {
+                .text(try $1.user($0.string ?? "").id.description)
+            },
+        ])
+
+    static let accountQuotas = Listing<Account>(
+        "quotas-account", QuotaDocument.schema, identifier: { $0.id.description },
+        sort: [.init("name") { .text($0.name) }],
+        filters: [name()])
+
+    static let userQuotas = Listing<User>(
+        "quotas-user", QuotaDocument.schema, identifier: { $0.id.description },
+        sort: [.init("name") { .text($0.name) }],
+        filters: [name()])
+
+    static let whitelist = Listing<WhitelistEntry>(
+        "registration-whitelist", WhitelistRoutes.schema, identifier: { $0.id.description },
+        sort: [.init("pattern") { .text($0.pattern.text) }, created { $0.createdAt }],
+        filters: [
+            .init("pattern", .line(1...254), "Only the entry with this pattern.") { value, _ in
+                .text((value.string ?? "").lowercased())
+            }
+        ])
+
+    /// A cursor of another grouping would point between its rows.
+    static func usage(_ grouping: UsageRepository.Grouping) -> Listing<UsageRow> {
+        Listing<UsageRow>(
+            "usage-\(grouping.rawValue)", UsageResource.item, identifier: \.place,
+            sort: [
+                .init("server_hours", column: "server_ms") { .number($0.amounts.serverMilliseconds) },
+                .init("vcpu_hours", column: "vcpu_ms") { .number($0.amounts.vcpuMilliseconds) },
+                .init("ram_mib_hours", column: "ram_mib_ms") { .number($0.amounts.ramMiBMilliseconds) },
+                .init("cpu_seconds", column: "cpu_ns") { .number($0.amounts.cpuTimeNanoseconds) },
+                .init("disk_read_bytes", column: "disk_read") { .number($0.amounts.diskReadBytes) },
+                .init("disk_write_bytes", column: "disk_write") { .number($0.amounts.diskWriteBytes) },
+                .init("network_receive_bytes", column: "net_receive") { .number($0.amounts.networkReceiveBytes) },
+                .init("network_transmit_bytes", column: "net_transmit") { .number($0.amounts.networkTransmitBytes) },
+            ],
+            filters: [
+                .init("account", .reference, "Only what was used by this account."),
+                .init("flavor", .reference, "Only what was used with this flavor.", column: "flavor_id") {
+                    .text(try $1.flavor($0.string ?? "").id.description)
+                },
+                .init(
+                    "instance", .reference, "Only what this instance used; by ID also where it is deleted.",
+                    column: "instance_id"
+                ) { value, commands in
+                    let reference = value.string ?? ""
+                    return .text(try (InstanceID(reference) ?? commands.instance(reference).id).description)
+                },
+            ], usualOrder: "By day, instance and user")
+    }
+
+    // MARK: What no table holds
+
+    static let roles = Listing<JSONValue>(
+        "roles", RoleResource.schema, identifier: { $0["name"]?.string ?? "" },
+        sort: [member("name"), member("created_at")],
+        filters: [
+            member("name", .reference, "Only the one of this name."),
+            .init("built_in", .boolean, "Only the system's own, or only the site's.") {
+                .number($0["built_in"] == true ? 1 : 0)
+            },
+        ], usualOrder: "By name")
+
+    static let managers = Listing<JSONValue>(
+        "managers", ManagerRoutes.schema,
+        // Names may be the same.
+        identifier: { "\($0["name"]?.string ?? "") \($0["id"]?.string ?? "")" },
+        sort: [member("name"), member("role"), member("status"), member("version"), member("started_at")],
+        filters: [
+            member("name", .reference, "Only those of this name."),
+            member("role", ManagerRoutes.role, "Only the one that leads, or the others."),
+            member("status", ManagerRoutes.status, "Only those that are, or are not, alive."),
+            member("version", .line(1...64), "Only those of this version."),
+        ], usualOrder: "By name")
+
+    static let nodeImages = Listing<NodeImage>(
+        "node-images", ImageCacheRoutes.copy, identifier: { $0.placement.image.description },
+        sort: [
+            .init("image") { .text($0.name) }, .init("state") { .text($0.placement.state.rawValue) },
+            .init("size_bytes") { .number($0.image?.sizeBytes ?? 0) },
+            .init("disk_bytes") { .number($0.copy?.diskBytes ?? 0) },
+            updated { $0.placement.updatedAt },
+        ],
+        filters: [
+            .init("image", .reference, "Only the copy of this image, by its name.") { .text($0.name) },
+            .init("state", .choice(ImagePlacement.State.allCases.map(\.rawValue)), "Only those in this state.") {
+                .text($0.placement.state.rawValue)
+            },
+            .init("pinned", .boolean, "Only those that are, or are not, kept whatever room is needed.") {
+                .number($0.isPinned ? 1 : 0)
+            },
+        ], usualOrder: "By the image's age")
+
+    /// A member of what is answered, as a key: none comes first.
+    private static func member(_ name: String) -> Listing<JSONValue>.Key {
+        .init(name) { .text($0[name]?.string ?? "") }
+    }
+
+    private static func member(_ name: String, _ schema: Schema, _ summary: String) -> Listing<JSONValue>.Filter {
+        .init(name, schema, summary) { .text($0[name]?.string ?? "") }
+    }
+
     // MARK: What many have
 
     private static func name<Item>() -> Listing<Item>.Filter {

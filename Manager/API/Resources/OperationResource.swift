@@ -130,20 +130,14 @@ enum UsageResource {
             .init("instance_id", .identifier, "with group_by=instance"), .init("instance", .nullable(.text)),
             .init("flavor", .nullable(.text)),
         ] + amounts)
-    static let schema = ObjectSchema(
-        "Usage",
-        [
-            .init("from", .day, required: true), .init("to", .day, required: true),
-            .init("items", .array(.object(item), maximum: 1000), required: true),
-            .init("next", .nullable(.text), required: true, "the 'after' of the next page"),
-            .init("totals", .object(ObjectSchema("UsageTotals", amounts)), required: true, "of all pages together"),
-        ])
+    /// What a page of a report says beside its rows.
+    static let report: [ObjectSchema.Field] = [
+        .init("from", .day, required: true), .init("to", .day, required: true),
+        .init("totals", .object(ObjectSchema("UsageTotals", amounts)), required: true, "of all pages together"),
+    ]
 
-    static func encode(
-        _ page: [JSONValue.Member], total: UsageAmounts, from: CivilDay, to: CivilDay
-    ) -> JSONValue {
-        .object(
-            [.init("from", .text(from)), .init("to", .text(to))] + page + [.init("totals", .object(members(total)))])
+    static func report(_ total: UsageAmounts, from: CivilDay, to: CivilDay) -> [JSONValue.Member] {
+        [.init("from", .text(from)), .init("to", .text(to)), .init("totals", .object(members(total)))]
     }
 
     static func encode(_ row: UsageRow) -> JSONValue {

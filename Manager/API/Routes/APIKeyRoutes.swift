@@ -39,15 +39,15 @@ enum APIKeyRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/api-keys", "List API keys", .apiKeyRead, query: QueryParameter.page,
+            .get, "/v1/api-keys", "List API keys", .apiKeyRead, query: Listings.apiKeys.query,
             replies: [(200, .list(schema))]
         ) { call in
             let scope = try call.scope(.apiKeyRead)
-            let request = try PageRequest(call.query, list: "api-keys")
+            let request = try Listings.apiKeys.request(call)
             return try await call.read { transaction in
                 let names = Names(transaction)
-                let keys = try transaction.apiKeys.list(scope, request.page)
-                return try request.document(keys, place: { $0.id.description }) { try encode($0, names) }
+                let page = try request.page(call.commands(in: transaction))
+                return try request.document(transaction.apiKeys.list(scope, page)) { try encode($0, names) }
             }
         },
         Route(

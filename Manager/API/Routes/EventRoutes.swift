@@ -112,7 +112,7 @@ enum EventRoutes {
     private static func page(
         _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter
     ) async throws -> Answer {
-        let limit = call.query.integer("limit") ?? PageRequest.usual
+        let limit = call.query.integer("limit") ?? ListWords.usualLimit
         let after = Int64(call.query.integer("after") ?? 0)
         return try await call.read { transaction in
             try check(after, in: transaction)

@@ -23,7 +23,8 @@ enum ImageCacheRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/nodes/{ref}/images", "List the images in a node's cache", .nodeRead, query: QueryParameter.page,
+            .get, "/v1/nodes/{ref}/images", "List the images in a node's cache", .nodeRead,
+            query: Listings.nodeImages.query,
             replies: [(200, .list(copy))], handler: list),
         action("pin", "Keep an image on nodes whatever room is needed there") { commands, image, nodes in
             try commands.pinImage(image, on: nodes, pinned: true)
@@ -60,30 +61,43 @@ enum ImageCacheRoutes {
     }
 
     @Sendable private static func list(_ call: Call) async throws -> Answer {
-        let request = try PageRequest(call.query, list: "node-images")
+        let request = try Listings.nodeImages.request(call)
         return try await call.read { transaction in
             let node = try call.commands(in: transaction).node(call.parameter("ref"))
             let pins = try transaction.imageCopies.pins(on: node.id)
             let copies = try transaction.imageCopies.copies(on: node.id)
-            let placements = try transaction.images.placements(on: node.id)
-                .filter { placement in request.after.map { placement.image.description > $0 } ?? true }
-                .prefix(request.limit + 1)
-            let names = Names(transaction)
-            return try request.document(Array(placements), place: { $0.image.description }) { placement in
-                let image = try transaction.images.find(placement.image)
-                let members: JSONValue = [
-                    "image": .string(image?.name ?? "\(placement.image)"), "image_id": .text(placement.image),
-                    "state": .string(placement.state.rawValue), "progress": .count(ImageResource.progress(placement)),
-                    "chunks_held": .count(placement.chunksHeld), "chunks_total": .count(placement.chunksTotal),
-                    "size_bytes": .count(image?.sizeBytes),
-                    "instances": .count(try transaction.instances.list(of: placement.image, on: node.id).count),
-                    "source": .string(try placement.upstream.map { try names.node($0) } ?? "manager"),
-                    "updated_at": .text(placement.updatedAt), "reason": .string(placement.reason),
-                ]
-                return .object(
-                    (members.members ?? [])
-                        + ImageResource.copyMembers(copies[placement.image], isPinned: pins.contains(placement.image)))
+            let images = try transaction.images.placements(on: node.id).map { placement in
+                NodeImage(
+                    placement: placement, image: try transaction.images.find(placement.image),
+                    copy: copies[placement.image], isPinned: pins.contains(placement.image))
             }
+            let names = Names(transaction)
+            return try request.document(request.page(of: images)) { try encode($0, names, in: transaction) }
         }
     }
+
+    private static func encode(_ image: NodeImage, _ names: Names, in transaction: Transaction) throws -> JSONValue {
+        let placement = image.placement
+        let members: JSONValue = [
+            "image": .string(image.name), "image_id": .text(placement.image),
+            "state": .string(placement.state.rawValue), "progress": .count(ImageResource.progress(placement)),
+            "chunks_held": .count(placement.chunksHeld), "chunks_total": .count(placement.chunksTotal),
+            "size_bytes": .count(image.image?.sizeBytes),
+            "instances": .count(try transaction.instances.list(of: placement.image, on: placement.node).count),
+            "source": .string(try placement.upstream.map { try names.node($0) } ?? "manager"),
+            "updated_at": .text(placement.updatedAt), "reason": .string(placement.reason),
+        ]
+        return .object((members.members ?? []) + ImageResource.copyMembers(image.copy, isPinned: image.isPinned))
+    }
+}
+
+/// An image in a node's cache.
+struct NodeImage: Sendable {
+    var placement: ImagePlacement
+    var image: Image?
+    /// What the node says of it.
+    var copy: ImageCopy?
+    var isPinned: Bool
+
+    var name: String { image?.name ?? "\(placement.image)" }
 }

@@ -9,7 +9,7 @@ enum QuotaRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/quotas", "List limits and use of accounts, or of users, as far as you may see them", .quotaRead,
-            query: QueryParameter.page + [
+            query: Listings.accountQuotas.query + [
                 QueryParameter("kind", .choice(["account", "user"]), "Whose; accounts' if not given.")
             ], replies: [(200, .list(QuotaDocument.schema))], handler: list),
         Route(
@@ -94,17 +94,21 @@ enum QuotaRoutes {
     @Sendable private static func list(_ call: Call) async throws -> Answer {
         let kind = call.query.string("kind") ?? "account"
         let scope = try call.scope(.quotaRead)
-        let request = try PageRequest(call.query, list: "quotas-\(kind)")
+        guard kind == "user" else {
+            let request = try Listings.accountQuotas.request(call)
+            return try await call.read { transaction in
+                let (commands, names) = (try call.commands(in: transaction), Names(transaction))
+                return try request.document(transaction.accounts.list(scope, request.page(commands))) {
+                    try QuotaDocument.encode(commands.quota(of: $0), names)
+                }
+            }
+        }
+        let request = try Listings.userQuotas.request(call)
         return try await call.read { transaction in
             let (commands, names) = (try call.commands(in: transaction), Names(transaction))
-            if kind == "user" {
-                return try request.document(
-                    try transaction.users.list(scope, request.page), place: { $0.id.description },
-                    encode: { try QuotaDocument.encode(commands.quota(of: $0), names) })
+            return try request.document(transaction.users.list(scope, request.page(commands))) {
+                try QuotaDocument.encode(commands.quota(of: $0), names)
             }
-            return try request.document(
-                try transaction.accounts.list(scope, request.page), place: { $0.id.description },
-                encode: { try QuotaDocument.encode(commands.quota(of: $0), names) })
         }
     }
 }

@@ -19,12 +19,14 @@ enum RoleRoutes {
 
     static let routes: [Route] = [
         Route(
-            .get, "/v1/roles", "List roles and what they allow", .roleRead, replies: [(200, .list(RoleResource.schema))]
+            .get, "/v1/roles", "List roles and what they allow", .roleRead, query: Listings.roles.query,
+            replies: [(200, .list(RoleResource.schema))]
         ) { call in
-            try await call.read { transaction in
+            let request = try Listings.roles.request(call)
+            return try await call.read { transaction in
                 let roles =
                     try Role.allCases.map(RoleResource.encode) + transaction.roles.list().map(RoleResource.encode)
-                return .document(["items": .array(roles), "next": nil])
+                return request.document(request.page(of: roles)) { $0 }
             }
         },
         Route(

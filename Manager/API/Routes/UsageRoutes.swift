@@ -12,13 +12,13 @@ enum UsageRoutes {
     static let routes: [Route] = [
         Route(
             .get, "/v1/usage", "What was used, by day, instance or user", .usageRead,
-            query: QueryParameter.page + [
+            query: Listings.usage(.instance).query + [
                 QueryParameter("user", .reference, "Whose; everybody's for a superuser if not given."),
                 QueryParameter("from", .day, "The first day; the first of this month if not given."),
                 QueryParameter("to", .day, "The last day, which counts too; today if not given."),
                 QueryParameter(
                     "group_by", .choice(UsageRepository.Grouping.allCases.map(\.rawValue)), "instance if not given."),
-            ], replies: [(200, .one(UsageResource.schema))], handler: report)
+            ], replies: [(200, .list(UsageResource.item, with: UsageResource.report))], handler: report)
     ]
 
     @Sendable private static func report(_ call: Call) async throws -> Answer {
@@ -35,15 +35,15 @@ enum UsageRoutes {
         }
         let grouping = call.query.string("group_by").flatMap(UsageRepository.Grouping.init(rawValue:)) ?? .instance
         let scope = try call.scope(.usageRead)
-        // A cursor of another grouping would point between its rows.
-        let request = try PageRequest(call.query, list: "usage-\(grouping.rawValue)")
+        let request = try Listings.usage(grouping).request(call)
         return try await call.read { transaction in
-            let whose =
-                try call.query.string("user").map { .user(try call.commands(in: transaction).user($0).id) } ?? scope
-            let rows = try transaction.usage.report(whose, from: from, to: to, by: grouping, request.page)
-            let total = try transaction.usage.total(whose, from: from, to: to)
-            let page = request.members(rows, place: \.place, encode: UsageResource.encode)
-            return .document(UsageResource.encode(page, total: total, from: from, to: to))
+            let commands = try call.commands(in: transaction)
+            let whose = try call.query.string("user").map { .user(try commands.user($0).id) } ?? scope
+            let page = try request.page(commands)
+            let rows = try transaction.usage.report(whose, from: from, to: to, by: grouping, page)
+            let total = try transaction.usage.total(whose, from: from, to: to, page.filters)
+            return request.document(
+                rows, with: UsageResource.report(total, from: from, to: to), encode: UsageResource.encode)
         }
     }
 

@@ -198,9 +198,9 @@ public struct APIKeyRepository {
         var conditions = Conditions()
         conditions.add(scope, owner: "user_id")
         if let name { conditions.add("name = ?", name) }
-        if let after = page.after { conditions.add("id > ?", after) }
+        conditions.add(page)
         return try sql.query(
-            "SELECT * FROM api_keys\(conditions.sql) ORDER BY id LIMIT ?",
+            "SELECT * FROM api_keys\(conditions.sql)\(page.tail)",
             arguments: conditions.arguments + [page.limit]
         ).map(Self.key)
     }

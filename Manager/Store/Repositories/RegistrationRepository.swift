@@ -12,8 +12,11 @@ public struct RegistrationRepository {
     // MARK: The list
 
     public func entries(_ page: Page = .everything) throws -> [WhitelistEntry] {
-        try sql.query(
-            "SELECT * FROM registration_entries WHERE id > ? ORDER BY id LIMIT ?", page.after ?? "", page.limit
+        var conditions = Conditions()
+        conditions.add(page)
+        return try sql.query(
+            "SELECT * FROM registration_entries\(conditions.sql)\(page.tail)",
+            arguments: conditions.arguments + [page.limit]
         ).map(WhitelistEntry.init(row:))
     }
 
@@ -30,6 +33,12 @@ public struct RegistrationRepository {
         try sql.execute(
             "INSERT INTO registration_entries (id, pattern, description, created_at) VALUES (?, ?, ?, ?)", entry.id,
             entry.pattern.text, entry.description, entry.createdAt)
+    }
+
+    public func update(_ entry: WhitelistEntry) throws {
+        try sql.execute(
+            "UPDATE registration_entries SET pattern = ?, description = ? WHERE id = ?", entry.pattern.text,
+            entry.description, entry.id)
     }
 
     public func remove(_ id: WhitelistEntryID) throws {

@@ -118,44 +118,57 @@ public struct UsageRepository {
         case day, instance, user
     }
 
-    /// Sums over whole days, both ends included; a page begins behind the `place` of the row before.
+    /// Sums over whole days, both ends included. A page's filters are of the table's columns, its order of the sums'; it begins
+    /// behind the `place` of the row before.
     public func report(
         _ scope: Scope, from: CivilDay, to: CivilDay, by grouping: Grouping, _ page: Page = .everything
     ) throws -> [UsageRow] {
-        var conditions = Self.conditions(scope, from: from, to: to)
-        let place = page.after.map { after in
-            let parts = after.split(separator: " ").map(String.init)
-            return (first: parts.first ?? "", second: parts.dropFirst().first ?? "")
-        }
-        let columns: String
-        let group: String
-        switch grouping {
-        case .day:
-            // By the day's first hour: what a division of integers gives differs between the engines.
-            group = "u.hour - u.hour % 24, u.owner_id"
-            columns = "u.hour - u.hour % 24 AS first_hour, u.owner_id"
-            if let place {
-                let day = Int64(place.first) ?? 0
-                conditions.add(
-                    "(\(group)) > (?, ?)", day.multipliedReportingOverflow(by: 24).partialValue, place.second)
+        let conditions = Self.conditions(scope, from: from, to: to, page.filters)
+        // By the day's first hour: what a division of integers gives differs between the engines.
+        let (columns, group) =
+            switch grouping {
+            case .day: ("u.hour - u.hour % 24 AS first_hour, u.owner_id", "u.hour - u.hour % 24, u.owner_id")
+            case .instance:
+                ("u.instance_id, u.owner_id, MAX(u.flavor_id) AS flavor_id", "u.instance_id, u.owner_id")
+            case .user: ("u.owner_id", "u.owner_id")
             }
-        case .instance:
-            group = "u.instance_id, u.owner_id"
-            columns = group + ", MAX(u.flavor_id) AS flavor_id"
-            if let place { conditions.add("(u.instance_id, u.owner_id) > (?, ?)", place.first, place.second) }
-        case .user:
-            (columns, group) = ("u.owner_id", "u.owner_id")
-            if let place { conditions.add("u.owner_id > ?", place.first) }
-        }
+        let order = Self.order(page, grouping)
+        var behind = Conditions()
+        behind.add(order, identifier: "owner_id")
         let rows = try sql.query(
-            "SELECT \(columns), \(Self.sums) FROM usage_hourly u\(conditions.sql) GROUP BY \(group) ORDER BY \(group) LIMIT ?",
-            arguments: conditions.arguments + [page.limit])
+            """
+            SELECT * FROM (SELECT \(columns), \(Self.sums) FROM usage_hourly u\(conditions.sql) GROUP BY \(group)) report\
+            \(behind.sql)\(order.tail(identifier: "owner_id"))
+            """, arguments: conditions.arguments + behind.arguments + [page.limit])
         return try rows.map { try self.row($0, by: grouping) }
     }
 
+    /// The page in the order of the report's rows, of which the owner's is the last column.
+    private static func order(_ page: Page, _ grouping: Grouping) -> Page {
+        var order = Page(limit: page.limit, after: page.after)
+        order.order = page.order
+        order.afterValues = page.afterValues
+        let column: String
+        switch grouping {
+        case .day: column = "first_hour"
+        case .instance: column = "instance_id"
+        case .user: return order
+        }
+        order.order.keys.append(ListOrder.Key(column: column))
+        guard let place = page.after?.split(separator: " ").map(String.init) else { return order }
+        let first = place.first ?? ""
+        order.afterValues.append(
+            grouping == .day
+                ? .number((Int64(first) ?? 0).multipliedReportingOverflow(by: 24).partialValue) : .text(first))
+        order.after = place.dropFirst().first ?? ""
+        return order
+    }
+
     /// What a report adds up to, all its pages together.
-    public func total(_ scope: Scope, from: CivilDay, to: CivilDay) throws -> UsageAmounts {
-        let conditions = Self.conditions(scope, from: from, to: to)
+    public func total(
+        _ scope: Scope, from: CivilDay, to: CivilDay, _ filters: [ListFilter] = []
+    ) throws -> UsageAmounts {
+        let conditions = Self.conditions(scope, from: from, to: to, filters)
         let rows = try sql.query(
             "SELECT COUNT(*) AS hours, \(Self.sums) FROM usage_hourly u\(conditions.sql)",
             arguments: conditions.arguments)
@@ -169,11 +182,14 @@ public struct UsageRepository {
         SUM(net_transmit) AS net_transmit
         """
 
-    private static func conditions(_ scope: Scope, from: CivilDay, to: CivilDay) -> Conditions {
+    private static func conditions(
+        _ scope: Scope, from: CivilDay, to: CivilDay, _ filters: [ListFilter]
+    ) -> Conditions {
         var conditions = Conditions()
         conditions.add("u.hour >= ?", from.daysSince1970 * 24)
         conditions.add("u.hour < ?", (to.daysSince1970 + 1) * 24)
         conditions.add(scope, owner: "u.owner_id", account: "u.account")
+        for filter in filters { conditions.add("u.\(filter.column) = ?", filter.value) }
         return conditions
     }
 

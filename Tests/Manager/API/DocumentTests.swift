@@ -114,7 +114,7 @@ struct DocumentTests {
             }
             for (status, reply) in route.replies {
                 switch reply {
-                case .one(let object), .list(let object):
+                case .one(let object), .list(let object, _):
                     let faults = SchemaCheck.faults(of: Examples.answer(object), in: .object(object))
                     #expect(faults.isEmpty, "\(name) \(status): \(object.name) \(faults)")
                 case .empty, .text: break

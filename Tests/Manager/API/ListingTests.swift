@@ -1,5 +1,6 @@
 import Foundation
 import ManagerModel
+import ManagerStore
 import ProtocolModel
 import Testing
 
@@ -40,7 +41,7 @@ struct ListingTests {
     @Test("pages follow the order that was asked for, to the last item, each item once")
     func sorted() async throws {
         let site = try await TestSite()
-        try await site.test { client in
+        try await site.test { client async throws in
             try await Self.makeFlavors(client)
             for (sort, wanted) in [
                 ("name", "abcde"), ("-name", "edcba"), ("vcpus,name", "cdeab"), ("vcpus,-name", "edcab"),
@@ -56,7 +57,7 @@ struct ListingTests {
     @Test("a page's end belongs to its order")
     func otherOrder() async throws {
         let site = try await TestSite()
-        try await site.test { client in
+        try await site.test { client async throws in
             try await Self.makeFlavors(client)
             let byName = try await client.get("/v1/flavors?sort=name&limit=2", as: "ann").json["next"]?.string ?? ""
             let byAge = try await client.get("/v1/flavors?limit=2", as: "ann").json["next"]?.string ?? ""
@@ -72,7 +73,7 @@ struct ListingTests {
         let site = try await TestSite()
         let fixtures = try await Fixtures.make(in: site)
         _ = fixtures
-        try await site.test { client in
+        try await site.test { client async throws in
             try await Self.makeFlavors(client)
             #expect(Self.names(try await client.get("/v1/flavors?name=b", as: "ann")) == ["b"])
             #expect(Self.names(try await client.get("/v1/flavors?name=none", as: "ann")).isEmpty)
@@ -91,7 +92,7 @@ struct ListingTests {
     func filterIsNoLoophole() async throws {
         let site = try await TestSite()
         _ = try await Fixtures.make(in: site)
-        try await site.test { client in
+        try await site.test { client async throws in
             let all = try await client.get("/v1/instances?sort=name", as: "root")
             let others = try await client.get("/v1/instances?sort=name", as: "bob")
             #expect((others.json["items"]?.array ?? []).allSatisfy { $0["owner"] == "bob" })
@@ -108,7 +109,7 @@ struct ListingTests {
     @Test("only the members that were asked for")
     func cut() async throws {
         let site = try await TestSite()
-        try await site.test { client in
+        try await site.test { client async throws in
             try await Self.makeFlavors(client)
             let reply = try await client.get("/v1/flavors?fields=name,vcpus&sort=name&limit=1", as: "ann")
             #expect(reply.json["items"] == [["name": "a", "vcpus": 2]])
@@ -123,11 +124,181 @@ struct ListingTests {
         }
     }
 
+    // MARK: Lists that no table holds, and sums
+
+    @Test("roles, the system's own among them, are sorted, filtered, cut and paged like all else")
+    func roles() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            for name in ["zeta", "alpha"] {
+                let made = try await client.post(
+                    "/v1/roles", ["name": .string(name), "permissions": ["nodeRead": "all"]], as: "root")
+                try #require(made.status == 201, "\(made.text)")
+            }
+            let all = try await Self.pages(client, "/v1/roles?sort=name", as: "ann")
+            #expect(all == all.sorted() && all.contains("superuser") && all.contains("zeta"))
+            #expect(try await Self.pages(client, "/v1/roles?sort=-name", as: "ann") == all.reversed())
+            let byAge = try await Self.pages(client, "/v1/roles?sort=-created_at,name", as: "ann")
+            #expect(byAge.count == all.count && Set(byAge.prefix(2)) == ["zeta", "alpha"])
+            #expect(try await Self.pages(client, "/v1/roles?built_in=false", as: "ann") == ["alpha", "zeta"])
+            #expect(try await Self.pages(client, "/v1/roles?built_in=true", as: "ann").count == all.count - 2)
+            let one = try await client.get("/v1/roles?name=alpha&fields=name,built_in", as: "ann")
+            #expect(one.json["items"] == [["name": "alpha", "built_in": false]])
+            let other = try await client.get("/v1/roles?sort=name&limit=1", as: "ann").json["next"]?.string ?? ""
+            #expect(try await client.get("/v1/roles?sort=-name&after=\(other)", as: "ann").status == 422)
+        }
+    }
+
+    @Test("managers by role and state")
+    func managers() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            #expect(Self.names(try await client.get("/v1/managers?sort=-started_at&role=leader", as: "root")) == ["m1"])
+            #expect(Self.names(try await client.get("/v1/managers?role=follower", as: "root")).isEmpty)
+            #expect(Self.names(try await client.get("/v1/managers?status=alive&name=m1", as: "root")) == ["m1"])
+            let cut = try await client.get("/v1/managers?fields=name,role", as: "root")
+            #expect(cut.json["items"] == [["name": "m1", "role": "leader"]])
+        }
+    }
+
+    @Test("the images on a node")
+    func nodeImages() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        try await site.store.write { sql in
+            try sql.images.insert(
+                ImagePlacement(
+                    image: fixtures.privateImage.id, node: fixtures.node.id, state: .fetching, upstream: nil,
+                    chunksHeld: 1, chunksTotal: 5, requestedAt: SystemTime().timestamp,
+                    updatedAt: SystemTime().timestamp))
+        }
+        @Sendable func images(_ client: Client, _ query: String) async throws -> [String] {
+            let reply = try await client.get("/v1/nodes/cn1/images?\(query)", as: "root")
+            #expect(reply.status == 200, "\(reply.text)")
+            return (reply.json["items"]?.array ?? []).compactMap { $0["image"]?.string }
+        }
+        try await site.test { client async throws in
+            #expect(try await images(client, "sort=image") == ["debian", "secret-image"])
+            #expect(try await images(client, "sort=-image") == ["secret-image", "debian"])
+            #expect(try await images(client, "state=held") == ["debian"])
+            #expect(try await images(client, "image=secret-image&pinned=false") == ["secret-image"])
+            #expect(try await images(client, "pinned=true").isEmpty)
+            let first = try await client.get("/v1/nodes/cn1/images?sort=-image&limit=1", as: "root").json["next"]
+            #expect(try await images(client, "sort=-image&limit=1&after=\(first?.string ?? "")") == ["debian"])
+        }
+    }
+
+    @Test("usage by what was used most, page by page; of an account, flavor or instance, with its own total")
+    func usage() async throws {
+        let site = try await TestSite()
+        let now = SystemTime().timestamp
+        let ann = try #require(site.users["ann"])
+        let (small, large) = (FlavorID.generate(at: now), FlavorID.generate(at: now))
+        let instances = (0..<4).map { _ in InstanceID.generate(at: now) }
+        let hours: [Int64] = [3, 1, 4, 1]
+        try await site.store.write { sql in
+            for (id, name) in [(small, "small"), (large, "large")] {
+                try sql.flavors.insert(
+                    Flavor(id: id, name: name, vcpus: 1, ramMiB: 64, diskGiB: 1, properties: [:], createdAt: now))
+            }
+            try sql.usage.add(
+                instances.indices.map { index in
+                    var amounts = UsageAmounts()
+                    amounts.serverMilliseconds = hours[index] * 3_600_000
+                    return .init(
+                        hour: now.day.daysSince1970 * 24, instance: instances[index], owner: ann.id,
+                        account: index == 3 ? "physics" : ann.account, flavor: index == 0 ? large : small,
+                        amounts: amounts)
+                })
+        }
+        @Sendable func found(_ client: Client, _ query: String) async throws -> (instances: [String], total: Double) {
+            var (names, after, total) = ([String](), "", 0.0)
+            repeat {
+                let reply = try await client.get("/v1/usage?limit=1\(query)\(after)", as: "root")
+                try #require(reply.status == 200, "\(reply.text)")
+                names += (reply.json["items"]?.array ?? []).compactMap { $0["instance_id"]?.string }
+                total = reply.json["totals"]?["server_hours"]?.number ?? -1
+                after = reply.json["next"]?.string.map { "&after=\($0)" } ?? ""
+            } while !after.isEmpty
+            return (names, total)
+        }
+        let texts = instances.map(\.description)
+        try await site.test { client async throws in
+            let most = try await found(client, "&sort=-server_hours")
+            #expect(most.instances == [texts[2], texts[0]] + [texts[1], texts[3]].sorted() && most.total == 9)
+            #expect(try await found(client, "").instances == texts.sorted())
+            #expect(try await found(client, "&sort=server_hours").instances.last == texts[2])
+            #expect(try await found(client, "&flavor=large") == ([texts[0]], 3))
+            #expect(try await found(client, "&account=physics") == ([texts[3]], 1))
+            #expect(try await found(client, "&instance=\(texts[1])") == ([texts[1]], 1))
+            let cut = try await client.get("/v1/usage?group_by=user&fields=user,server_hours", as: "root")
+            #expect(cut.json["items"] == [["user": "ann", "server_hours": 9]])
+            let byDay = try await client.get("/v1/usage?group_by=day&sort=-server_hours", as: "ann")
+            #expect(byDay.json["items"]?.array?.count == 1)
+            #expect(try await client.get("/v1/usage?instance=\(texts[1])", as: "bob").json["items"] == [])
+        }
+    }
+
+    @Test("the whitelist is sorted and filtered; an entry changes as it was seen, and the audit says from what to what")
+    func whitelist() async throws {
+        let site = try await TestSite()
+        let path = "/v1/registration-whitelist"
+        @Sendable func patterns(_ client: Client, _ query: String) async throws -> [String] {
+            let reply = try await client.get("\(path)?\(query)", as: "root")
+            return (reply.json["items"]?.array ?? []).compactMap { $0["pattern"]?.string }
+        }
+        try await site.test { client async throws in
+            var identifiers: [String] = []
+            for pattern in ["*@example.org", "ann@example.com", "*@example.net"] {
+                let made = try await client.post(path, ["pattern": .string(pattern)], as: "root")
+                identifiers.append(made.json["id"]?.string ?? "")
+            }
+            #expect(
+                try await patterns(client, "sort=-pattern") == ["ann@example.com", "*@example.org", "*@example.net"])
+            #expect(try await patterns(client, "pattern=*@Example.net") == ["*@example.net"])
+            let one = "\(path)/\(identifiers[0])"
+            let tag = try await client.get(one, as: "root").header("ETag") ?? ""
+            let changed = try await client.patch(
+                one, ["pattern": "*@Physics.Example.org", "description": "the department"], as: "root",
+                headers: ["If-Match": tag])
+            #expect(changed.status == 200 && changed.json["pattern"] == "*@physics.example.org", "\(changed.text)")
+            #expect(changed.header("ETag") != tag)
+            #expect(
+                try await client.patch(one, ["description": "x"], as: "root", headers: ["If-Match": tag]).status == 412)
+            let taken = try await client.patch(one, ["pattern": "*@example.net"], as: "root")
+            #expect(taken.status == 409 && taken.code == "name_taken")
+            // Its own pattern is nobody else's.
+            #expect(try await client.patch(one, ["pattern": "*@physics.example.org"], as: "root").status == 200)
+            for bad in ["a@b@c", "a b", "", "ä@example.org"] {
+                let refused = try await client.patch(one, ["pattern": .string(bad)], as: "root")
+                #expect(
+                    refused.status == 400 && refused.json["errors"]?.array?.first?["pointer"] == "/pattern", "\(bad)")
+            }
+            #expect(try await client.patch(one, ["description": "x"], as: "ann").status == 403)
+            let events = try await client.get("/v1/events?kind=registration_entry.changed", as: "root").json["items"]
+            #expect(events?.array?.count == 1)
+            #expect(events?.array?.first?["changes"]?["pattern"]?["before"] == "*@example.org")
+        }
+    }
+
+    @Test("API keys by name and owner")
+    func apiKeys() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            for (name, user) in [("b", "ann"), ("a", "ann"), ("c", "bob")] {
+                #expect(try await client.post("/v1/api-keys", ["name": .string(name)], as: user).status == 201)
+            }
+            #expect(try await Self.pages(client, "/v1/api-keys?sort=-name", as: "root") == ["c", "b", "a"])
+            #expect(try await Self.pages(client, "/v1/api-keys?owner=ann&sort=name", as: "root") == ["a", "b"])
+            #expect(try await Self.pages(client, "/v1/api-keys?name=c", as: "ann").isEmpty)
+        }
+    }
+
     @Test("what is kept is never older than the last commit, and each reader's own")
     func kept() async throws {
         let site = try await TestSite()
         _ = try await Fixtures.make(in: site)
-        try await site.test { client in
+        try await site.test { client async throws in
             let path = "/v1/instances?limit=100"
             let first = try await client.get(path, as: "ann")
             #expect(try await client.get(path, as: "ann").bytes == first.bytes)
@@ -165,7 +336,7 @@ struct ListingTests {
     func flavors() async throws {
         let site = try await TestSite()
         _ = try await Fixtures.make(in: site)
-        try await site.test { client in
+        try await site.test { client async throws in
             try await Self.makeFlavors(client)
             let before = try await client.get("/v1/flavors/a", as: "root")
             let tag = before.header("ETag") ?? ""
@@ -193,7 +364,7 @@ struct ListingTests {
     @Test("a key pair that is made here shows its private key once, and ssh-keygen reads it")
     func generatedKey() async throws {
         let site = try await TestSite()
-        try await site.test { client in
+        try await site.test { client async throws in
             let key = ["Idempotency-Key": "once"]
             let made = try await client.post("/v1/keypairs", ["name": "made"], as: "ann", headers: key)
             #expect(made.status == 201)
@@ -218,7 +389,7 @@ struct ListingTests {
     @Test("a key pair that was sent is answered again without a secret")
     func sentKey() async throws {
         let site = try await TestSite()
-        try await site.test { client in
+        try await site.test { client async throws in
             let body: JSONValue = ["name": "sent", "public_key": .string(Fixtures.ed25519)]
             let first = try await client.post("/v1/keypairs", body, as: "ann", headers: ["Idempotency-Key": "k"])
             let again = try await client.post("/v1/keypairs", body, as: "ann", headers: ["Idempotency-Key": "k"])

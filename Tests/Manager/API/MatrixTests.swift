@@ -1,6 +1,8 @@
 import HTTPTypes
 import ManagerIdentity
 import ManagerModel
+import ManagerStore
+import ProtocolModel
 import Testing
 
 @testable import ManagerAPI
@@ -38,6 +40,14 @@ struct MatrixTests {
     func shapes() async throws {
         let site = try await TestSite()
         let fixtures = try await Fixtures.make(in: site)
+        try await site.store.write { sql in
+            try sql.usage.add([
+                .init(
+                    hour: SystemTime().timestamp.day.daysSince1970 * 24, instance: fixtures.instance.id,
+                    owner: fixtures.instance.owner, account: "default", flavor: fixtures.flavor.id,
+                    amounts: UsageAmounts())
+            ])
+        }
         try await site.test { client async throws in
             for route in APIRoutes.all where route.method == .get {
                 let path = fixtures.path(route.pattern, owner: site.users["ann"]!)
@@ -46,7 +56,7 @@ struct MatrixTests {
                 switch route.replies.first(where: { $0.status == 200 })?.reply {
                 case .one(let schema):
                     #expect(SchemaCheck.faults(of: reply.json, in: .object(schema)) == [], "\(path)")
-                case .list(let schema):
+                case .list(let schema, _):
                     let items = reply.json["items"]?.array ?? []
                     for item in items { #expect(SchemaCheck.faults(of: item, in: .object(schema)) == [], "\(path)") }
                     #expect(!items.isEmpty, "\(path)")
