@@ -53,11 +53,17 @@ final class APIClient: Sendable {
     func list(
         _ path: String, _ query: KeyValuePairs<String, String?> = [:], after first: String? = nil
     ) async throws -> JSON {
+        try await list(path, matching: ListQuery(query, after: first))
+    }
+
+    func list(_ path: String, matching query: ListQuery) async throws -> JSON {
         var items: [JSON] = []
         var list: JSON?
-        try await pages(path, query, after: first) { page in
-            items += page.items
-            list = list ?? page.document
+        try await explaining {
+            for try await page in roost.pages(path, query) {
+                items += page.items
+                list = list ?? page.document
+            }
         }
         return (list ?? .list([])).setting("items", to: .array(items)).setting("next", to: .null)
     }

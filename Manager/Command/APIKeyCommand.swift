@@ -92,6 +92,7 @@ struct APIKeyCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists keys, and when they were used last.")
         static let collection = "api-keys"
         static let columns = APIKeyCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

@@ -72,6 +72,7 @@ struct AccountCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists accounts.")
         static let collection = "accounts"
         static let columns = AccountCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

@@ -40,6 +40,7 @@ struct AggregateCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists groups and their nodes.")
         static let collection = "aggregates"
         static let columns = AggregateCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

@@ -25,13 +25,14 @@ struct AuditCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists what was done, oldest first.")
         @OptionGroup var selection: EventCommand.Selection
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
             try await site.withClient { client, printer in
                 let events = try await client.list(
                     "/v1/events", selection.query, after: selection.after.map(String.init))
-                printer.list(events, AuditCommand.columns)
+                try columns.print(events, AuditCommand.columns, printer)
             }
         }
     }

@@ -33,11 +33,27 @@ struct EventCommand: AsyncParsableCommand {
         @Option(
             name: .long, help: ArgumentHelp("Only from this time on, such as 2026-11-21.", valueName: "time"))
         var since: String?
+        @Option(name: .long, help: ArgumentHelp("Only before this time.", valueName: "time")) var until: String?
+        @Option(name: .long, help: ArgumentHelp("Only what was asked for from this address.", valueName: "address"))
+        var address: String?
+        @Option(
+            name: .long,
+            help: ArgumentHelp(
+                "Only what was done by this session or API key, as the audit calls it.", valueName: "credential"))
+        var credential: String?
+        @Option(name: .long, help: ArgumentHelp("Only what this user did as another one.", valueName: "user"))
+        var impersonator: String?
+        @Option(name: .long, help: "Only what was done, or what was refused.") var outcome: Outcome?
+
+        enum Outcome: String, ExpressibleByArgument, CaseIterable {
+            case done, refused
+        }
 
         var query: KeyValuePairs<String, String?> {
             [
                 "actor": actor, "resource": resource, "kind": kind, "request": request, "operation": operation,
-                "since": since,
+                "since": since, "until": until, "address": address, "credential": credential,
+                "impersonator": impersonator, "outcome": outcome?.rawValue,
             ]
         }
     }
@@ -48,14 +64,21 @@ struct EventCommand: AsyncParsableCommand {
             discussion: "With --follow and -o json, each event is one line.")
         @Flag(name: .long, help: "Go on with events as they happen, until Ctrl-C.") var follow = false
         @OptionGroup var selection: Selection
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup var site: SiteOptions
+
+        func validate() throws {
+            guard !follow || columns.columns == nil else {
+                throw ValidationError("--follow and --columns exclude each other.")
+            }
+        }
 
         func run() async throws {
             try await site.withClient { client, printer in
                 guard follow else {
                     let events = try await client.list(
                         "/v1/events", selection.query, after: selection.after.map(String.init))
-                    return printer.list(events, EventCommand.columns)
+                    return try columns.print(events, EventCommand.columns, printer)
                 }
                 if printer.format == .csv, printer.headers {
                     printer.line(EventCommand.columns.map(\.key).joined(separator: ","))

@@ -60,6 +60,7 @@ struct FlavorCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists flavors.")
         static let collection = "flavors"
         static let columns = FlavorCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

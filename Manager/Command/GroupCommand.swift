@@ -88,6 +88,7 @@ struct GroupCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists groups.")
         static let collection = "groups"
         static let columns = GroupCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

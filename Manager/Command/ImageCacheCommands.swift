@@ -68,6 +68,7 @@ extension NodeCommand {
                 "DISK is what a copy takes; holes take nothing. Unpinned copies without instances may go when room is needed."
         )
         @Argument(help: "Name or ID.") var node: String
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
 
         static let columns = [
@@ -80,9 +81,7 @@ extension NodeCommand {
         ]
 
         func run() async throws {
-            try await site.withClient { client, printer in
-                printer.list(try await client.list(try path("nodes", node) + "/images"), Self.columns)
-            }
+            try await list.print(try path("nodes", node) + "/images", Self.columns, site)
         }
     }
 }

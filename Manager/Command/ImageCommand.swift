@@ -27,6 +27,7 @@ struct ImageCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists images.")
         static let collection = "images"
         static let columns = ImageCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

@@ -53,6 +53,7 @@ extension ImageCommand.Policy {
         static let configuration = CommandConfiguration(abstract: "Lists policies and how far they are.")
         static let collection = "image-policies"
         static let columns = ImageCommand.Policy.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

@@ -25,18 +25,16 @@ struct InstanceCommand: AsyncParsableCommand {
         @Option(name: .long, help: "Only those on this node.") var node: String?
         @Option(name: .long, help: "Only this user's (superusers).") var owner: String?
         @Flag(name: .long, help: "Deleted ones too.") var deleted = false
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await site.withClient { client, printer in
-                let answer = try await client.list(
-                    "/v1/instances",
-                    [
-                        "status": status?.uppercased(), "node": node, "owner": owner, "all": all ? "true" : nil,
-                        "deleted": deleted ? "true" : nil,
-                    ])
-                printer.list(answer, InstanceCommand.columns)
-            }
+            try await list.print(
+                "/v1/instances", InstanceCommand.columns, site,
+                with: [
+                    "status": status?.uppercased(), "node": node, "owner": owner, "all": all ? "true" : nil,
+                    "deleted": deleted ? "true" : nil,
+                ])
         }
     }
 

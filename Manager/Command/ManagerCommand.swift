@@ -12,6 +12,7 @@ struct ManagerCommand: AsyncParsableCommand {
             Column("name"), Column("role"), Column("status", colour: Colour.status), Column("api_address", "API"),
             Column("agent_address", "AGENTS"), Column("version"), Column("started_at", "STARTED"), Column.id,
         ]
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 }

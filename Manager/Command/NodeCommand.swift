@@ -25,6 +25,7 @@ struct NodeCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists nodes and how full they are.")
         static let collection = "nodes"
         static let columns = NodeCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

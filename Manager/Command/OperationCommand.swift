@@ -18,6 +18,7 @@ struct OperationCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists operations.")
         static let collection = "operations"
         static let columns = OperationCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
     }
 

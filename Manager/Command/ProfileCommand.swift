@@ -31,10 +31,12 @@ struct ProfileCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists profiles, without their tokens.")
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            site.printer.list(.list(ProfileCommand.rows(try ProfileFile().read())), ProfileCommand.columns)
+            let profiles = JSON.list(ProfileCommand.rows(try ProfileFile().read()))
+            try columns.print(profiles, ProfileCommand.columns, site.printer)
         }
     }
 

@@ -107,18 +107,18 @@ struct QuotaCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Lists what accounts, or users, have of what they may have.")
         @Flag(name: .long, help: "Of users instead of accounts.") var users = false
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
-            try await site.withClient { client, printer in
-                let answer = try await client.list("/v1/quotas", ["kind": users ? "user" : "account"])
-                let shares = QuotaCommand.resources.map { key in
-                    Column(
-                        key, nil, .number, shown: { QuotaCommand.share($0, key) },
-                        value: { .string(QuotaCommand.share($0, key)) })
-                }
-                printer.list(answer, [Column("name")] + (users ? [Column("account")] : []) + shares)
+            let shares = QuotaCommand.resources.map { key in
+                Column(
+                    key, nil, .number, shown: { QuotaCommand.share($0, key) },
+                    value: { .string(QuotaCommand.share($0, key)) })
             }
+            try await list.print(
+                "/v1/quotas", [Column("name")] + (users ? [Column("account")] : []) + shares, site,
+                with: ["kind": users ? "user" : "account"])
         }
     }
 

@@ -5,15 +5,12 @@ import RoostClient
 protocol Listing: AsyncParsableCommand {
     static var collection: String { get }
     static var columns: [Column] { get }
+    var list: ListOptions { get }
     var site: SiteOptions { get }
 }
 
 extension Listing {
-    func run() async throws {
-        try await site.withClient { client, printer in
-            printer.list(try await client.list("/v1/\(Self.collection)"), Self.columns)
-        }
-    }
+    func run() async throws { try await list.print("/v1/\(Self.collection)", Self.columns, site) }
 }
 
 /// A command that prints one resource.

@@ -94,15 +94,12 @@ struct RoleCommand: AsyncParsableCommand {
         }
     }
 
-    struct List: AsyncParsableCommand {
+    struct List: Listing {
         static let configuration = CommandConfiguration(abstract: "Lists roles: the system's own, and the site's.")
+        static let collection = "roles"
+        static let columns = RoleCommand.columns
+        @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
-
-        func run() async throws {
-            try await site.withClient { client, printer in
-                printer.list(try await client.get("/v1/roles"), RoleCommand.columns)
-            }
-        }
     }
 
     struct Show: AsyncParsableCommand {

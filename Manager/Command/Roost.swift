@@ -20,6 +20,7 @@ struct Roost: AsyncParsableCommand {
             FlavorCommand.self,
             NodeCommand.self, AggregateCommand.self, SiteCommand.self, ManagerCommand.self, KeyCommand.self,
             UserCommand.self, AccountCommand.self, GroupCommand.self, RoleCommand.self, APIKeyCommand.self,
+            WhitelistCommand.self,
             QuotaCommand.self, UsageCommand.self, OperationCommand.self, EventCommand.self, AuditCommand.self,
             ProfileCommand.self, CompletionCommand.self, VersionCommand.self,
         ])

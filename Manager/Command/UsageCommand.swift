@@ -15,6 +15,7 @@ struct UsageCommand: AsyncParsableCommand {
         String?
     @Option(name: .long, help: ArgumentHelp("By default today.", valueName: "yyyy-mm-dd")) var to: String?
     @Option(name: .long, help: "What one row is: day, instance or user.") var by = Grouping.instance
+    @OptionGroup var list: ListOptions
     @OptionGroup var site: SiteOptions
 
     static func columns(_ grouping: Grouping) -> [Column] {
@@ -39,10 +40,10 @@ struct UsageCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        let query = try list.query(["user": user, "from": from, "to": to, "group_by": by.rawValue])
         try await site.withClient { client, printer in
-            let report = try await client.list(
-                "/v1/usage", ["user": user, "from": from, "to": to, "group_by": by.rawValue])
-            printer.list(Self.rows(report, by, printer.format), Self.columns(by))
+            let report = try await client.list("/v1/usage", matching: query)
+            try list.columns.print(Self.rows(report, by, printer.format), Self.columns(by), printer)
         }
     }
 }

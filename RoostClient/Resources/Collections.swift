@@ -21,6 +21,8 @@ extension RoostClient {
     public var roles: Resources<Role> { Resources(client: self) }
     /// `/v1/api-keys`
     public var apiKeys: Resources<APIKey> { Resources(client: self) }
+    /// `/v1/registration-whitelist`
+    public var whitelist: Resources<WhitelistEntry> { Resources(client: self) }
     /// `/v1/operations`
     public var operations: Resources<OperationRecord> { Resources(client: self) }
     /// `/v1/events`

@@ -4,13 +4,6 @@ import Foundation
 public protocol Resource: Codable, Sendable {
     /// Its path under `/v1/`.
     static var collection: String { get }
-    /// Whether its list comes in pages.
-    static var isPaged: Bool { get }
-}
-
-extension Resource {
-    /// As most do.
-    public static var isPaged: Bool { true }
 }
 
 /// A resource that can be made.
@@ -66,9 +59,7 @@ public struct Resources<Item: Resource>: Sendable {
 
     /// All that the caller may see, page by page.
     public func list(_ query: ListQuery = [:]) -> Listing<Item> {
-        var query = query
-        if !Item.isPaged { query.pageSize = nil }
-        return Listing(client, "/v1/\(Item.collection)", query) { try Coding.page($0) }
+        Listing(client, "/v1/\(Item.collection)", query) { try Coding.page($0) }
     }
 
     /// One, by name or ID.

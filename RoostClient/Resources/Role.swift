@@ -4,8 +4,6 @@ public import Foundation
 public struct Role: CreatableResource, ChangeableResource, Equatable {
     /// Under `/v1/`.
     public static let collection = "roles"
-    /// There are few.
-    public static let isPaged = false
 
     /// As people call it.
     public var name: String

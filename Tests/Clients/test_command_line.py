@@ -211,6 +211,38 @@ class Output(CommandLine):
         self.assertEqual(list(self.json("user", "show", "admin")), list(self.site.call("GET", "/v1/users/admin")))
         self.assertTrue(self.roost("user", "list", "-o", "csv").startswith("name,full_name,roles,"))
 
+    def test_lists(self):
+        """Sorted, filtered and cut; a wrong word is answered with the right one."""
+        for name, vcpus in (("sorted-b", 2), ("sorted-a", 4), ("sorted-c", 1)):
+            self.site.add_flavor(name, vcpus=vcpus)
+        names = [one["name"] for one in self.json("flavor", "list", "--sort", "-vcpus")["items"] if one["name"].startswith("sorted")]
+        self.assertEqual(names, ["sorted-a", "sorted-b", "sorted-c"])
+        self.assertEqual(self.roost("flavor", "list", "--filter", "name=sorted-a", "--columns", "vcpus,name", "-o", "csv"),
+                         "vcpus,name\n4,sorted-a\n")
+        self.assertEqual(self.json("flavor", "list", "--filter", "name=sorted-b", "--fields", "name")["items"], [{"name": "sorted-b"}])
+        self.roost("flavor", "list", "--columns", "vcpu", code=2)
+        self.assertIn("did you mean 'vcpus'?", self.error)
+        self.roost("flavor", "list", "--filter", "nam=x", code=1)
+        self.assertIn("did you mean 'name'?", self.error)
+        roles = [one["name"] for one in self.json("role", "list", "--sort", "-name", "--filter", "built_in=true")["items"]]
+        self.assertEqual(roles, sorted(roles, reverse=True))
+        for noun in ("instance", "image", "flavor", "key", "user", "account", "group", "role", "api-key", "whitelist", "node",
+                     "aggregate", "operation", "manager", "quota"):
+            self.json(noun, "list", "--sort", "-kind" if noun == "operation" else "-name" if noun != "whitelist" else "-pattern")
+
+    def test_whitelist(self):
+        made = self.json("whitelist", "add", "*@example.org", "--description", "us")
+        self.roost("whitelist", "add", "*@example.org", code=1)
+        self.assertEqual(self.json("whitelist", "show", "*@example.org"), self.json("whitelist", "show", made["id"]))
+        self.json("whitelist", "change", "*@example.org", "--pattern", "*@physics.example.org")
+        self.assertEqual([one["pattern"] for one in self.json("whitelist", "list")["items"]], ["*@physics.example.org"])
+        self.roost("whitelist", "show", "*@example.org", code=1)
+        self.assertIn("roost whitelist list", self.error)
+        self.roost("whitelist", "delete", "*@physics.example.org")
+        self.assertEqual(self.json("whitelist", "list")["items"], [])
+        changes = self.json("audit", "list", "--kind", "registration_entry.changed", "--outcome", "done", "--columns", "changes")
+        self.assertEqual(changes["items"][-1]["changes"]["pattern"]["after"], "*@physics.example.org")
+
     def test_narrow_terminal(self):
         self.site.call("PATCH", "/v1/users/admin", {"full_name": "日本語の名前 and a long name besides it, for the test"})
         for columns in (24, 40, 60, 90, 200):

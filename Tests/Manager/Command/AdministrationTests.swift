@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import RoostClient
 import Testing
@@ -103,6 +104,60 @@ struct AdministrationTests {
         #expect(
             TableWriter(columns: AuditCommand.columns, headers: false).csv([event])
                 == "7,t,ann,root,192.0.2.1,key:1,refused,user.changed,user bob,,email: a → b")
+    }
+
+    @Test("columns are chosen by name, members that are none too; what is unknown is said, with what was meant")
+    func columns() throws {
+        let answer: JSON = .list([["name": .string("a"), "vcpus": .whole(2), "id": .string("1")]])
+        let usual = [Column("name", "NAME OF IT"), Column.id]
+        func chosen(_ text: String?) throws -> [String] {
+            let words = text.map { ["--columns", $0] } ?? []
+            return try ColumnOptions.parse(words).chosen(from: usual, in: answer).map(\.title)
+        }
+        #expect(try chosen(nil) == ["NAME OF IT", "ID"])
+        #expect(try chosen("id,vcpus,name") == ["ID", "VCPUS", "NAME OF IT"])
+        #expect(try ColumnOptions.parse(["--fields", "vcpus"]).cut(answer)["items"].items == [["vcpus": .whole(2)]])
+        let failure = #expect(throws: Failure.self) { try chosen("nam") }
+        #expect(failure?.lines.first?.contains("did you mean 'name'?") == true && failure?.exitStatus == 2)
+        #expect(throws: Failure.self) { try chosen(",") }
+        // Of an empty list nobody knows what its items would have.
+        #expect(try ColumnOptions.parse(["--columns", "x"]).chosen(from: usual, in: .list([])).map(\.key) == ["x"])
+    }
+
+    @Test("lists are sorted and filtered by the site; a filter goes before a command's own option")
+    func lists() throws {
+        let list = try ListOptions.parse([
+            "--sort", "-created_at,name", "--filter", "owner=ann", "--filter", "name=a=b",
+        ])
+        let query = try list.query(["owner": "bob", "status": "ACTIVE", "node": nil])
+        #expect(query.sort == ["-created_at", "name"])
+        #expect(
+            query.parameters.map { "\($0.name)=\($0.value ?? "")" } == [
+                "status=ACTIVE", "node=", "owner=ann", "name=a=b",
+            ])
+        #expect(throws: Failure.self) { try ListOptions.parse(["--filter", "owner"]).query() }
+        #expect(try ListOptions.parse([]).query().sort.isEmpty)
+    }
+
+    @Test("the audit is asked by all that the API knows")
+    func auditSelection() throws {
+        let words = [
+            "--until", "2026-12-01", "--address", "192.0.2.1", "--credential", "key:1", "--impersonator", "root",
+            "--outcome", "refused",
+        ]
+        let query = try EventCommand.Selection.parse(words).query.compactMap { $0.value }
+        #expect(query == ["2026-12-01", "192.0.2.1", "key:1", "root", "refused"])
+        #expect(throws: (any Error).self) { try EventCommand.Selection.parse(["--outcome", "both"]) }
+    }
+
+    @Test("a change of the whitelist says what; following events has no columns")
+    func wrongUsage() async {
+        for wrong in [
+            ["whitelist", "change", "*@example.org"], ["whitelist", "add"], ["whitelist", "delete"],
+            ["event", "list", "--follow", "--columns", "at"], ["flavor", "list", "--filter", "x"],
+        ] {
+            #expect(await Roost.perform(wrong) == 2, "\(wrong)")
+        }
     }
 
     @Test("profiles are listed without their tokens")
