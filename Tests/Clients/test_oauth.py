@@ -66,6 +66,8 @@ class Grants(SiteTest):
         AuthorizationServerMetadata(document).validate()
         resource = self.browser().get(self.url + "/.well-known/oauth-protected-resource").json()
         self.assertEqual((resource["resource"], resource["authorization_servers"]), (self.url, [self.url]))
+        challenge = self.browser().get(self.url + "/v1/users/me").headers["WWW-Authenticate"]
+        self.assertIn(f'resource_metadata="{self.url}/.well-known/oauth-protected-resource"', challenge)
 
     def test_password(self):
         with self.session() as session:

@@ -148,7 +148,7 @@ public struct Responder: HTTPResponder {
 
 extension Responder {
     private func answer(_ problem: Problem, _ record: RequestRecord) -> Answer {
-        let headers = problem.headers.map { (name: $0.0, value: $0.1) }
+        let headers = problem.headers.map { (name: $0.0, value: $0.0 == "WWW-Authenticate" ? challenge($0.1) : $0.1) }
         if problem.status == 400, record.pattern.hasPrefix("/oauth/") {
             // RFC 6749 §5.2 has a shape of its own.
             return .document(TokenRoutes.document(of: problem), status: 400, headers: headers)
@@ -159,6 +159,12 @@ extension Responder {
         return Answer(
             status: problem.status, headers: headers,
             body: .bytes(JSONValue.object(document).bytes, type: Problem.contentType))
+    }
+
+    /// Where a client that knows nothing of the site finds out how to get a token (RFC 9728 §5.1).
+    private func challenge(_ text: String) -> String {
+        guard text.contains("Bearer ") else { return text }
+        return text + #", resource_metadata="\#(OAuthMetadataRoutes.resourceAddress(services.tokens.issuer))""#
     }
 
     /// One line a request: the pattern rather than the path, and neither query nor body, which may hold secrets

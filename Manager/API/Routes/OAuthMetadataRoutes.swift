@@ -38,6 +38,11 @@ enum OAuthMetadataRoutes {
             )
         ])
 
+    private static let resourcePath = "/.well-known/oauth-protected-resource"
+
+    /// Where the API says what its tokens must be like.
+    static func resourceAddress(_ issuer: String) -> String { issuer + resourcePath }
+
     static let grants = [
         "authorization_code", "refresh_token", "client_credentials", "password",
         "urn:ietf:params:oauth:grant-type:device_code",
@@ -49,7 +54,7 @@ enum OAuthMetadataRoutes {
             replies: [(200, .one(server))]
         ) { call in .document(serverDocument(call.services.tokens.issuer)) },
         Route(
-            .get, "/.well-known/oauth-protected-resource", "What tokens of this API must be like (RFC 9728)",
+            .get, resourcePath, "What tokens of this API must be like (RFC 9728)",
             .tokenRequest, replies: [(200, .one(resource))]
         ) { call in .document(resourceDocument(call.services.tokens.issuer)) },
         Route(

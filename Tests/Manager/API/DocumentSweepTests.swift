@@ -377,7 +377,7 @@ extension TestSite {
         }
         let service = try await TokenService(
             store: StoreCredentials(store), hasher: PasswordHasher(), key: try TokenKey.load(fromFolder: folder),
-            secret: Array(repeating: 7, count: 32), issuer: "urn:roost:site:test", time: Shifted(age: age))
+            secret: Array(repeating: 7, count: 32), issuer: "https://roost.test:7400", time: Shifted(age: age))
         return try await service.issue(to: user).access
     }
 }

@@ -198,6 +198,20 @@ struct OAuthClientTests {
                 #expect(APIRoutes.all.contains { $0.pattern == path }, "\(member.name)")
             }
             let resource = try await client.get("/.well-known/oauth-protected-resource")
+            // Whoever comes without a token, with a bad one, or with one that covers less, is told where to read on.
+            #expect(resource.json["resource"]?.string == issuer)
+            let pointer = "resource_metadata=\"\(issuer)/.well-known/oauth-protected-resource\""
+            for headers in [[:], ["Authorization": "Bearer x"], ["Authorization": "Basic eDp5"]] {
+                for path in ["/v1/users/me", "/oauth/introspect"] {
+                    let method: HTTPRequest.Method = path.hasPrefix("/v1") ? .get : .post
+                    let refused = try await client.send(method, path, headers: headers)
+                    let challenge = refused.header("WWW-Authenticate") ?? ""
+                    #expect(refused.status == 401 && challenge.contains("Bearer "), "\(path) \(headers): \(challenge)")
+                    #expect(challenge.hasSuffix(", \(pointer)"), "\(path) \(headers): \(challenge)")
+                }
+            }
+            let wrongClient = try await client.form("/oauth/token", [("grant_type", "client_credentials")])
+            #expect(wrongClient.header("WWW-Authenticate")?.contains("resource_metadata") != true)
             #expect(resource.json["authorization_servers"] == [.string(issuer)])
             let keys = try await client.get("/oauth/jwks").json["keys"]?.array
             #expect(keys?.count == 1 && keys?.first?["d"] == nil, "no private part")

@@ -37,7 +37,7 @@ final class TestSite: Sendable {
             threads: 1, limit: 64, cost: PasswordHash.Cost(exponent: 4, blockSize: 8, parallelism: 1))
         let service = try await TokenService(
             store: StoreCredentials(store), hasher: hasher, key: try TokenKey.create(inFolder: folder),
-            secret: Array(repeating: 7, count: 32), issuer: "urn:roost:site:test", time: StandingClock())
+            secret: Array(repeating: 7, count: 32), issuer: "https://roost.test:7400", time: StandingClock())
         let hash = try await hasher.hash(Self.password, userName: "")
         let now = SystemTime().timestamp
         users = try await store.write { transaction in
