@@ -52,25 +52,42 @@ struct StoreStatusCommand: ParsableCommand {
 struct StoreCheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Looks through the whole record for what cannot be; exit status 1 where there is any.")
+        abstract: "Looks through the whole record for what cannot be; exit status 1 where there is any.",
+        discussion: """
+            It changes nothing, and the manager may go on meanwhile. With --repair-quotas, for which the manager must be stopped, it \
+            first counts anew what limits are compared with, where that is wrong.
+            """)
 
+    @Flag(help: "Set counters of limits right that have drifted from what there is.") var repairQuotas = false
     @OptionGroup var options: SettingsOptions
     @OptionGroup var output: StoreOutputOption
 
     private struct Answer: Encodable {
         var findings: [StoreFinding]
+        /// What was wrong before.
+        var repaired: [StoreFinding]
     }
 
     func run() throws {
         let settings = try options.read()
-        let findings = try StoreCheck.run(try settings.storeLocation())
+        let location = try settings.storeLocation()
+        let repaired = repairQuotas ? try StoreMaintenance().recountQuotas(location) : []
+        let findings = try StoreCheck.run(location)
         switch output.output {
-        case .json: try output.printJSON(Answer(findings: findings))
+        case .json: try output.printJSON(Answer(findings: findings, repaired: repaired))
         case .text:
-            for finding in findings { print("\(finding.kind): \(finding.subject): \(finding.sentence)") }
+            for finding in repaired { print("repaired: \(Self.line(finding))") }
+            for finding in findings { print(Self.line(finding)) }
             print(findings.isEmpty ? "nothing is wrong with the record" : "\(findings.count) findings")
+            if findings.contains(where: { $0.kind == StoreCheck.quotaKind }) {
+                print("roost-manager store check --repair-quotas counts quotas anew, once the manager is stopped")
+            }
         }
         if !findings.isEmpty { throw StoreNotWell() }
+    }
+
+    private static func line(_ finding: StoreFinding) -> String {
+        "\(finding.kind): \(finding.subject): \(finding.sentence)"
     }
 }
 

@@ -1,4 +1,7 @@
 extension StoreCheck {
+    /// Of counters that are wrong, which `StoreMaintenance.recountQuotas` sets right.
+    public static let quotaKind = "quota"
+
     /// What is counted against limits is what there is.
     mutating func quotas() throws {
         let counted = try counts("SELECT * FROM quota_use")
@@ -7,7 +10,7 @@ extension StoreCheck {
             for (index, amount) in QuotaCount.amounts.enumerated() {
                 let (kept, real) = (counted[key]?[index] ?? 0, found[key]?[index] ?? 0)
                 guard kept != real else { continue }
-                find("quota", key, "it counts \(kept) for \(amount), and there are \(real)")
+                find(Self.quotaKind, key, "it counts \(kept) for \(amount), and there are \(real)")
             }
         }
         for row in try sql.query(

@@ -157,6 +157,40 @@ public struct StoreMaintenance {
         }
     }
 
+    // MARK: Counters
+
+    /// Counts anew what limits are compared with, where it is wrong. The manager must be stopped: what it counts at the same
+    /// time would be lost or counted twice.
+    ///
+    /// - Returns: what was wrong and is right now.
+    public func recountQuotas(_ location: StoreLocation) throws -> [StoreFinding] {
+        let lock: FileLock?
+        let connection: any SQLConnection
+        switch location {
+        case .file(let path):
+            guard FileManager.default.fileExists(atPath: path) else { throw MaintenanceError.absent(path) }
+            lock = try FileLock(of: path)
+            connection = try SQLiteConnection(path: path, role: .writing)
+        case .mariaDB(let address):
+            try Self.refuseRunning(address)
+            lock = nil
+            connection = try Self.existing(location)
+        }
+        defer { withExtendedLifetime(lock) {} }
+        _ = try Self.migrations(of: connection)
+        let wrong = try StoreCheck.run(on: connection).filter { $0.kind == StoreCheck.quotaKind }
+        guard !wrong.isEmpty else { return [] }
+        do {
+            try connection.beginBatch()
+            try Transaction(connection).quotas.recountAll()
+            try connection.commitBatch()
+        } catch {
+            connection.rollBack()
+            throw error
+        }
+        return wrong
+    }
+
     // MARK: Parts
 
     /// Fills a database, which until the end is marked as incomplete: no manager starts on it.

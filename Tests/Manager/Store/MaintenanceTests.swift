@@ -244,6 +244,32 @@ struct MaintenanceTests {
         withExtendedLifetime(place) {}
     }
 
+    @Test(
+        "counters of limits that have drifted are counted anew, and only while no manager runs",
+        arguments: StoreEngine.allCases)
+    func recountQuotas(_ engine: StoreEngine) async throws {
+        let place = try StorePlace(engine)
+        let store = try Store(place.location)
+        try await Self.fill(store)
+        #expect(throws: (any Error).self) { try StoreMaintenance().recountQuotas(place.location) }
+        store.close()
+        #expect(try StoreMaintenance().recountQuotas(place.location) == [])
+        do {
+            let connection = try place.location.connection()
+            for drift in [
+                "UPDATE quota_use SET vcpus = vcpus + 7 WHERE subject_kind = 'user' AND flavor_id = ''",
+                "DELETE FROM quota_use WHERE subject_kind = 'account'",
+            ] {
+                try connection.run(drift)
+            }
+        }
+        let found = try StoreCheck.run(place.location)
+        #expect(!found.isEmpty && found.allSatisfy { $0.kind == StoreCheck.quotaKind })
+        #expect(try StoreMaintenance().recountQuotas(place.location) == found)
+        #expect(try StoreCheck.run(place.location) == [])
+        withExtendedLifetime(place) {}
+    }
+
     @Test("the report says what there is, who writes, and what is wrong", arguments: StoreEngine.allCases)
     func report(_ engine: StoreEngine) async throws {
         let place = try StorePlace(engine)
