@@ -299,6 +299,7 @@ let package = Package(
             ]),
         room("Tests/Support/Waiting", []),
         room("Tests/Support/Store", ["ManagerStore"], exclude: ["mariadb-server"]),
+        tests("Manager/Model", ["ManagerModel", "ProtocolModel"]),
         tests(
             "Manager/Store",
             ["ManagerStore", "TestsSupportStore", "TestsSupportWaiting", "ManagerModel", "ProtocolModel"]),
