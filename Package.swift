@@ -224,7 +224,7 @@ let package = Package(
                 "ProtocolModel", "ProtocolMessages", "ProtocolTransfer", "ProcessThreads", "ProcessFiles", "ChunkPlane",
                 "CLinuxFiles", crypto, logging,
             ]),
-        room("Agent/Devices", []),
+        room("Agent/Devices", ["ProtocolModel", "AgentDurability"]),
         room("Agent/Network", ["ProcessThreads", httpClient, nio, nioSSL]),
         room("Agent/Usage", ["ProtocolModel", "ProtocolMessages", "AgentDurability", protobuf]),
         room(
@@ -374,7 +374,9 @@ let package = Package(
                 "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProcessFiles", "ProtocolTransfer",
                 "ProtocolTrust", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting", logging,
             ]),
-        tests("Agent/Devices", ["AgentDevices"], resources: [.copy("Machines")]),
+        tests(
+            "Agent/Devices", ["AgentDevices", "AgentDurability", "ProtocolModel", "TestsSupportFiles"],
+            resources: [.copy("Machines")]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
         room("Tests/Support/Assignments", ["ProtocolModel", "ProtocolMessages", protobuf]),

@@ -32,7 +32,8 @@ public struct PCIScanner: Sendable {
         return names.compactMap(device)
     }
 
-    private func device(_ name: String) -> PCIDevice? {
+    /// `nil` where there is no such device, or what its files say is none.
+    func device(_ name: String) -> PCIDevice? {
         let path = "\(Self.folder)/\(name)"
         guard Self.isAddress(name), let vendor = files.hexadecimalNumber(path + "/vendor"),
             let product = files.hexadecimalNumber(path + "/device"),

@@ -59,6 +59,18 @@ struct SmallFiles: Sendable {
         linkParts(path)?.last.flatMap { $0.utf8.count <= 64 ? String($0) : nil }
     }
 
+    /// Writes to a file that is there already. Answers with the error's number; `nil`: it is written.
+    func write(_ text: String, to path: String) -> Int32? {
+        let descriptor = open("\(root)/\(path)", O_WRONLY | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { return errno }
+        defer { close(descriptor) }
+        let bytes = Array(text.utf8)
+        // In one piece: the kernel takes each write for a whole value.
+        let count = Glibc.write(descriptor, bytes, bytes.count)
+        if count < 0 { return errno }
+        return count == bytes.count ? nil : EIO
+    }
+
     func exists(_ path: String) -> Bool { access("\(root)/\(path)", F_OK) == 0 }
 
     /// Names in a folder, in order; at most `limit`, since a folder may hold anything. `nil` where there is no folder.
