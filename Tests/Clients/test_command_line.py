@@ -423,6 +423,48 @@ class Documents(unittest.TestCase):
         for word in ("create", "\\-\\-flavor", "\\-\\-user\\-data", "instance delete"):
             self.assertIn(word, text)
 
+    def test_install(self):
+        """Everything where a system looks for it; what is left behind by a former version goes, what is not ours stays."""
+        root = Path(tempfile.mkdtemp(prefix="roost-install-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, root)
+
+        def install(*words, code=0):
+            command = [REPOSITORY / "packaging/install", "--root", root, "--prefix", "/opt/roost", "--bin", programs(), *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, code, done.stderr)
+            return done.stdout + done.stderr
+
+        settings = root / "etc/roost/manager.yaml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("mine\n")
+        install()
+        prefix = root / "opt/roost"
+        said = subprocess.run([prefix / "bin/roost", "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertIn("roost", said)
+        for name in ("bin/roost-agent", "share/man/man1/roost-whitelist.1", "share/man/man8/roost-manager.8",
+                     "share/bash-completion/completions/roost", "share/zsh/site-functions/_roost",
+                     "share/fish/vendor_completions.d/roost.fish", "lib/sysusers.d/roost.conf", "share/doc/roost/agent.yaml"):
+            self.assertTrue((prefix / name).stat().st_mode & 0o044, name)
+        for unit in ("roost-manager", "roost-agent"):
+            text = (prefix / f"lib/systemd/system/{unit}.service").read_text()
+            self.assertIn(f"\nExecStart=/opt/roost/bin/{unit} run ", text)
+        # As if the version before had had one page more.
+        former = prefix / "share/man/man1/roost-former.1"
+        former.write_text("")
+        with (prefix / "share/roost/installed").open("a") as file:
+            file.write("/opt/roost/share/man/man1/roost-former.1\n")
+        (prefix / "bin/other").write_text("")
+        install()
+        self.assertFalse(former.exists())
+        install("--remove")
+        left = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        self.assertEqual(left, {"etc/roost/manager.yaml", "opt/roost/bin/other"})
+        self.assertEqual(settings.read_text(), "mine\n")
+        self.assertIn("nothing is installed", install("--remove", code=1))
+        self.assertIn("packaging/build-release", install("--bin", str(root), code=1))
+        for wrong in (["--prefix", "opt"], ["--prefix"], ["--prefix", "/a b"], ["--what"]):
+            install(*wrong, code=2)
+
     def test_completions(self):
         for shell in ("bash", "zsh", "fish"):
             script = subprocess.run([ROOST, "completion", shell], check=True, capture_output=True, text=True).stdout
