@@ -43,11 +43,9 @@ public struct APIKeyService: Sendable {
         in sql: Transaction
     ) throws -> (key: APIKey, secret: String) {
         try check(new.scope, by: principal)
-        // A key acts as its owner: nobody gets by another's key what they may not themselves (SEC-08).
-        guard try owner.id == principal.userID || principal.rights.covers(Standing(owner, in: sql).rights) else {
-            throw Refusal(.forbidden, "'\(owner.name)' may more than you; ask them to make the key themselves")
-        }
+        try checkRank(of: owner, by: principal, in: sql)
         try checkEnd(new.expiresAt, at: now)
+        try check(end: new.expiresAt, by: principal, in: sql)
         let others = try sql.apiKeys.list(of: owner.id)
         guard !others.contains(where: { $0.name == new.name }) else { throw Self.taken(new.name) }
         guard others.count < Self.maximumPerUser else {
@@ -69,6 +67,8 @@ public struct APIKeyService: Sendable {
     public func change(
         _ key: APIKey, _ change: Change, by principal: Principal, actor: Actor, at now: Timestamp, in sql: Transaction
     ) throws -> APIKey {
+        guard let owner = try sql.users.find(key.user) else { throw Refusal.notFound("API key", "\(key.id)") }
+        try checkRank(of: owner, by: principal, in: sql)
         var changed = key
         if let name = change.name, name != key.name {
             guard try !sql.apiKeys.list(of: key.user).contains(where: { $0.name == name }) else {
@@ -82,6 +82,11 @@ public struct APIKeyService: Sendable {
         }
         if let end = change.expiresAt {
             try checkEnd(end, at: now)
+            if let present = key.expiresAt, end.map({ $0 > present }) ?? true {
+                // It goes on with what it covers, as if it were made anew.
+                try check(change.scope ?? TokenScope(words: key.scopes), by: principal)
+                try check(end: end, by: principal, in: sql)
+            }
             changed.expiresAt = end
         }
         guard changed != key else { return key }
@@ -93,11 +98,32 @@ public struct APIKeyService: Sendable {
     }
 
     /// Ends a key, with the tokens that it got.
-    public func remove(_ key: APIKey, by actor: Actor, at now: Timestamp, in sql: Transaction) throws {
+    public func remove(
+        _ key: APIKey, by principal: Principal, actor: Actor, at now: Timestamp, in sql: Transaction
+    ) throws {
+        if let owner = try sql.users.find(key.user) { try checkRank(of: owner, by: principal, in: sql) }
         try sql.apiKeys.remove(key.id)
         try sql.events.append(
             "api_key.deleted", actor: actor, owner: key.user, resource: key.reference,
             changes: Event.differences(from: key, to: nil), at: now)
+    }
+
+    /// A key acts as its owner: nobody gets by another's key what they may not themselves, nor ends those of whoever may more
+    /// than they (SEC-08).
+    private func checkRank(of owner: User, by principal: Principal, in sql: Transaction) throws {
+        guard try owner.id == principal.userID || principal.rights.covers(Standing(owner, in: sql).rights) else {
+            throw Refusal(.forbidden, "'\(owner.name)' may more than you; ask them to do it themselves")
+        }
+    }
+
+    /// A key that was to end at some time does not outlive that by making another.
+    private func check(end: Timestamp?, by principal: Principal, in sql: Transaction) throws {
+        guard let own = try principal.key.flatMap({ try sql.apiKeys.find($0) })?.expiresAt,
+            end.map({ $0 > own }) ?? true
+        else { return }
+        throw Refusal(
+            .forbidden, "the key that you do this with ends at \(own); none that it makes or changes can last longer",
+            fields: [.init(pointer: "/expires_at", detail: "must not be after \(own)")])
     }
 
     /// Whoever makes a key hands on no more than the token that they do it with covers (SEC-08).

@@ -10,6 +10,8 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
     case passwordRefused(String)
     /// The password is right, and somebody else's rules keep the person out; says which.
     case notAdmitted(String)
+    /// Whoever knows the password refuses the person, and does not say whether it is right.
+    case refusedElsewhere(String)
     /// Whoever knows the password could not be asked: nothing is known about it.
     case directoryUnavailable(String)
     case malformedPasswordHash
@@ -32,7 +34,9 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
         case .invalidToken: "the access token is not valid; sign in again"
         case .invalidRefreshToken: "the refresh token is not valid any more; sign in again"
         case .busy: "too many people sign in just now; try again in a few seconds"
-        case .passwordRefused(let sentence), .notAdmitted(let sentence), .directoryUnavailable(let sentence): sentence
+        case .passwordRefused(let sentence), .notAdmitted(let sentence), .refusedElsewhere(let sentence),
+            .directoryUnavailable(let sentence):
+            sentence
         case .malformedPasswordHash: "the stored password cannot be read; set a new one"
         case .signingKey(let id, let reason): "the key \(id) that signs tokens cannot be used: \(reason)"
         case .passwordNotTakenHere(let address):
@@ -40,5 +44,12 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
                 + "or ask the operator to add the network to login.allowed_networks"
         case .keyFile(let path, let reason): "the token key \(path) cannot be used: \(reason)"
         }
+    }
+}
+
+extension IdentityError {
+    /// Whether it says anything about the password that was given, so that it counts as an attempt.
+    var isAnswer: Bool {
+        if case .refusedElsewhere = self { true } else { false }
     }
 }

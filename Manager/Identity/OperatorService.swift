@@ -23,12 +23,14 @@ public struct OperatorService: Sendable {
         }
         _ = try UserService().change(
             user, .init(passwordHash: passwordHash), by: .console, at: now, in: transaction)
-        try transaction.registrations.removeLinks(of: user.id)
     }
 
     /// Lets a user in again.
     public func enable(_ name: String, at now: Timestamp, in transaction: Transaction) throws {
         let user = try find(name, transaction)
+        if let account = try transaction.accounts.find(name: user.account), !account.enabled {
+            _ = try AccountService().change(account, .init(enabled: true), by: .console, at: now, in: transaction)
+        }
         guard !user.enabled else { return }
         _ = try UserService().change(user, .init(enabled: true), by: .console, at: now, in: transaction)
     }

@@ -77,8 +77,10 @@ public struct MailServer: Sendable {
 
 /// Why a message was not handed over.
 public enum MailError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// It may go later: no connection, no answer in time, or the server says so (SMTP 4xx).
+    /// Nothing goes just now: no connection, or no answer in time.
     case unavailable(String)
+    /// The server does not take this message now, and may take others (SMTP 4xx).
+    case deferred(String)
     /// This message is not taken (SMTP 5xx).
     case refused(String)
     /// TLS could not be set up, so that nothing was sent.
@@ -88,6 +90,7 @@ public enum MailError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .unavailable(let reason): "the mail server cannot take mail just now: \(reason)"
+        case .deferred(let reason): "the mail server does not take the message yet: \(reason)"
         case .refused(let reason): "the mail server refuses the message: \(reason)"
         case .insecure(let reason): "the connection to the mail server is not secure: \(reason)"
         case .misconfigured(let reason): reason
@@ -96,6 +99,9 @@ public enum MailError: Error, Sendable, Equatable, CustomStringConvertible {
 
     /// Whether the same message may be taken later, perhaps after the operator has mended something.
     public var isTransient: Bool {
-        if case .refused = self { false } else { true }
+        switch self {
+        case .refused, .deferred: false
+        case .unavailable, .insecure, .misconfigured: true
+        }
     }
 }

@@ -62,7 +62,11 @@ enum SMTPTransfer {
             return .misconfigured("the mail server does not accept mail.user and its password: \(reason)")
         case CURLE_OPERATION_TIMEDOUT, CURLE_COULDNT_CONNECT, CURLE_COULDNT_RESOLVE_HOST: return .unavailable(reason)
         default:
-            return (500...599).contains(answer) ? .refused(reason) : .unavailable(reason)
+            switch answer {
+            case 400...499: return .deferred(reason)
+            case 500...599: return .refused(reason)
+            default: return .unavailable(reason)
+            }
         }
     }
 }

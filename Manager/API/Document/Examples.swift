@@ -56,7 +56,7 @@ enum Examples {
         "InstanceCreation": ["name": "web-1", "flavor": "small", "image": "debian-12", "key_name": "laptop"],
         "InstanceChange": ["name": "web-2", "metadata": ["purpose": "web", "obsolete": .null]],
         "KeyPairCreation": ["name": "laptop", "public_key": publicKey],
-        "UserChange": ["email": "ann@example.org"],
+        "UserChange": ["full_name": "Ann Example"],
         "NodeChange": ["location": "room 2, rack 7"],
         "Problem": [
             "type": "urn:roost:problem:not_found", "title": "Not found", "status": 404,

@@ -142,7 +142,8 @@ struct Problem: Sendable, Error {
                     fields: [Refusal.Field(pointer: "/password", detail: objection)]))
         case .invalidRefreshToken: Problem(Refusal(.forbidden, error.description))
         case .passwordNotTakenHere: Problem(Refusal(.forbidden, error.description))
-        case .notAdmitted(let sentence): Problem(Refusal(.forbidden, sentence, detailCode: "not_admitted"))
+        case .notAdmitted(let sentence), .refusedElsewhere(let sentence):
+            Problem(Refusal(.forbidden, sentence, detailCode: "not_admitted"))
         case .directoryUnavailable(let sentence):
             Problem(Refusal(.busy, sentence, detailCode: "directory_unavailable"))
         case .malformedPasswordHash, .keyFile, .signingKey: nil

@@ -41,7 +41,7 @@ enum OAuthAnswer {
             case .tooManyAttempts(let seconds):
                 return refuse(
                     "too_many_attempts", error.description, status: 429, headers: [("Retry-After", String(seconds))])
-            case .notAdmitted:
+            case .notAdmitted, .refusedElsewhere:
                 return refuse(GrantRefusal.Code.invalidGrant.rawValue, error.description)
             case .directoryUnavailable:
                 return refuse(

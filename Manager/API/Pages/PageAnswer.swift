@@ -17,7 +17,7 @@ enum PageAnswer {
             return try await body()
         } catch let error as IdentityError {
             switch error {
-            case .wrongCredentials, .notAdmitted: return page(error.description, 403, [])
+            case .wrongCredentials, .notAdmitted, .refusedElsewhere: return page(error.description, 403, [])
             case .tooManyAttempts(let seconds):
                 return page(error.description, 429, [("Retry-After", String(seconds))])
             case .busy, .directoryUnavailable: return page(error.description, 503, [("Retry-After", "2")])

@@ -69,11 +69,12 @@ enum APIKeyRoutes {
             .delete, "/v1/api-keys/{ref}", "End an API key, with the tokens that it got", .apiKeyDelete,
             replies: [(204, .empty)], isConditional: true
         ) { call in
+            guard let principal = call.principal else { throw IdentityError.invalidToken(.malformed) }
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in
                 let key = try call.commands(in: transaction).apiKey(call.parameter("ref"))
                 try call.checkMatch(try encode(key, Names(transaction)))
-                try call.services.apiKeys.remove(key, by: actor, at: now, in: transaction)
+                try call.services.apiKeys.remove(key, by: principal, actor: actor, at: now, in: transaction)
                 return .noContent
             }
         },

@@ -71,7 +71,8 @@ enum AccountPages {
                     "a user's name begins with a letter or digit and has at most 64 letters, digits, '.', '_' and '-'")
             }
             let user = try await call.mailedLinks.register(
-                token, as: .init(name: name, password: try password(call), fullName: fullName))
+                token, as: .init(name: name, password: try password(call), fullName: fullName), from: call.address,
+                request: call.requestID)
             return WebPage(
                 "Welcome",
                 "<p>You are a user of this site now, by the name <strong>\(user.name)</strong>. You may close this page.</p>"

@@ -158,6 +158,7 @@ enum AuthorizeRoutes {
     private static func origin(of address: String) -> String {
         let parts = address.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false)
         let host = parts.count > 2 ? parts[2].prefix { $0 != "?" } : ""
-        return "\(parts[0])//\(host)"
+        // A source of a content security policy has no form for an IPv6 address (CSP3 §2.3.1).
+        return host.hasPrefix("[") ? String(parts[0]) : "\(parts[0])//\(host)"
     }
 }

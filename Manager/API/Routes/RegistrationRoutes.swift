@@ -44,7 +44,8 @@ enum RegistrationRoutes {
                 call.body["token"]?.string ?? "",
                 as: .init(
                     name: call.body["name"]?.string ?? "", password: call.body["password"]?.string ?? "",
-                    fullName: call.body["full_name"]?.string ?? ""))
+                    fullName: call.body["full_name"]?.string ?? ""),
+                from: call.address, request: call.requestID)
             return .created(UserResource.encode(user), at: "/v1/users/\(user.id)")
         },
         Route(

@@ -48,6 +48,7 @@ public struct DirectorySignIn: ExternalSignIn {
         case .busy: return .busy
         case .refused, .notEligible:
             logger.notice("the directory lets somebody not in", metadata: ["reason": "\(error)"])
+            if case .refused = error { return .refusedElsewhere(error.sentence) }
             return .notAdmitted(error.sentence)
         case .unavailable, .misconfigured:
             logger.error("the directory could not be asked", metadata: ["reason": "\(error)"])
@@ -77,8 +78,16 @@ public struct DirectorySignIn: ExternalSignIn {
         new.fullName = person.fullName ?? ""
         new.unixName = person.unixName
         new.source = .directory
-        return try provisioning.make(new, at: now, in: sql)
+        do {
+            return try provisioning.make(new, by: .manager, at: now, in: sql)
+        } catch let refusal as Refusal {
+            throw IdentityError.notAdmitted("your password is right, but \(refusal.sentence)")
+        }
     }
+
+    /// Whether a directory could take this text for one name alone. Spaces and what looks like other letters it passes over
+    /// (RFC 4518 §2): each spelling would be counted as a name of its own by whoever slows down guessing.
+    static func isPlain(_ name: String) -> Bool { name.utf8.allSatisfy { (0x21...0x7E).contains($0) } }
 
     private static func isUserName(_ name: String) -> Bool {
         func isPlain(_ byte: UInt8) -> Bool {

@@ -47,6 +47,9 @@ public struct AccountService: Sendable {
         changed.description = change.description ?? account.description
         if let owner = change.owner {
             changed.owner = owner
+            if let former = account.owner, former != owner {
+                try dismiss(former, by: actor, at: now, in: transaction)
+            }
             if let owner { try make(owner, ownerOf: account, by: actor, at: now, in: transaction) }
         }
         changed.enabled = change.enabled ?? account.enabled
@@ -55,7 +58,7 @@ public struct AccountService: Sendable {
         }
         if account.enabled, !changed.enabled {
             for user in try transaction.users.list(.account(account.name)) {
-                try transaction.credentials.removeRefreshTokens(of: user.id)
+                try transaction.credentials.removeSessions(of: user.id)
             }
         }
         try transaction.accounts.update(changed)
@@ -92,6 +95,15 @@ public struct AccountService: Sendable {
         }
         guard !user.roles.contains(Role.accountOwner.rawValue), !user.isSuperuser else { return }
         let roles = [Role.accountOwner.rawValue] + user.roles.filter { $0 != Role.user.rawValue }
+        _ = try UserService().change(user, .init(roles: roles), by: actor, at: now, in: transaction)
+    }
+
+    /// Whoever owns an account no more manages its users no more.
+    private func dismiss(_ owner: UserID, by actor: Actor, at now: Timestamp, in transaction: Transaction) throws {
+        guard let user = try transaction.users.find(owner), user.roles.contains(Role.accountOwner.rawValue) else {
+            return
+        }
+        let roles = UserService.withoutOwnership(user.roles)
         _ = try UserService().change(user, .init(roles: roles), by: actor, at: now, in: transaction)
     }
 

@@ -88,11 +88,17 @@ public struct UserService: Sendable {
         guard try transaction.users.find(name: new.name) == nil else {
             throw Refusal(.nameTaken, "there is a user '\(new.name)' already")
         }
+        guard new.source == .local || actor.rights[.userCreate] == .all else {
+            throw Refusal(
+                .forbidden, "only the operator says which people of the directory are users; ask a superuser",
+                fields: [.init(pointer: "/source", detail: "must be local")])
+        }
         let roles = new.roles.isEmpty ? [Role.user.rawValue] : new.roles
         let account = try self.account(
             new.account ?? (actor.rights[.userCreate] == .all ? Account.defaultName : actor.account), for: .userCreate,
             by: actor, in: transaction)
         try check(roles, givenBy: actor, in: transaction)
+        try check(roles, suit: new.source)
         var user = User(
             id: .generate(at: now), name: new.name, roles: roles, account: account, email: new.email,
             fullName: new.fullName, unixName: new.unixName, source: new.source, passwordHash: new.passwordHash,
@@ -128,11 +134,14 @@ public struct UserService: Sendable {
         changed.enabled = change.enabled ?? user.enabled
         if let roles = change.roles {
             try check(roles, givenBy: actor, in: transaction)
+            try check(roles, suit: user.source)
             changed.roles = roles
         }
         if let name = change.account, name != user.account {
             changed.account = try account(name, for: .userAdminister, by: actor, in: transaction)
             try leave(user, by: actor, in: transaction)
+            // Nobody comes to manage the users of an account by being moved into it.
+            if change.roles == nil { changed.roles = Self.withoutOwnership(changed.roles) }
         }
         if let email = change.email { changed.email = email }
         if let name = change.fullName { changed.fullName = name }
@@ -149,8 +158,10 @@ public struct UserService: Sendable {
             // Whoever holds a token from before must not keep working with it. Tokens carry milliseconds, so one that
             // was issued in this very millisecond falls with them.
             changed.tokensValidAfter = now + .milliseconds(1)
-            try transaction.credentials.removeRefreshTokens(of: user.id)
+            try transaction.credentials.removeSessions(of: user.id)
         }
+        // A password that was just set is not to be set by an older mail.
+        if change.passwordHash != nil { try transaction.registrations.removeLinks(of: user.id) }
         try transaction.users.update(changed)
         try transaction.events.append(
             "user.changed", actor: actor, owner: user.id, resource: user.reference,
@@ -216,6 +227,14 @@ public struct UserService: Sendable {
         }
     }
 
+    /// A superuser is let in whatever becomes of the directory, and so has a password here (AUT-09).
+    private func check(_ roles: [String], suit source: User.Source) throws {
+        guard source == .directory, roles.contains(Role.superuser.rawValue) else { return }
+        throw Refusal(
+            .conflict, "a superuser signs in with a password of this site's own; make another user for that",
+            fields: [.init(pointer: "/roles", detail: "must not hold superuser beside source: directory")])
+    }
+
     /// The account that a user is put into, among those that the actor manages.
     private func account(
         _ name: String, for permission: Permission, by actor: Actor, in transaction: Transaction
@@ -227,7 +246,15 @@ public struct UserService: Sendable {
                 .invalidRequest, "there is no account '\(name)' that you may see",
                 fields: [.init(pointer: "/account", detail: "names no account that you may see")])
         }
+        guard account.enabled else {
+            throw Refusal(.conflict, "account '\(name)' is disabled, and nobody in it can sign in; enable it first")
+        }
         return account.name
+    }
+
+    static func withoutOwnership(_ roles: [String]) -> [String] {
+        let others = roles.filter { $0 != Role.accountOwner.rawValue }
+        return others.isEmpty ? [Role.user.rawValue] : others
     }
 
     /// A user who changes accounts takes nothing along: what they own counts on the account.

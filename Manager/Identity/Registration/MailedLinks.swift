@@ -92,7 +92,9 @@ public struct MailedLinks: Sendable {
     /// Makes the user whom a link was mailed to.
     ///
     /// - Throws: `Refusal`, `IdentityError.passwordRefused` or `.busy`.
-    public func register(_ secret: String, as introduction: Introduction) async throws -> User {
+    public func register(
+        _ secret: String, as introduction: Introduction, from address: String?, request: String?
+    ) async throws -> User {
         let hash = try await check(secret, .registration)
         let encoded = try await hasher.hash(introduction.password, userName: introduction.name)
         let (now, settings) = (time.timestamp, settings)
@@ -104,7 +106,10 @@ public struct MailedLinks: Sendable {
             else { throw Self.unusable }
             var new = UserService.NewUser(name: introduction.name, email: link.email, passwordHash: encoded)
             new.fullName = introduction.fullName
-            return try settings.provisioning.make(new, at: now, in: sql)
+            var actor = Actor.manager
+            actor.address = address
+            actor.request = request
+            return try settings.provisioning.make(new, by: actor, at: now, in: sql)
         }
     }
 
@@ -157,7 +162,6 @@ public struct MailedLinks: Sendable {
                 user: user.id, name: user.name, rights: .none, account: user.account, request: request, address: address
             )
             _ = try UserService().change(user, .init(passwordHash: encoded), by: actor, at: now, in: sql)
-            try sql.registrations.removeLinks(of: user.id)
         }
     }
 
@@ -195,8 +199,11 @@ public struct MailedLinks: Sendable {
         .invalidRequest, "this link does not work any more: it was used, or is too old; ask for a new one",
         detailCode: "link_not_valid", fields: [.init(pointer: "/token", detail: "is not valid any more")])
 
+    private static let busy = Refusal(.busy, "too much mail waits just now; try again in some minutes")
+
     private func outlet(or sentence: String) throws -> any MailOutlet {
         guard let outlet else { throw Refusal(.conflict, sentence, detailCode: "mail_not_configured") }
+        guard !outlet.isFull else { throw Self.busy }
         return outlet
     }
 
@@ -220,7 +227,7 @@ public struct MailedLinks: Sendable {
         do {
             try outlet.add(message)
         } catch {
-            throw Refusal(.busy, "too much mail waits just now; try again in some minutes")
+            throw Self.busy
         }
     }
 

@@ -40,7 +40,9 @@ public struct Provisioning: Sendable {
     }
 
     /// Makes the user, and where the site says so an account that is theirs.
-    func make(_ new: UserService.NewUser, at now: Timestamp, in transaction: Transaction) throws -> User {
+    func make(
+        _ new: UserService.NewUser, by actor: Actor, at now: Timestamp, in transaction: Transaction
+    ) throws -> User {
         var new = new
         guard makesAccountOwners else {
             guard try transaction.accounts.find(name: account) != nil else {
@@ -48,15 +50,15 @@ public struct Provisioning: Sendable {
                     .conflict, "there is no account '\(account)', which registration.account names; tell the operator")
             }
             new.account = account
-            return try UserService().create(new, by: .manager, at: now, in: transaction)
+            return try UserService().create(new, by: actor, at: now, in: transaction)
         }
         let account = try AccountService().create(
-            name: try freeAccountName(new.name, in: transaction), description: new.fullName, by: .manager, at: now,
+            name: try freeAccountName(new.name, in: transaction), description: new.fullName, by: actor, at: now,
             in: transaction)
         new.account = account.name
         new.roles = [Role.accountOwner.rawValue]
-        let user = try UserService().create(new, by: .manager, at: now, in: transaction)
-        _ = try AccountService().change(account, .init(owner: .some(user.id)), by: .manager, at: now, in: transaction)
+        let user = try UserService().create(new, by: actor, at: now, in: transaction)
+        _ = try AccountService().change(account, .init(owner: .some(user.id)), by: actor, at: now, in: transaction)
         return user
     }
 

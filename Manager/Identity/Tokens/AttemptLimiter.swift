@@ -80,6 +80,7 @@ public struct AttemptLimiter: Sendable {
     private func keys(_ name: String, _ address: String) -> [Key] {
         // Names are cut: the table is bounded in bytes, too.
         let name = String(name.lowercased().prefix(64))
+        let address = LoginNetworks.customer(of: address)
         return [.pair(name: name, address: address), .address(address), .name(name)]
     }
 

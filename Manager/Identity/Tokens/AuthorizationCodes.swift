@@ -33,7 +33,10 @@ extension TokenService {
             hash: code.hash, client: request.client.id, redirect: request.redirect, challenge: request.challenge,
             scope: request.scope.text, user: user.id, session: .generate(at: now), createdAt: now,
             expiresAt: now + Self.codeLifetime)
-        try await store.store.write { sql in try sql.credentials.insert(kept) }
+        try await store.store.write { sql in
+            try StoreCredentials.checkProof(of: user, in: sql)
+            try sql.credentials.insert(kept)
+        }
         return code.text
     }
 

@@ -107,6 +107,7 @@ extension TokenService {
             guard var kept = try sql.credentials.deviceGrant(hash: grant.hash), kept.status == .pending,
                 now < kept.expiresAt
             else { return false }
+            if let user { try StoreCredentials.checkProof(of: user, in: sql) }
             kept.status = user == nil ? .denied : .granted
             kept.user = user?.id
             try sql.credentials.update(kept)

@@ -37,6 +37,12 @@ public struct LoginNetworks: Sendable, Equatable {
         return ranges.contains { $0.contains(bytes) }
     }
 
+    /// Whoever has an IPv6 address has 2^64 of them: they count as one (RFC 6177). Any other text is as it is.
+    static func customer(of address: String) -> String {
+        guard address.contains(":"), let bytes = bytes(address), bytes.count == 16 else { return address }
+        return bytes.prefix(8).map { String($0, radix: 16) }.joined(separator: ".") + "/64"
+    }
+
     private static func range(_ text: String) -> Range? {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2, let bytes = bytes(String(parts[0])) else { return nil }

@@ -32,6 +32,9 @@ extension TokenService {
         let proved: User?
         do {
             proved = try await prove(name, password, known)
+        } catch let error as IdentityError where error.isAnswer {
+            await noteRefusal(of: known, from: address)
+            throw error
         } catch {
             // Nothing was learned about the password.
             attempts.giveBack(name, address, time.uptime)
@@ -48,6 +51,7 @@ extension TokenService {
     /// The user whom the password belongs to; `nil` where it is wrong.
     private func prove(_ name: String, _ password: String, _ known: User?) async throws -> User? {
         if let external, User.isKnownElsewhere(known) {
+            guard DirectorySignIn.isPlain(name) else { return nil }
             do {
                 return try await external.user(name: name, password: password)
             } catch IdentityError.wrongCredentials {

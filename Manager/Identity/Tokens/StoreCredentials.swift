@@ -22,12 +22,21 @@ public struct StoreCredentials: Sendable {
         try await store.write { sql in try Self.open(token, of: user, grant, in: sql) }
     }
 
+    /// - Throws: `IdentityError.wrongCredentials` where the user is not any more who proved themselves.
     static func open(_ token: RefreshToken, of user: User, _ grant: GrantKind, in sql: Transaction) throws {
+        try checkProof(of: user, in: sql)
         try sql.credentials.insert(token)
         try sql.events.append(
             "user.signed_in", actor: .session(token.family, of: user, from: token.address), owner: user.id,
             resource: user.reference, data: ["client": token.client, "grant": grant.rawValue], at: token.createdAt)
         try sql.users.markSignedIn(user.id, at: token.createdAt)
+    }
+
+    /// A password takes long to check. Where it was changed meanwhile, or the user disabled, what follows from it is nothing.
+    static func checkProof(of user: User, in sql: Transaction) throws {
+        guard let present = try sql.users.find(user.id), present.enabled,
+            present.tokensValidAfter == user.tokensValidAfter
+        else { throw IdentityError.wrongCredentials }
     }
 
     /// Finds the token with its user, lets `decide` say what follows and carries that out, all in one transaction: two who

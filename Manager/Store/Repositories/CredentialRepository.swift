@@ -50,9 +50,12 @@ public struct CredentialRepository {
         try revoke(TokenRevocation(id: session, expiresAt: end))
     }
 
-    /// Sessions of a user, which the user's `tokensValidAfter` ends as well.
-    public func removeRefreshTokens(of user: UserID) throws {
-        try sql.execute("DELETE FROM refresh_tokens WHERE user_id = ?", user)
+    /// Sessions of a user, which the user's `tokensValidAfter` ends as well, and those that are about to be opened: a code or a
+    /// device that was let in before would begin a new one.
+    public func removeSessions(of user: UserID) throws {
+        for table in ["refresh_tokens", "authorization_codes", "device_grants"] {
+            try sql.execute("DELETE FROM \(table) WHERE user_id = ?", user)
+        }
     }
 
     /// All that a user could sign in with.

@@ -31,9 +31,12 @@ public struct UserRepository {
 
     /// Whether a superuser other than this one may sign in.
     public func hasOtherSuperuser(than id: UserID) throws -> Bool {
-        try sql.query("SELECT * FROM users WHERE id <> ? AND enabled = 1", id).contains { row in
-            try User(row: row).isSuperuser
-        }
+        try sql.query(
+            """
+            SELECT * FROM users WHERE id <> ? AND enabled = 1 AND source = 'local'
+                AND account NOT IN (SELECT name FROM accounts WHERE enabled = 0)
+            """, id
+        ).contains { row in try User(row: row).isSuperuser }
     }
 
     /// The names of some who have a role.

@@ -32,11 +32,13 @@ struct MailedLinksTests {
         // Not in the record: whoever reads a backup cannot register.
         let rows = try await site.store.read { try $0.registrations.link(LinkSecret.fresh().hash) }
         #expect(rows == nil)
-        let user = try await links.register(secret, as: ann())
+        let user = try await links.register(secret, as: ann(), from: "192.0.2.7", request: "r1")
         #expect(user.email == "ann@example.org" && user.roles == ["user"] && user.account == "default")
         #expect(user.fullName == "Ann Example" && user.source == .local)
         // Once.
-        let error = await refused { try await links.register(secret, as: ann(name: "eve")) }
+        let error = await refused {
+            try await links.register(secret, as: ann(name: "eve"), from: "192.0.2.7", request: "r1")
+        }
         #expect(error?.detailCode == "link_not_valid")
     }
 
@@ -46,13 +48,19 @@ struct MailedLinksTests {
         let links = site.links(Provisioning(driver: .email, makesAccountOwners: true))
         try await links.askToRegister(email: "ann@example.org", by: stranger)
         let secret = try secret(in: try #require(site.outlet.takeAll().first))
-        #expect(await refused { try await links.register(secret, as: ann(name: "admin")) }?.code == .nameTaken)
-        guard case .passwordRefused? = await identityError({ try await links.register(secret, as: ann("short")) })
+        #expect(
+            await refused {
+                try await links.register(secret, as: ann(name: "admin"), from: "192.0.2.7", request: "r1")
+            }?.code == .nameTaken)
+        guard
+            case .passwordRefused? = await identityError({
+                try await links.register(secret, as: ann("short"), from: "192.0.2.7", request: "r1")
+            })
         else {
             Issue.record("the password is too short")
             return
         }
-        let user = try await links.register(secret, as: ann())
+        let user = try await links.register(secret, as: ann(), from: "192.0.2.7", request: "r1")
         #expect(user.account == "ann")
         #expect(try await site.user("ann")?.roles == ["account_owner"])
     }
@@ -65,7 +73,10 @@ struct MailedLinksTests {
         let secret = try secret(in: try #require(site.outlet.takeAll().first))
         let made = await withTaskGroup(of: Bool.self) { group in
             for index in 0..<8 {
-                group.addTask { (try? await links.register(secret, as: ann(name: "ann\(index)"))) != nil }
+                group.addTask {
+                    (try? await links.register(secret, as: ann(name: "ann\(index)"), from: "192.0.2.7", request: "r1"))
+                        != nil
+                }
             }
             return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
         }
@@ -80,7 +91,9 @@ struct MailedLinksTests {
         try await links.askForReset(email: "admin@example.org", by: stranger)
         let secrets = try site.outlet.takeAll().map { try secret(in: $0) }
         // Neither does the other's work.
-        #expect(await refused { try await links.register(secrets[1], as: ann()) }?.detailCode == "link_not_valid")
+        #expect(
+            await refused { try await links.register(secrets[1], as: ann(), from: "192.0.2.7", request: "r1") }?
+                .detailCode == "link_not_valid")
         #expect(
             await refused {
                 try await links.reset(secrets[0], password: "battery staple", from: nil, request: nil)
@@ -88,9 +101,13 @@ struct MailedLinksTests {
         #expect(try await links.isGood(secrets[0], for: .registration))
         site.time.advance(by: .seconds(24 * 3600))
         #expect(try await !links.isGood(secrets[0], for: .registration))
-        #expect(await refused { try await links.register(secrets[0], as: ann()) }?.detailCode == "link_not_valid")
+        #expect(
+            await refused { try await links.register(secrets[0], as: ann(), from: "192.0.2.7", request: "r1") }?
+                .detailCode == "link_not_valid")
         for wrong in ["", "x", "rml_", "rml_" + String(repeating: "0", count: 64), secrets[0] + "0"] {
-            #expect(await refused { try await links.register(wrong, as: ann()) }?.detailCode == "link_not_valid")
+            #expect(
+                await refused { try await links.register(wrong, as: ann(), from: "192.0.2.7", request: "r1") }?
+                    .detailCode == "link_not_valid")
         }
         let now = site.time.timestamp + .seconds(2 * 86_400)
         let removed = try await site.store.write { sql in

@@ -71,6 +71,8 @@ final class MemoryOutlet: MailOutlet {
     private let messages = Mutex<[MailMessage]>([])
     private let limit = 100
 
+    var isFull: Bool { messages.withLock { $0.count >= limit } }
+
     func add(_ message: MailMessage) throws(MailQueue.Full) {
         let isFull = messages.withLock { messages in
             guard messages.count < limit else { return true }

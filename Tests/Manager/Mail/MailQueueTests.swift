@@ -99,7 +99,7 @@ struct MailQueueTests {
         let process = try MailServerProcess("plain")
         let server = try server(process, "smtp", startTLS: false)
         #expect(send(try message("no@example.org"), server)?.isTransient == false)
-        guard case .unavailable? = send(try message("later@example.org"), server) else {
+        guard case .deferred? = send(try message("later@example.org"), server) else {
             Issue.record("450 is for now")
             return
         }
@@ -111,7 +111,8 @@ struct MailQueueTests {
         }
     }
 
-    /// What is refused for now is tried again, what is refused for good holds nobody up, and what is too old is not sent.
+    /// What is refused for now is tried again behind the others, what is refused for good holds nobody up, and what is too old is
+    /// not sent.
     @Test
     func theQueueGoesOn() async throws {
         let process = try MailServerProcess("plain")
@@ -119,7 +120,7 @@ struct MailQueueTests {
         let queue = MailQueue(
             try server(process, "smtp", startTLS: false),
             backoff: Backoff(first: .milliseconds(1), maximum: .milliseconds(1)),
-            time: SystemTime(), logger: logger)
+            deferral: Backoff(first: .seconds(1), maximum: .seconds(1)), time: SystemTime(), logger: logger)
         for address in ["no@example.org", "later@example.org", "old@example.org", "ann@example.org"] {
             var message = try message(address)
             if address.hasPrefix("old") { message.expiresAt = Timestamp(milliseconds: 1) }
@@ -129,8 +130,8 @@ struct MailQueueTests {
             configuration: .init(services: [queue], logger: logger))
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
-            #expect(try process.next().to == ["later@example.org"])
             #expect(try process.next().to == ["ann@example.org"])
+            #expect(try process.next().to == ["later@example.org"])
             await group.triggerGracefulShutdown()
             try await tasks.waitForAll()
         }
@@ -142,7 +143,11 @@ struct MailQueueTests {
             url: "smtp://127.0.0.1", startTLS: false, sender: #require(MailAddress("roost@site.example")))
         let queue = MailQueue(
             server, limit: 2, time: SystemTime(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        for _ in 0..<2 { try queue.add(message("ann@example.org")) }
+        for _ in 0..<2 {
+            #expect(!queue.isFull)
+            try queue.add(message("ann@example.org"))
+        }
+        #expect(queue.isFull)
         #expect(throws: MailQueue.Full()) { try queue.add(message("ann@example.org")) }
     }
 }
