@@ -106,13 +106,15 @@ extension Commands {
             resource: ResourceReference(
                 kind: "node", id: "", name: references.joined(separator: ",").prefix(200).description),
             owner: actor.user, parameters: order.parameters, createdAt: now)
+        var named: Set<String> = []
         for reference in references {
             guard var node = try known(reference) else {
+                guard named.insert(reference).inserted else { continue }
                 operation.hosts.append(.init(node: reference, state: "failed", detail: "there is no such node"))
                 continue
             }
             // Named twice, it is emptied once.
-            guard !operation.hosts.contains(where: { $0.node == node.name }) else { continue }
+            guard named.insert(node.name).inserted else { continue }
             let name = node.name
             if let running = drains.first(where: { drain in
                 node.drainState == .draining && drain.hosts.contains { $0.node == name && $0.state == "stopping" }
@@ -157,13 +159,19 @@ extension Commands {
             let failed = changed.hosts.filter { $0.state == "failed" }
             changed.finish(
                 errorCode: failed.isEmpty ? nil : "drain_incomplete",
-                detail: failed.isEmpty ? nil : failed.map { "\($0.node): \($0.detail)" }.joined(separator: "; "),
-                at: now)
+                detail: failed.isEmpty ? nil : Self.sentence(about: failed), at: now)
         }
         changed.progress =
             changed.status == .succeeded
             ? 100 : 100 * changed.hosts.count { $0.state != "stopping" } / max(1, changed.hosts.count)
         if changed != operation { try save(changed) }
+    }
+
+    /// Of thousands of hosts, the first say enough; the operation holds them all.
+    private static func sentence(about failed: [Operation.HostResult]) -> String {
+        let shown = failed.prefix(100).map { "\($0.node): \($0.detail)" }
+        let more = failed.count > shown.count ? ["and \(failed.count - shown.count) more"] : []
+        return (shown + more).joined(separator: "; ")
     }
 
     private func advance(

@@ -8,6 +8,17 @@ import Testing
 /// Taking nodes out of service and back, on a real record (P6).
 @Suite("Commands on nodes")
 struct NodeCommandsTests {
+    @Test("of thousands of nodes that are not there, each counts once, and the first are named")
+    func manyUnknown() async throws {
+        let record = try await TestRecord(hosts: 1)
+        let names = (0..<5000).map { "absent-\($0)" }
+        let drain = try await record.request(by: record.root) { try $0.disableNodes(names + names, DrainOrder()) }
+        #expect(drain.status == .failed && drain.hosts.count == 5000)
+        let detail = drain.errorDetail ?? ""
+        #expect(detail.hasPrefix("absent-0: there is no such node; ") && detail.hasSuffix("; and 4900 more"))
+        #expect(detail.utf8.count < 65_536)
+    }
+
     @Test("a dry run says what would happen and changes nothing (HLT-08)")
     func dryRun() async throws {
         let record = try await TestRecord()
