@@ -45,6 +45,8 @@ public struct EventStream<Element: Sendable>: AsyncSequence, Sendable {
                     if !event.id.isEmpty { last = event.id }
                     return try stream.decode(event.data)
                 }
+                // Also behind what concerned others, of which only the ID came.
+                if !parser.lastID.isEmpty { last = parser.lastID }
                 try Task.checkCancellation()
                 do {
                     try await readChunk()

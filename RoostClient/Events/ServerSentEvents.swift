@@ -8,8 +8,10 @@ struct ServerSentEvents {
     /// Longer than any event of the API: a stream without line ends must not fill the memory.
     static let maximumLine = 4 << 20
 
-    /// Of the last event; where to go on after the connection broke.
+    /// Where to go on after the connection broke: of the last event, or of the last block that had an ID and no event.
     private(set) var lastID = ""
+    /// Of the block that has not ended yet.
+    private var nextID = ""
     private var line: [UInt8] = []
     private var data: [String] = []
     private var endedWithReturn = false
@@ -37,6 +39,7 @@ struct ServerSentEvents {
         defer { line.removeAll(keepingCapacity: true) }
         guard !line.isEmpty else {
             defer { data = [] }
+            lastID = nextID
             return data.isEmpty ? nil : Event(id: lastID, data: data.joined(separator: "\n"))
         }
         let text = String(decoding: line, as: UTF8.self)
@@ -45,7 +48,7 @@ struct ServerSentEvents {
         if value.hasPrefix(" ") { value.removeFirst() }
         switch parts[0] {
         case "data": data.append(String(value))
-        case "id": lastID = String(value)
+        case "id": nextID = String(value)
         default: break
         }
         return nil

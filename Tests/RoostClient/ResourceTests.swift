@@ -143,6 +143,24 @@ struct EventStreamTests {
         }
     }
 
+    @Test("goes on from where the manager says, though no event has come")
+    func resumesWithoutEvents() async throws {
+        let event = "id: 9\ndata: {\"sequence\":9}\n\n"
+        let replies: [LoopbackServer.Reply] = [
+            .init(body: "id: 7\n: roost events\n\n"), .init(body: event + "id: 12\n:\n\n"),
+            .init(body: "id: 13\ndata: {\"sequence\":13}\n\n"),
+        ]
+        try await withServer({ _, count in replies[min(count, replies.count) - 1] }) { client, server in
+            var seen: [Int] = []
+            for try await document in client.events.documents(after: nil, [:], pause: .zero) {
+                seen.append(document["sequence"].integer ?? 0)
+                if seen.count == 2 { break }
+            }
+            #expect(seen == [9, 13])
+            #expect(server.requests.map { $0.headers.first(name: "last-event-id") } == [nil, "7", "12"])
+        }
+    }
+
     @Test("who is not let in is told at once")
     func refused() async throws {
         try await withServer({ _, _ in .init(status: .forbidden, body: #"{"detail":"no"}"#) }) { client, server in

@@ -22,6 +22,15 @@ struct ServerSentEventsTests {
         }
     }
 
+    @Test("an ID counts once its block has ended, also where no event came with it")
+    func identifiers() throws {
+        var stream = ServerSentEvents()
+        #expect(try stream.feed(Array("id: 3\n: hello\n\nid: 4\ndata: x\n".utf8)).isEmpty)
+        #expect(stream.lastID == "3", "event 4 has not come whole")
+        #expect(try stream.feed(Array("\n".utf8)) == [ServerSentEvents.Event(id: "4", data: "x")])
+        #expect(stream.lastID == "4")
+    }
+
     @Test("a line without an end is given up")
     func bound() {
         var stream = ServerSentEvents()
