@@ -159,18 +159,7 @@ struct LogoutCommand: AsyncParsableCommand {
         environment["ROOST_ENDPOINT"] = nil
         let file = ProfileFile()
         let site = try Site.resolve(profile: options.profile, environment: environment, file: file)
-        let token: String? = try await file.locked { file in
-            var profiles = try file.read()
-            guard var profile = profiles[site.profileName], profile.isSignedIn else {
-                throw Failure("nobody is signed in (profile '\(site.profileName)')")
-            }
-            let token = profile.refreshToken ?? profile.accessToken
-            // The address stays, so that the next login needs only the name.
-            profile.signOut()
-            profiles[site.profileName] = profile
-            try file.write(profiles)
-            return token
-        }
+        let token = try await Self.forget(site, in: file)
         guard let token else { return options.printer.note("Signed out.") }
         try await APIClient.with(site, file: file) { client in
             do {
@@ -182,6 +171,28 @@ struct LogoutCommand: AsyncParsableCommand {
             }
         }
         options.printer.note("Signed out.")
+    }
+
+    /// - Returns: what the site's manager is to revoke.
+    static func forget(_ site: Site, in file: ProfileFile) async throws -> String? {
+        try await file.locked { file in
+            var profiles = try file.read()
+            guard var profile = profiles[site.profileName], profile.isSignedIn else {
+                throw Failure("nobody is signed in (profile '\(site.profileName)')")
+            }
+            // Another command was quicker: what is kept of one site is sent to no other.
+            guard profile.endpoint == site.endpoint else {
+                throw Failure(
+                    "profile '\(site.profileName)' was signed in to \(profile.endpoint) meanwhile; nothing was done: "
+                        + "say it again to sign out there")
+            }
+            let token = profile.refreshToken ?? profile.accessToken
+            // The address stays, so that the next login needs only the name.
+            profile.signOut()
+            profiles[site.profileName] = profile
+            try file.write(profiles)
+            return token
+        }
     }
 }
 

@@ -5,12 +5,14 @@ import Synchronization
 final class Tokens: TokenSource {
     private let credentials: Site.Credentials
     private let profileName: String
+    private let endpoint: String
     private let file: ProfileFile
     private let access: Mutex<String?>
 
     init(_ site: Site, file: ProfileFile) {
         credentials = site.credentials
         profileName = site.profileName
+        endpoint = site.endpoint
         self.file = file
         let token: String? =
             switch site.credentials {
@@ -32,20 +34,30 @@ final class Tokens: TokenSource {
     func renewed(after refused: String?, _ exchange: TokenExchange) async throws -> String? {
         guard case .kept = credentials else { return nil }
         return try await file.locked { file in
-            var profiles = try file.read()
-            guard var profile = profiles[profileName] else { return nil }
+            // Another command may have signed the profile in elsewhere meanwhile: what is kept of one site is sent to no other.
+            guard let profile = try file.read()[profileName], profile.endpoint == endpoint else { return nil }
             if let token = profile.accessToken, token != refused {
                 access.withLock { $0 = token }
                 return token
             }
-            guard let fresh = try await Self.fresh(profile, exchange) else { return nil }
-            profile.accessToken = fresh.accessToken
-            profile.refreshToken = fresh.refreshToken ?? profile.refreshToken
-            profiles[profileName] = profile
-            try file.write(profiles)
-            access.withLock { $0 = fresh.accessToken }
-            return fresh.accessToken
+            // Ctrl-C does not end it half-way: the refresh token is worth nothing once it was sent, and what came for it must be
+            // kept, or the session is over.
+            let trade = Task { try await self.trade(profile, in: file, exchange) }
+            guard let token = try await trade.value else { return nil }
+            access.withLock { $0 = token }
+            return token
         }
+    }
+
+    /// Trades what is kept for new tokens, and keeps those. The caller holds the file's lock.
+    private func trade(_ profile: Profile, in file: ProfileFile, _ exchange: TokenExchange) async throws -> String? {
+        guard let fresh = try await Self.fresh(profile, exchange) else { return nil }
+        var (profiles, renewed) = (try file.read(), profile)
+        renewed.accessToken = fresh.accessToken
+        renewed.refreshToken = fresh.refreshToken ?? profile.refreshToken
+        profiles[profileName] = renewed
+        try file.write(profiles)
+        return fresh.accessToken
     }
 
     /// New tokens for what is kept; `nil` where that is worth nothing any more.

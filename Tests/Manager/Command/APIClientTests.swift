@@ -110,10 +110,9 @@ struct APIClientTests {
             return request.headers.first(name: "authorization") == "Bearer new"
                 ? .init() : .init(status: .unauthorized, body: #"{"detail":"expired"}"#)
         }
-        try await folder.file.locked { file in
-            try file.write(["default": Profile(endpoint: "x", accessToken: "old", refreshToken: "r/1")])
-        }
         try await Self.run(credentials: .kept(access: "old"), file: folder.file, answer) { client, server in
+            let profile = Profile(endpoint: server.endpoint, accessToken: "old", refreshToken: "r/1")
+            try await folder.file.locked { file in try file.write(["default": profile]) }
             _ = try await client.post("/v1/flavors")
             #expect(server.requests.map(\.path) == ["/v1/flavors", "/oauth/token", "/v1/flavors"])
             #expect(server.requests[1].text == "grant_type=refresh_token&refresh_token=r%2F1&client_id=roost")

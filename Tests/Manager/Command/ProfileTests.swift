@@ -103,6 +103,45 @@ struct ProfileTests {
         #expect(try folder.file.read()["default"]?.refreshToken == "r2")
     }
 
+    @Test("what is kept of one site is sent to no other, though the profile changes meanwhile")
+    func otherSite() async throws {
+        let folder = ScratchFolder()
+        let other = Profile(endpoint: "https://other:7400", accessToken: "secret", refreshToken: "r9")
+        try await folder.file.locked { file in try file.write(["default": other]) }
+        let unasked = TokenExchange { _ in
+            Issue.record("a refresh token was sent to another site")
+            return OAuthTokens(accessToken: "x")
+        }
+        let tokens = Tokens(Self.site, file: folder.file)
+        #expect(try await tokens.renewed(after: "old", unasked) == nil)
+        #expect(tokens.current == "old")
+        await #expect(throws: Failure.self) { _ = try await LogoutCommand.forget(Self.site, in: folder.file) }
+        #expect(try folder.file.read()["default"] == other)
+        let own = Site(endpoint: other.endpoint, credentials: .kept(access: nil), profileName: "default")
+        #expect(try await LogoutCommand.forget(own, in: folder.file) == "r9")
+        #expect(try folder.file.read()["default"]?.isSignedIn == false)
+    }
+
+    @Test("a command that is interrupted while it renews keeps what came for the refresh token")
+    func interrupted() async throws {
+        let folder = ScratchFolder()
+        try await folder.file.locked { file in try file.write(["default": Self.profile]) }
+        let (began, beginning) = AsyncStream<Void>.makeStream()
+        let (go, going) = AsyncStream<Void>.makeStream()
+        let exchange = TokenExchange { _ in
+            beginning.finish()
+            for await _ in go {}
+            try Task.checkCancellation()
+            return OAuthTokens(accessToken: "new", refreshToken: "r2")
+        }
+        let command = Task { try await Tokens(Self.site, file: folder.file).renewed(after: "old", exchange) }
+        for await _ in began {}
+        command.cancel()
+        going.finish()
+        _ = await command.result
+        #expect(try folder.file.read()["default"]?.refreshToken == "r2")
+    }
+
     @Test("a session that was ended is not renewed, and a manager that is away is not taken for that")
     func ended() async throws {
         let folder = ScratchFolder()
