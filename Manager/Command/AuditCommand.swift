@@ -58,7 +58,9 @@ struct AuditCommand: AsyncParsableCommand {
         func run() async throws {
             let output = try ExportFile(file)
             try await site.withClient { client, printer in
-                let writer = TableWriter(columns: AuditCommand.columns, headers: false)
+                let writer = TableWriter(
+                    columns: AuditCommand.columns, headers: false,
+                    isOnTerminal: file == nil && printer.terminal.outputIsTerminal)
                 if format == .csv, printer.headers {
                     try output.line(AuditCommand.columns.map(\.key).joined(separator: ","))
                 }
@@ -97,7 +99,9 @@ final class ExportFile {
             return
         }
         guard access(path, F_OK) != 0 else { throw .usage("'\(path)' is there already") }
-        let number = open(path + ".partial", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        // Made anew: one that is there already may be another's, who would read along.
+        unlink(path + ".partial")
+        let number = open(path + ".partial", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard number >= 0 else { throw .usage("cannot write '\(path)': \(String(cString: strerror(errno)))") }
         handle = FileHandle(fileDescriptor: number, closeOnDealloc: true)
     }
@@ -114,10 +118,16 @@ final class ExportFile {
     func finish() throws {
         guard let path, let handle else { return }
         try handle.synchronize()
-        guard rename(path + ".partial", path) == 0 else {
+        // Unlike a rename, a link replaces nothing that has appeared under the name meanwhile.
+        guard link(path + ".partial", path) == 0 || hasNoLinks && rename(path + ".partial", path) == 0 else {
+            guard errno != EEXIST else { throw Failure("'\(path)' has appeared meanwhile; it stays as it is") }
             throw Failure("cannot write '\(path)': \(String(cString: strerror(errno)))")
         }
+        unlink(path + ".partial")
     }
+
+    /// Whether what failed is that the file system knows no links, as that of a memory stick.
+    private var hasNoLinks: Bool { [EPERM, EOPNOTSUPP].contains(errno) && path.map { access($0, F_OK) } != 0 }
 
     func discard() { if let path { unlink(path + ".partial") } }
 }

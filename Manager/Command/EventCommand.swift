@@ -95,7 +95,9 @@ struct EventCommand: AsyncParsableCommand {
     static func line(_ event: JSON, _ printer: Printer) -> String {
         switch printer.format {
         case .json: return JSONWriter.compact(event)
-        case .csv: return TableWriter(columns: columns, headers: false).csv([event])
+        case .csv:
+            return TableWriter(columns: columns, headers: false, isOnTerminal: printer.terminal.outputIsTerminal)
+                .csv([event])
         case .table:
             let resource = [event["resource"]["kind"], event["resource"]["name"]].map(Cell.shown).joined(separator: " ")
             let detail = event["detail"].text.flatMap { $0.isEmpty ? nil : ": \($0.printable)" } ?? ""

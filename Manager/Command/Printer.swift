@@ -22,7 +22,9 @@ struct Printer: Sendable {
 
     func listed(_ answer: JSON, _ columns: [Column]) -> String {
         let rows = answer["items"] == .null ? [answer] : answer["items"].items
-        let writer = TableWriter(columns: columns, headers: headers, width: terminal.width, colours: palette)
+        let writer = TableWriter(
+            columns: columns, headers: headers, width: terminal.width, colours: palette,
+            isOnTerminal: terminal.outputIsTerminal)
         return switch format {
         case .json: JSONWriter.indented(answer)
         case .csv: writer.csv(rows)
@@ -37,7 +39,10 @@ struct Printer: Sendable {
         switch format {
         case .json: return JSONWriter.indented(resource)
         case .csv:
-            return TableWriter(columns: resource.members.map { Column($0.key) }, headers: headers).csv([resource])
+            let columns = resource.members.map { Column($0.key) }
+            return TableWriter(columns: columns, headers: headers, isOnTerminal: terminal.outputIsTerminal).csv([
+                resource
+            ])
         case .table:
             let width = resource.members.map { $0.key.printable.terminalWidth }.max() ?? 0
             return resource.members.flatMap { member in

@@ -93,6 +93,8 @@ struct TableWriter {
     /// Of the terminal in cells; `nil` where the output goes elsewhere and nothing is cut.
     var width: Int?
     var colours = Palette(isOn: false)
+    /// Whether a terminal would obey what stands in CSV.
+    var isOnTerminal = false
 
     private static let gap = 2
     private static let narrowest = 8
@@ -161,10 +163,12 @@ struct TableWriter {
         return widths
     }
 
-    /// RFC 4180.
+    /// RFC 4180; on a terminal without what it would obey.
     func csv(_ rows: [JSON]) -> String {
         let lines = (headers ? [columns.map(\.key)] : []) + rows.map { row in columns.map { $0.raw(row) } }
-        return lines.map { $0.map(Self.quoted).joined(separator: ",") }.joined(separator: "\n")
+        return lines.map { line in
+            line.map { Self.quoted(isOnTerminal ? $0.printable : $0) }.joined(separator: ",")
+        }.joined(separator: "\n")
     }
 
     private static func quoted(_ cell: String) -> String {

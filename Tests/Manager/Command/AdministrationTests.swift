@@ -93,6 +93,27 @@ struct AdministrationTests {
         #expect(throws: Failure.self) { _ = try ExportFile(path) }
     }
 
+    @Test("an export takes no file over that another has laid out, nor replaces one that appears meanwhile")
+    func exportBesideOthers() throws {
+        let folder = ScratchFolder()
+        try FileManager.default.createDirectory(atPath: folder.path, withIntermediateDirectories: true)
+        let path = folder.path + "/audit.csv"
+        // Another's, open to all: it must not become the export.
+        try Data("x".utf8).write(to: URL(fileURLWithPath: path + ".partial"))
+        try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path + ".partial")
+        let reader = try #require(FileHandle(forReadingAtPath: path + ".partial"))
+        let export = try ExportFile(path)
+        try export.line("secret")
+        let attributes = try FileManager.default.attributesOfItem(atPath: path + ".partial")
+        #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
+        #expect(try reader.readToEnd() == Data("x".utf8))
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: path))
+        #expect(throws: Failure.self) { try export.finish() }
+        export.discard()
+        #expect(try String(contentsOfFile: path, encoding: .utf8) == "mine")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["audit.csv"])
+    }
+
     @Test("the audit's line says who, from where, with what, and how it ended")
     func audit() throws {
         let event = try json(

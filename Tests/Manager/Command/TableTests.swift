@@ -91,6 +91,18 @@ struct TableTests {
         #expect(Failure("no\u{1B}]0;x\u{7}pe").lines == ["error: no\u{FFFD}]0;x\u{FFFD}pe"])
     }
 
+    @Test("CSV on a terminal shows none either; elsewhere it is as it is")
+    func controlsInCSV() {
+        let row: JSON = ["a\u{7}": .string("x\u{1B}]0;t\u{7}\u{9B}2J")]
+        var printer = Self.printer(.csv)
+        #expect(printer.shown(row) == "a\u{7}\nx\u{1B}]0;t\u{7}\u{9B}2J")
+        printer.terminal.outputIsTerminal = true
+        #expect(printer.shown(row) == "a\u{FFFD}\nx\u{FFFD}]0;t\u{FFFD}\u{FFFD}2J")
+        #expect(printer.listed(.list([row]), [Column("a\u{7}")]) == "a\u{FFFD}\nx\u{FFFD}]0;t\u{FFFD}\u{FFFD}2J")
+        let event: JSON = ["detail": .string("\u{1B}[2J")]
+        #expect(!EventCommand.line(event, printer).unicodeScalars.contains("\u{1B}"))
+    }
+
     @Test("amounts that nobody has are shown, not trapped at", arguments: ["1e999", "-1e999", "-5", "1e30"])
     func absurd(digits: String) {
         #expect(Cell.bytes(.number(digits)) == "-")
