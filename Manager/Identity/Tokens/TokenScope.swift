@@ -6,11 +6,27 @@ public import ManagerModel
 public struct TokenScope: Sendable, Equatable {
     public struct UnknownWord: Error, Equatable, CustomStringConvertible {
         public let word: String
+        /// Each word means something, and all together are too long.
+        public private(set) var isTooLong = false
 
         public var description: String {
-            "there is no scope '\(word)'; a scope is *, a resource such as instances, or a resource and what is done "
+            guard !isTooLong else {
+                return
+                    "the scope is longer than \(TokenScope.maximumBytes) bytes; name whole resources, such as instances, "
+                    + "rather than single permissions"
+            }
+            return
+                "there is no scope '\(word)'; a scope is *, a resource such as instances, or a resource and what is done "
                 + "to it, such as instances:read"
         }
+
+        init(word: String) { self.word = word }
+
+        static let tooLong: UnknownWord = {
+            var error = UnknownWord(word: "")
+            error.isTooLong = true
+            return error
+        }()
     }
 
     public static let everything = TokenScope(words: ["*"], permissions: nil)
@@ -28,7 +44,7 @@ public struct TokenScope: Sendable, Equatable {
 
     /// Reads words with spaces between them; none is everything.
     public init(_ text: String) throws(UnknownWord) {
-        guard text.utf8.count <= Self.maximumBytes else { throw UnknownWord(word: String(text.prefix(40)) + "…") }
+        guard text.utf8.count <= Self.maximumBytes else { throw UnknownWord.tooLong }
         try self.init(words: text.split(separator: " ").map(String.init))
     }
 
@@ -44,6 +60,10 @@ public struct TokenScope: Sendable, Equatable {
             guard word != "*" else { continue }
             guard let meant = Self.vocabulary[word] else { throw UnknownWord(word: String(word.prefix(64))) }
             permissions.formUnion(meant)
+        }
+        // A token carries them as one text, and nobody reads one that is longer.
+        guard unique.reduce(unique.count - 1, { $0 + $1.utf8.count }) <= Self.maximumBytes else {
+            throw UnknownWord.tooLong
         }
         self.init(words: unique, permissions: unique.contains("*") ? nil : permissions)
     }
