@@ -5,11 +5,16 @@ import Synchronization
 final class AnswerCache: Sendable {
     /// In all.
     static let maximumBytes = 8 << 20
+    /// A longer query is hardly asked twice.
+    static let longestQuery = 512
 
     struct Key: Hashable, Sendable {
         var list: String
         var scope: String
         var query: String
+
+        /// About what it takes, with its place in the table.
+        var bytes: Int { list.utf8.count + scope.utf8.count + query.utf8.count + 200 }
     }
 
     private struct State {
@@ -27,12 +32,14 @@ final class AnswerCache: Sendable {
 
     /// - Parameter revision: of the record, before the body was made.
     func keep(_ body: PreparedBody, _ key: Key, at revision: UInt64) {
+        guard key.query.utf8.count <= Self.longestQuery else { return }
+        let bytes = body.count + key.bytes
         state.withLock { state in
             if state.revision < revision { state = State(revision: revision) }
-            guard state.revision == revision, state.bodies[key] == nil, state.bytes + body.count <= Self.maximumBytes
+            guard state.revision == revision, state.bodies[key] == nil, state.bytes + bytes <= Self.maximumBytes
             else { return }
             state.bodies[key] = body
-            state.bytes += body.count
+            state.bytes += bytes
         }
     }
 }

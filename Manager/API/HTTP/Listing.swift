@@ -202,7 +202,8 @@ enum ListWords {
     static func sort(_ names: [String], usually usualOrder: String) -> QueryParameter {
         QueryParameter(
             "sort", words(names, prefix: "-?"),
-            "In which order: \(names.joined(separator: ", ")); the first decides, '-' turns one round. \(usualOrder) if not given."
+            "In which order: \(names.joined(separator: ", ")); the first decides, '-' turns one round. \(usualOrder) if not given. "
+                + "Items whose key changes while you read, such as updated_at or status, can be skipped or come twice."
         )
     }
 
@@ -216,10 +217,12 @@ enum ListWords {
         return .string(
             TextRule(
                 lengths: 1...1024, pattern: "^\(word)(,\(word))*$",
-                wanted: "must be some of \(names.joined(separator: ", ")), separated by commas",
+                wanted: "must be some of \(names.joined(separator: ", ")), separated by commas"
+                    + (isSigned ? ", each at most once" : ""),
                 allows: { text in
                     let plain = split(text).map { isSigned && $0.hasPrefix("-") ? $0.dropFirst() : $0 }.map(String.init)
-                    return plain.allSatisfy(names.contains)
+                    // A key that stands twice decides nothing more, and would make the 'next' of a page too long.
+                    return plain.allSatisfy(names.contains) && (!isSigned || Set(plain).count == plain.count)
                 }))
     }
 

@@ -102,9 +102,16 @@ extension Schema {
     static func line(_ lengths: ClosedRange<Int>) -> Schema {
         .string(
             TextRule(
-                lengths: lengths, pattern: "^[^\\x00-\\x1F\\x7F]*$",
+                lengths: lengths, pattern: "^[^\\x00-\\x1F\\x7F-\\x9F\\u2028\\u2029]*$",
                 wanted: "must be one line without control characters",
-                allows: { text in text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7F } }))
+                allows: { text in
+                    text.unicodeScalars.allSatisfy { scalar in
+                        switch scalar.value {
+                        case 0..<0x20, 0x7F...0x9F, 0x2028, 0x2029: false
+                        default: true
+                        }
+                    }
+                }))
     }
 
     static let hostName = Schema.string(

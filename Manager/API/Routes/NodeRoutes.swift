@@ -52,7 +52,9 @@ enum NodeRoutes {
             let request = try Listings.nodes.request(call)
             return try await call.read { transaction in
                 let nodes = try transaction.nodes.list(request.page(call.commands(in: transaction)))
-                let addresses = try transaction.instances.addresses(from: nodes.first?.id, through: nodes.last?.id)
+                // The page need not be in the order of the identifiers.
+                let ids = nodes.map(\.id)
+                let addresses = try transaction.instances.addresses(from: ids.min(), through: ids.max())
                 return request.document(nodes) {
                     NodeResource.item($0, addresses: addresses)
                 }

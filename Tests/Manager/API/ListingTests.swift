@@ -319,7 +319,7 @@ struct ListingTests {
     func cache() {
         let cache = AnswerCache()
         func key(_ number: Int) -> AnswerCache.Key { .init(list: "l", scope: "s", query: "\(number)") }
-        let large = PreparedBody([UInt8](repeating: 1, count: AnswerCache.maximumBytes / 4), type: "t")
+        let large = PreparedBody([UInt8](repeating: 1, count: AnswerCache.maximumBytes / 4 - 1024), type: "t")
         for number in 1...5 { cache.keep(large, key(number), at: 7) }
         #expect((1...5).map { cache.body(key($0), at: 7) != nil } == [true, true, true, true, false])
         #expect(cache.body(key(1), at: 8) == nil)
@@ -328,6 +328,53 @@ struct ListingTests {
         // One that was made of what is old by now comes too late.
         cache.keep(large, key(3), at: 7)
         #expect(cache.body(key(3), at: 7) == nil && cache.body(key(3), at: 8) == nil)
+    }
+
+    @Test("kept answers are bounded with their keys; what is hardly asked twice is not kept")
+    func cacheKeys() {
+        let cache = AnswerCache()
+        let empty = PreparedBody([], type: "t")
+        func key(_ number: Int) -> AnswerCache.Key {
+            .init(list: "l", scope: "s", query: String(repeating: "q", count: 400) + "\(number)")
+        }
+        let most = AnswerCache.maximumBytes / 600
+        for number in 0...most { cache.keep(empty, key(number), at: 1) }
+        #expect(cache.body(key(0), at: 1) != nil && cache.body(key(most), at: 1) == nil)
+        let long = AnswerCache.Key(list: "l", scope: "s", query: String(repeating: "q", count: 513))
+        let other = AnswerCache()
+        other.keep(empty, long, at: 1)
+        #expect(other.body(long, at: 1) == nil)
+    }
+
+    @Test("a key that stands twice is refused, so that each page's 'next' is accepted")
+    func twice() async throws {
+        let site = try await TestSite()
+        try await site.test { client async throws in
+            try await Self.makeFlavors(client)
+            for sort in ["name,name", "name,-name", "vcpus,name,-vcpus"] {
+                let reply = try await client.get("/v1/flavors?limit=1&sort=\(sort)", as: "ann")
+                #expect(reply.status == 400, "\(sort) \(reply.text)")
+            }
+        }
+    }
+
+    @Test("nodes have their addresses in any order")
+    func addresses() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        let now = SystemTime().timestamp
+        try await site.store.write { sql in
+            // Younger, and first by name.
+            try sql.nodes.insert(
+                Node(id: .generate(at: now + .seconds(1)), name: "a0", certificateSerial: "02", joinedAt: now))
+        }
+        try await site.test { client async throws in
+            for sort in ["name", "-name"] {
+                let items = try await client.get("/v1/nodes?sort=\(sort)", as: "root").json["items"]?.array ?? []
+                let node = items.first { $0["id"]?.string == fixtures.node.id.description }
+                #expect(items.count == 2 && node?["addresses"] == ["192.168.177.12"], "\(sort)")
+            }
+        }
     }
 
     // MARK: What a change may change

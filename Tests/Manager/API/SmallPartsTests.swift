@@ -49,6 +49,8 @@ struct QueryTests {
             ("limit=99999999999999999999", "?limit"), ("limit=1&limit=2", "?limit"), ("all=yes", "?all"),
             ("lmit=1", "?lmit"),
             ("%6Cmit=1", "?lmit"), ("after=%00", "?after"), ("=1", "?"),
+            // A terminal would obey U+009B; U+2028 ends a line.
+            ("name=a%C2%9Bb", "?name"), ("name=a%E2%80%A8b", "?name"),
         ])
     func bad(text: String, pointer: String) {
         let refusal = #expect(throws: Refusal.self) { try read(text) }
