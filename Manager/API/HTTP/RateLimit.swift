@@ -94,11 +94,3 @@ struct RateStanding: Sendable, Equatable {
             headers: [("Retry-After", String(seconds))])
     }
 }
-
-extension Principal {
-    /// Whose requests are not counted unless the site wants so.
-    var isPrivileged: Bool {
-        // Superusers and services are those who see what is everybody's.
-        [Permission.userRead, .instanceRead, .usageRead, .eventRead, .nodeRead].contains { rights[$0] == .all }
-    }
-}

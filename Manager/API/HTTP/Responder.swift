@@ -86,7 +86,7 @@ public struct Responder: HTTPResponder {
         record.actor = principal?.actor(request: record.id, from: context.address)
         if let principal {
             record.rate = services.requests.take(
-                principal.userID, isPrivileged: principal.isPrivileged, at: services.time.uptime)
+                principal.sender, isPrivileged: principal.isPrivileged, at: services.time.uptime)
             try record.rate?.check()
         }
         if let principal, !principal.scope.allows(route.permission) {

@@ -12,6 +12,8 @@ struct Standing: Sendable, Equatable {
     let account: String
     let rights: Rights
     let isSuperuser: Bool
+    /// A superuser or a service, whose work a site depends on.
+    let isPrivileged: Bool
     let isEnabled: Bool
     let tokensValidAfter: Timestamp
 
@@ -23,6 +25,13 @@ struct Standing: Sendable, Equatable {
         // A password that somebody else has set is good for setting another, and nothing more.
         self.rights = user.mustChangePassword ? rights.limited(to: [.userRead, .userChange]) : rights
         isSuperuser = user.isSuperuser
+        isPrivileged = user.roles.contains { role in
+            switch Role(rawValue: role) {
+            case .superuser, .controllerService, .accountantService: true
+            // Nor do roles of the site's own count, however far they reach.
+            case .user, .accountOwner, nil: false
+            }
+        }
         isEnabled = try user.enabled && (sql.accounts.find(name: user.account)?.enabled ?? true)
         tokensValidAfter = user.tokensValidAfter
     }

@@ -20,8 +20,14 @@ public struct Principal: Sendable, Equatable {
     /// Who really sends it, where somebody acts as another (POR-24).
     public let impersonator: Actor.Impersonator?
     public let expiresAt: Timestamp
+    /// Whether whoever really sends it is a superuser or a service, however little this token covers of what they may.
+    public let isPrivileged: Bool
+    /// By which it is known.
+    let access: AccessToken
 
-    init(_ standing: Standing, by token: AccessToken, scope: TokenScope) {
+    init(_ standing: Standing, by token: AccessToken, scope: TokenScope, isPrivileged: Bool) {
+        access = token
+        self.isPrivileged = isPrivileged
         userID = standing.id
         name = standing.name
         account = standing.account
@@ -36,6 +42,9 @@ public struct Principal: Sendable, Equatable {
         }
         expiresAt = token.expiresAt
     }
+
+    /// Who really sends it, also where they act as another.
+    public var sender: UserID { impersonator?.user ?? userID }
 
     /// Names what the request came with, for the event log. No secret.
     public var credential: String {

@@ -84,14 +84,34 @@ public struct TokenService: Sendable {
             found = try genuine(text, facts, now)
         }
         guard let token = found else { throw IdentityError.invalidToken(.malformed) }
+        let principal = try await principal(token, facts, now)
+        if let key = principal.key, let address { uses.note(key, at: now, from: address) }
+        return principal
+    }
+
+    /// Who somebody is by now who was let in before: for answers that are waited for, and streams, which must not outlive the
+    /// token that they were asked for with.
+    ///
+    /// - Throws: `IdentityError.invalidToken`, or what the store throws.
+    public func verify(again principal: Principal) async throws -> Principal {
+        let (now, facts) = (time.timestamp, try await cache.facts())
+        guard facts.ring.verifier(principal.access.keyID, at: now) != nil else {
+            throw IdentityError.invalidToken(.revoked)
+        }
+        return try await self.principal(principal.access, facts, now)
+    }
+
+    /// Who a genuine token lets in, as of now.
+    private func principal(_ token: AccessToken, _ facts: TokenFacts, _ now: Timestamp) async throws -> Principal {
         try token.check(issuer: issuer, at: now)
         let isRevoked = facts.revoked.contains(token.id) || token.session.map(facts.revoked.contains) == true
         guard !isRevoked else { throw IdentityError.invalidToken(.revoked) }
         let standing = try await standing(token.user, issuedAt: token.issuedAt)
+        var sender = standing
         if let impersonator = token.impersonator {
             // Whoever acts as another must still be let do that.
-            let other = try await self.standing(impersonator, issuedAt: token.issuedAt)
-            guard Masquerade.isAllowed(to: other, as: standing) else { throw IdentityError.invalidToken(.revoked) }
+            sender = try await self.standing(impersonator, issuedAt: token.issuedAt)
+            guard Masquerade.isAllowed(to: sender, as: standing) else { throw IdentityError.invalidToken(.revoked) }
         }
         var scope = token.scope
         if let id = token.key {
@@ -99,9 +119,8 @@ public struct TokenService: Sendable {
                 let allowed = try? TokenScope(words: key.scopes)
             else { throw IdentityError.invalidToken(.revoked) }
             scope = scope.limited(to: allowed)
-            if let address { uses.note(id, at: now, from: address) }
         }
-        return Principal(standing, by: token, scope: scope)
+        return Principal(standing, by: token, scope: scope, isPrivileged: sender.isPrivileged)
     }
 
     /// What a token says that a key of ours has signed; `nil` where it names a key that is not known.

@@ -1,10 +1,12 @@
 import CZlib
 import HTTPTypes
 import ManagerModel
+import ManagerStore
 import ProtocolModel
 import Testing
 
 @testable import ManagerAPI
+@testable import ManagerIdentity
 
 /// What the door does to all requests and answers alike.
 @Suite("The door")
@@ -157,6 +159,33 @@ struct DoorTests {
         let wait = replies[3].header("Retry-After").flatMap { Int($0) } ?? 0
         #expect((1...1800).contains(wait))
         #expect(replies[5].header("RateLimit") == nil)
+    }
+
+    @Test(
+        "a superuser or a service is one by any token; a role of the site's own is none; acting as another counts as oneself"
+    )
+    func privileged() async throws {
+        let site = try await TestSite()
+        try await site.store.write { sql in
+            try sql.roles.insert(
+                RoleDefinition(
+                    name: "watcher", rights: Rights([.eventRead: .all]),
+                    createdAt: SystemTime().timestamp))
+        }
+        try await site.add("billing", roles: ["accountant_service"], account: "default")
+        try await site.add("watcher", roles: ["user", "watcher"], account: "default")
+        let tokens = site.services.tokens
+        for (name, isPrivileged) in [("root", true), ("billing", true), ("ann", false), ("watcher", false)] {
+            #expect(try await tokens.verify(bearer: site.token(name)).isPrivileged == isPrivileged, "\(name)")
+        }
+        let narrow = try await tokens.signIn(
+            name: "root", password: TestSite.password, address: "127.0.0.1", scope: try TokenScope("flavors:read"))
+        #expect(try await tokens.verify(bearer: narrow.access).isPrivileged)
+        let root = try await tokens.verify(bearer: site.token("root"))
+        let acting = try await tokens.masquerade(
+            as: try #require(site.users["ann"]), by: root, actor: root.actor(request: nil, from: nil))
+        let principal = try await tokens.verify(bearer: acting.access)
+        #expect(principal.isPrivileged && principal.sender == root.userID && principal.name == "ann")
     }
 
     // MARK: Changes
