@@ -63,9 +63,13 @@ struct EntityTag: Equatable {
         text = "\"" + SHA256.hash(data: value.bytes).prefix(12).hexadecimal + "\""
     }
 
-    /// Whether a header `If-Match` or `If-None-Match` names this tag. A weak tag never matches a strong one.
-    func isNamed(in header: String) -> Bool {
-        header.split(separator: ",").map { $0.trimmed }.contains { $0 == "*" || $0 == text }
+    /// Whether a header names this tag.
+    ///
+    /// - Parameter weakly: as `If-None-Match` compares (RFC 9110 §13.1.2). For `If-Match` a weak tag never matches a strong one.
+    func isNamed(in header: String, weakly: Bool = false) -> Bool {
+        header.split(separator: ",").map { $0.trimmed }.contains { name in
+            name == "*" || name == text || weakly && name == "W/" + text
+        }
     }
 }
 

@@ -106,12 +106,24 @@ struct Call: Sendable {
     }
 
     /// A single resource: with its tag, or 304 where the client has it already.
-    func resource(_ value: JSONValue) -> Answer {
-        let tag = EntityTag(of: value)
-        if let known = headers[.ifNoneMatch], tag.isNamed(in: known) {
+    ///
+    /// - Parameter tagged: what of it the tag is of, where that is not all.
+    func resource(_ value: JSONValue, tagged: JSONValue? = nil) -> Answer {
+        let tag = EntityTag(of: tagged ?? value)
+        if let known = headers[.ifNoneMatch], tag.isNamed(in: known, weakly: true) {
             return Answer(status: 304, headers: [("ETag", tag.text)])
         }
-        return .document(value, tag: true)
+        return .document(value, headers: [("ETag", tag.text)])
+    }
+
+    /// Refuses whoever would not be let in any more, or may less than when they asked: no answer that is waited for outlives
+    /// the right to read it (P9).
+    func checkIsStillAllowed() async throws {
+        guard let principal else { throw IdentityError.invalidToken(.malformed) }
+        let now = try await services.tokens.verify(again: principal)
+        guard now.account == principal.account, now.rights.covers(principal.rights) else {
+            throw IdentityError.invalidToken(.revoked)
+        }
     }
 
     /// The request's key, where the route takes one.

@@ -59,7 +59,8 @@ enum APIKeyRoutes {
         ) { call in
             try await call.read { transaction in
                 let key = try call.commands(in: transaction).apiKey(call.parameter("ref"))
-                return call.resource(try encode(key, Names(transaction)))
+                let names = Names(transaction)
+                return call.resource(try encode(key, names), tagged: try tagged(key, names))
             }
         },
         Route(
@@ -73,7 +74,7 @@ enum APIKeyRoutes {
             let (actor, now) = (try call.actor, call.now)
             return try await call.write { transaction in
                 let key = try call.commands(in: transaction).apiKey(call.parameter("ref"))
-                try call.checkMatch(try encode(key, Names(transaction)))
+                try call.checkMatch(try tagged(key, Names(transaction)))
                 try call.services.apiKeys.remove(key, by: principal, actor: actor, at: now, in: transaction)
                 return .noContent
             }
@@ -90,10 +91,11 @@ enum APIKeyRoutes {
             let owner = try owner(call, principal, in: transaction)
             let (key, secret) = try call.services.apiKeys.create(
                 new, for: owner, by: principal, actor: actor, at: now, in: transaction)
-            let document = try encode(key, Names(transaction))
+            let names = Names(transaction)
+            let document = try encode(key, names)
             return Answer.document(
                 .object((document.members ?? []) + [.init("secret", .string(secret))]), status: 201,
-                headers: [("Location", "/v1/api-keys/\(key.id)"), ("ETag", EntityTag(of: document).text)])
+                headers: [("Location", "/v1/api-keys/\(key.id)"), ("ETag", EntityTag(of: try tagged(key, names)).text)])
         }
     }
 
@@ -106,10 +108,12 @@ enum APIKeyRoutes {
         let decided = change
         return try await call.write { transaction in
             let key = try call.commands(in: transaction).apiKey(call.parameter("ref"))
-            try call.checkMatch(try encode(key, Names(transaction)))
+            let names = Names(transaction)
+            try call.checkMatch(try tagged(key, names))
             let changed = try call.services.apiKeys.change(
                 key, decided, by: principal, actor: actor, at: now, in: transaction)
-            return .document(try encode(changed, Names(transaction)), tag: true)
+            return .document(
+                try encode(changed, names), headers: [("ETag", EntityTag(of: try tagged(changed, names)).text)])
         }
     }
 
@@ -136,6 +140,13 @@ enum APIKeyRoutes {
             throw Refusal(
                 .invalidRequest, error.description, fields: [.init(pointer: "/scopes", detail: error.description)])
         }
+    }
+
+    /// What the entity tag is of: using a key is no change of it, and must not stand in the way of one.
+    private static func tagged(_ key: APIKey, _ names: Names) throws -> JSONValue {
+        var unused = key
+        (unused.lastUsedAt, unused.lastUsedFrom) = (nil, nil)
+        return try encode(unused, names)
     }
 
     private static func encode(_ key: APIKey, _ names: Names) throws -> JSONValue {

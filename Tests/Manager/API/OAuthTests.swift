@@ -66,10 +66,16 @@ struct OAuthClientTests {
             try await site.services.tokens.recordUses()
             let used = try await client.get("/v1/api-keys/\(id)", as: "ann")
             #expect(used.json["last_used_at"]?.string != nil && used.json["last_used_from"]?.string != nil)
+            #expect(used.header("ETag") == made.header("ETag"), "using it is no change")
             let changed = try await client.patch(
                 "/v1/api-keys/robot", ["scopes": ["users:read"], "name": "bot"], as: "ann",
                 headers: ["If-Match": used.header("ETag") ?? ""])
             #expect(changed.status == 200 && changed.json["name"] == "bot")
+            let again = try await client.get("/v1/api-keys/bot", as: "ann").header("ETag")
+            #expect(changed.header("ETag") == again && again != used.header("ETag"))
+            let stale = try await client.delete(
+                "/v1/api-keys/bot", as: "ann", headers: ["If-Match": used.header("ETag") ?? ""])
+            #expect(stale.status == 412)
             #expect(try await client.delete("/v1/api-keys/bot", as: "ann").status == 204)
             #expect(try await client.me(token).status == 401)
         }
