@@ -20,7 +20,8 @@ enum EventRoutes {
                 QueryParameter.limit,
                 QueryParameter(
                     "after", .integer(0...Int64.max),
-                    "The sequence number after which to begin; 410 where events after it were pruned already."),
+                    "The sequence number after which to begin; 410 where events after it were pruned already, or it is yet to come."
+                ),
                 QueryParameter("actor", .reference, "Only what this user did, by ID or name."),
                 QueryParameter("resource", .reference, "Only what happened to this, by ID or name."),
                 QueryParameter(
@@ -100,6 +101,13 @@ enum EventRoutes {
 
     /// Whoever goes on from an event must not miss one without being told (0 asks for all that is kept).
     private static func check(_ after: Int64, in transaction: Transaction) throws {
+        let last = try transaction.events.lastSequence()
+        guard after <= last else {
+            throw Refusal(
+                .eventsPruned,
+                "there is no event number \(after); the newest is number \(last), as where an older record was restored; read "
+                    + "the resources anew and go on with after=\(last)")
+        }
         let first = try transaction.events.firstSequence()
         guard after == 0 || after >= first - 1 else {
             throw Refusal(
@@ -114,6 +122,7 @@ enum EventRoutes {
     ) async throws -> Answer {
         let limit = call.query.integer("limit") ?? ListWords.usualLimit
         let after = Int64(call.query.integer("after") ?? 0)
+        try await catchUp(with: after, call)
         return try await call.read { transaction in
             try check(after, in: transaction)
             let events = try transaction.events.list(after: after, scope, filter, limit: limit + 1)
@@ -142,18 +151,27 @@ enum EventRoutes {
     }
 
     private static func checked(_ after: Int64, _ call: Call) async throws -> Int64 {
+        try await catchUp(with: after, call)
         try await call.read { try check(after, in: $0) }
         return after
+    }
+
+    /// The database's server that this manager reads from may be a moment behind the one that told the client of the event.
+    private static func catchUp(with after: Int64, _ call: Call) async throws {
+        guard call.services.store.isShared else { return }
+        for _ in 0..<20 {
+            guard try await call.read({ try $0.events.lastSequence() }) < after else { return }
+            try await Task.sleep(for: .milliseconds(100))
+        }
     }
 
     private static func stream(
         _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter, after: Int64,
         to writer: inout any ResponseBodyWriter
     ) async throws {
-        let began = call.now
         let (signals, continuation) = call.services.signals.subscribe(.events)
         defer { continuation.finish() }
-        try await writer.write(ByteBuffer(string: ": roost events\n\n"))
+        try await writer.write(comment("roost events", at: after))
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 try? await cancelWhenGracefulShutdown {
@@ -166,12 +184,12 @@ enum EventRoutes {
                 continuation.finish()
             }
             defer { group.cancelAll() }
-            try await pump(call, scope, filter, after: after, since: began, signals, to: &writer)
+            try await pump(call, scope, filter, after: after, signals, to: &writer)
         }
     }
 
     private static func pump(
-        _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter, after: Int64, since began: Timestamp,
+        _ call: Call, _ scope: Scope, _ filter: EventRepository.Filter, after: Int64,
         _ signals: AsyncStream<Void>, to writer: inout any ResponseBodyWriter
     ) async throws {
         var last = after
@@ -182,7 +200,7 @@ enum EventRoutes {
             if !isFirst { guard await iterator.next() != nil else { return } }
             isFirst = false
             // Whoever may see it is asked anew: a stream must not outlive the right to read it (P9).
-            guard try await isStillAllowed(call, since: began) else { return }
+            guard try await isStillAllowed(call) else { return }
             while true {
                 let from = last
                 let (events, newest) = try await call.read {
@@ -200,22 +218,24 @@ enum EventRoutes {
                 }
             }
             if call.services.time.uptime - written >= keepAlive {
-                try await writer.write(ByteBuffer(string: ":\n\n"))
+                try await writer.write(comment("", at: last))
                 written = call.services.time.uptime
             }
         }
     }
 
-    private static func isStillAllowed(_ call: Call, since began: Timestamp) async throws -> Bool {
-        guard let principal = call.principal else { return false }
-        return try await call.read { transaction in
-            guard let user = try transaction.users.find(principal.userID), user.enabled,
-                try transaction.accounts.find(name: user.account)?.enabled ?? true
-            else { return false }
-            // A new password, too, ends what was begun with the old one.
-            return try user.tokensValidAfter <= began && user.account == principal.account
-                && transaction.roles.rights(of: user.roles).covers(principal.rights)
+    private static func isStillAllowed(_ call: Call) async throws -> Bool {
+        do {
+            try await call.checkIsStillAllowed()
+            return true
+        } catch is IdentityError {
+            return false
         }
+    }
+
+    /// Says where to go on, also to whom nothing concerned has happened yet.
+    private static func comment(_ text: String, at last: Int64) -> ByteBuffer {
+        ByteBuffer(string: "id: \(last)\n:\(text.isEmpty ? "" : " " + text)\n\n")
     }
 
     private static func frame(_ event: Event) -> ByteBuffer {

@@ -68,9 +68,11 @@ enum OperationRoutes {
             }
             defer { group.cancelAll() }
             var found = try await current(call)
+            guard found.isRunning else { return found.answer }
             var changes = stream.makeAsyncIterator()
             while found.isRunning, await changes.next() != nil { found = try await current(call) }
             if found.isRunning { found = try await current(call) }
+            try await call.checkIsStillAllowed()
             return found.answer
         }
     }

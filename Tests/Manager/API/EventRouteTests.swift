@@ -64,6 +64,24 @@ struct EventRouteTests {
         }
     }
 
+    @Test("whoever goes on from an event that the record does not know, as after a restoration, is told so")
+    func beyond() async throws {
+        let site = try await TestSite()
+        let newest = try await site.store.read { try $0.events.lastSequence() }
+        try await site.test { client async throws in
+            for (path, headers) in [
+                ("/v1/events?after=\(newest + 1)", [:]),
+                ("/v1/events?after=\(newest + 1)", ["Accept": "text/event-stream"]),
+                ("/v1/events", ["Accept": "text/event-stream", "Last-Event-ID": "\(newest + 100)"]),
+            ] {
+                let reply = try await client.get(path, as: "root", headers: headers)
+                #expect(reply.status == 410 && reply.code == "events_pruned", "\(path) \(headers) \(reply.text)")
+                #expect(reply.json["detail"]?.string?.contains("after=\(newest)") == true)
+            }
+            #expect(try await items(client, "after=\(newest)").isEmpty)
+        }
+    }
+
     @Test("whoever goes on from an event that was pruned is told so, in pages and in streams")
     func pruned() async throws {
         let site = try await TestSite()

@@ -3,6 +3,8 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import Logging
+import ManagerIdentity
+import ManagerLifecycle
 import ManagerModel
 import ManagerStore
 import NIOCore
@@ -137,6 +139,64 @@ struct LiveTests {
             let rest = try await blocking { connection.read(until: "0\r\n\r\n") }
             #expect(rest.hasSuffix("0\r\n\r\n"))
             #expect(!rest.contains("user.changed"))
+            connection.close()
+        }
+    }
+
+    /// What a token can end by.
+    enum Ending: CaseIterable {
+        case revoked, sessionEnded, keyDeleted, expired, keysDiscarded, impersonatorDisabled
+    }
+
+    @Test("a stream ends with the token that it was asked for with", arguments: Ending.allCases)
+    func streamToken(_ ending: Ending) async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        try await live(site) { client, port in
+            let tokens = site.services.tokens
+            let ann = try #require(site.users["ann"])
+            let session = try await tokens.signIn(name: "ann", password: TestSite.password, address: "127.0.0.1")
+            var token = session.access
+            var key = ""
+            switch ending {
+            case .keyDeleted:
+                let made = try await client.post("/v1/api-keys", ["name": "follower"], as: "ann").json
+                key = made["id"]?.string ?? ""
+                token = try await tokens.issue(key: key, secret: made["secret"]?.string ?? "", address: "").access
+            case .impersonatorDisabled:
+                try await site.add("boss", roles: ["superuser"], account: "default")
+                let boss = try await tokens.verify(bearer: site.token("boss"))
+                token = try await tokens.masquerade(
+                    as: ann, by: boss, actor: boss.actor(request: nil, from: nil)
+                ).access
+            default: break
+            }
+            let newest = try await site.store.read { try $0.events.lastSequence() }
+            let connection = try Connection(port: port)
+            connection.write(
+                "GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+                    + "Authorization: Bearer \(token)\r\n\r\n")
+            let head = try await blocking { connection.read(until: "roost events") }
+            #expect(head.contains("id: \(newest)\n: roost events"), "whoever comes back goes on from here")
+            switch ending {
+            case .revoked: try await tokens.revoke(token)
+            case .sessionEnded: try await tokens.revoke(session.refresh ?? "")
+            case .keyDeleted: #expect(try await client.delete("/v1/api-keys/\(key)", as: "ann").status == 204)
+            case .expired: site.clock.advance(by: .seconds(901))
+            case .keysDiscarded:
+                let reply = try await client.post("/v1/signing-keys/rotate", ["discard_old": true], as: "root")
+                #expect(reply.status == 201)
+            case .impersonatorDisabled:
+                #expect(try await client.patch("/v1/users/boss", ["enabled": false], as: "root").status == 200)
+            }
+            let now = site.clock.timestamp
+            _ = try await site.store.write { sql in
+                try sql.events.append(
+                    "test.after", actor: .manager, owner: ann.id, resource: ResourceReference(fixtures.node), at: now)
+            }
+            let rest = try await blocking { connection.read(until: "0\r\n\r\n") }
+            #expect(rest.hasSuffix("0\r\n\r\n"))
+            #expect(!rest.contains("test.after"))
             connection.close()
         }
     }

@@ -33,11 +33,13 @@ final class TestSite: Sendable {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("api-\(UUID())").path
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         store = try Store(path: folder + "/manager.sqlite")
+        let clock = TestClock()
+        self.clock = clock
         let hasher = PasswordHasher(
             threads: 1, limit: 64, cost: PasswordHash.Cost(exponent: 4, blockSize: 8, parallelism: 1))
         let service = try await TokenService(
             store: StoreCredentials(store), hasher: hasher, key: try TokenKey.create(inFolder: folder),
-            secret: Array(repeating: 7, count: 32), issuer: "https://roost.test:7400", time: StandingClock())
+            secret: Array(repeating: 7, count: 32), issuer: "https://roost.test:7400", time: clock)
         let hash = try await hasher.hash(Self.password, userName: "")
         let now = SystemTime().timestamp
         users = try await store.write { transaction in
@@ -53,7 +55,7 @@ final class TestSite: Sendable {
         self.tokens = Mutex(tokens)
         let notReady = Readiness()
         services = Services(
-            store: store, tokens: service, time: StandingClock(), idempotencySecret: Array(repeating: 7, count: 32),
+            store: store, tokens: service, time: clock, idempotencySecret: Array(repeating: 7, count: 32),
             metrics: MetricsPage(), uploads: uploads,
             site: SiteFacts(
                 version: "0.0-test", manager: Self.manager.id, agentAddress: "manager.test:7401",
@@ -65,6 +67,7 @@ final class TestSite: Sendable {
     }
 
     let readiness: Readiness
+    let clock: TestClock
 
     deinit {
         store.close()
@@ -255,8 +258,12 @@ final class MemoryUploads: ImageUploadSink {
     }
 }
 
-/// The time of day goes on; nothing is allowed again since time has passed, however slow the machine is.
-private struct StandingClock: TimeSource {
-    var timestamp: Timestamp { SystemTime().timestamp }
+/// The time of day goes on, and as much faster as a test wants; nothing is allowed again since time has passed, however slow
+/// the machine is.
+final class TestClock: TimeSource {
+    private let ahead = Mutex(Duration.zero)
     let uptime = SystemTime().uptime
+    var timestamp: Timestamp { SystemTime().timestamp + ahead.withLock { $0 } }
+
+    func advance(by duration: Duration) { ahead.withLock { $0 += duration } }
 }
