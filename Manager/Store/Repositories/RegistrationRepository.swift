@@ -83,8 +83,10 @@ public struct RegistrationRepository {
 
     /// Users who have this address, in whatever case it is written.
     public func users(withEmail email: String, limit: Int) throws -> [User] {
-        try sql.query("SELECT * FROM users WHERE LOWER(email) = ? ORDER BY enabled DESC, id LIMIT ?", email.lowercased(), limit)
-            .map(User.init(row:))
+        try sql.query(
+            "SELECT * FROM users WHERE LOWER(email) = ? ORDER BY enabled DESC, id LIMIT ?", email.lowercased(), limit
+        )
+        .map(User.init(row:))
     }
 }
 
