@@ -99,11 +99,13 @@ struct ListRequest<Item: Sendable>: Sendable {
         self.listing = listing
         self.query = query
         limit = query.integer("limit") ?? ListWords.usualLimit
-        sort = query.string("sort") ?? ""
-        keys = ListWords.split(sort).compactMap { word in
-            let isDescending = word.hasPrefix("-")
-            let name = isDescending ? word.dropFirst() : word
-            return listing.keys.first { $0.name == name }.map { ($0, isDescending) }
+        var named: Set<Substring> = []
+        // A key that was named already decides nothing more, and would make the 'next' of a page too long.
+        let words = ListWords.split(query.string("sort") ?? "").filter { named.insert(ListWords.key($0)).inserted }
+        sort = words.joined(separator: ",")
+        keys = words.compactMap { word in
+            let name = ListWords.key(word)
+            return listing.keys.first { $0.name == name }.map { ($0, word.hasPrefix("-")) }
         }
         fields = query.string("fields").map { Set(ListWords.split($0).map(String.init)) }
         if let text = query.string("after") {
@@ -197,6 +199,9 @@ struct ListRequest<Item: Sendable>: Sendable {
 enum ListWords {
     static let usualLimit = 100
 
+    /// The key that a word of `sort` names.
+    static func key(_ word: Substring) -> Substring { word.hasPrefix("-") ? word.dropFirst() : word }
+
     static func split(_ text: String) -> [Substring] { text.split(separator: ",", omittingEmptySubsequences: false) }
 
     static func sort(_ names: [String], usually usualOrder: String) -> QueryParameter {
@@ -217,12 +222,10 @@ enum ListWords {
         return .string(
             TextRule(
                 lengths: 1...1024, pattern: "^\(word)(,\(word))*$",
-                wanted: "must be some of \(names.joined(separator: ", ")), separated by commas"
-                    + (isSigned ? ", each at most once" : ""),
+                wanted: "must be some of \(names.joined(separator: ", ")), separated by commas",
                 allows: { text in
                     let plain = split(text).map { isSigned && $0.hasPrefix("-") ? $0.dropFirst() : $0 }.map(String.init)
-                    // A key that stands twice decides nothing more, and would make the 'next' of a page too long.
-                    return plain.allSatisfy(names.contains) && (!isSigned || Set(plain).count == plain.count)
+                    return plain.allSatisfy(names.contains)
                 }))
     }
 

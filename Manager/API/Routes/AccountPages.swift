@@ -48,10 +48,23 @@ enum AccountPages {
     ) async throws -> Answer {
         guard let token = call.query.string("token"), !token.isEmpty else { return ask(nil).answer() }
         guard try await call.mailedLinks.isGood(token, for: purpose) else {
-            return ask("this link does not work any more: it was used, or is too old; ask for a new one here")
-                .answer(status: 404)
+            return ask(dead).answer(status: 404)
         }
         return form(token).answer()
+    }
+
+    private static let dead = "this link does not work any more: it was used, or is too old; ask for a new one here"
+
+    /// What is left to do for whoever comes with a link that does not work: a form for it would only be filled in again.
+    private static func rejection(
+        _ token: String, _ purpose: MailedLink.Purpose, _ call: Call, ask: (String?) -> WebPage
+    ) async throws -> Answer? {
+        var isGood = false
+        let problem = try await refusing({ ask($0) }) {
+            isGood = try await call.mailedLinks.isGood(token, for: purpose)
+            return ask(dead).answer(status: 404)
+        }
+        return isGood ? nil : problem
     }
 
     @Sendable private static func register(_ call: Call) async throws -> Answer {
@@ -63,6 +76,7 @@ enum AccountPages {
                 return mailed.answer()
             }
         }
+        if let answer = try await rejection(token, .registration, call, ask: askToRegister) { return answer }
         let (name, fullName) = (call.body["name"]?.string ?? "", call.body["full_name"]?.string ?? "")
         return try await refusing({ introduce(token, name: name, fullName: fullName, problem: $0) }) {
             guard SchemaCheck.faults(of: .string(name), in: .name()).isEmpty else {
@@ -89,6 +103,7 @@ enum AccountPages {
                 return mailed.answer()
             }
         }
+        if let answer = try await rejection(token, .passwordReset, call, ask: askForReset) { return answer }
         return try await refusing({ choose(token, problem: $0) }) {
             try await call.mailedLinks.reset(
                 token, password: try password(call), from: call.address, request: call.requestID)
