@@ -283,10 +283,13 @@ let package = Package(
             ["SimulatorProgram", "SimulatorRun", "SimulatorSite", "SimulatorWorld", "AgentDurability"],
             exclude: ["failing-seeds.txt"]),
         tests("Protocol/Model", ["ProtocolModel"]),
-        tests("Protocol/Wire", ["ProtocolWire", "ProtocolModel", "ProtocolMessages", protobuf]),
+        room("Tests/Support/Randomness", []),
+        tests(
+            "Protocol/Wire",
+            ["ProtocolWire", "ProtocolModel", "ProtocolMessages", "TestsSupportRandomness", protobuf]),
         tests("Protocol/Trust", ["ProtocolTrust", "ProtocolModel", crypto, x509, asn1]),
         tests("Protocol/Digest", ["ProtocolDigest", "ProtocolModel"]),
-        tests("Chains", ["AgentImages", "ProtocolTransfer", "ProtocolModel"]),
+        tests("Chains", ["AgentImages", "ProtocolTransfer", "ProtocolModel", "TestsSupportRandomness"]),
         tests("Protocol/Transfer", ["ProtocolTransfer", "ProtocolModel", "ProtocolMessages", protobuf]),
         tests("Process/Settings", ["ProcessSettings"]),
         tests("Process/Threads", ["ProcessThreads"]),
@@ -315,17 +318,20 @@ let package = Package(
             ["ManagerDirectory", "TestsSupportDirectory", "ProtocolModel", logging]),
         room("Tests/Support/Mail", [], exclude: ["mail-server"]),
         tests("Manager/Mail", ["ManagerMail", "TestsSupportMail", "ProtocolModel", lifecycle, logging]),
-        tests("Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Placement", ["ManagerPlacement", "ManagerModel", "ProtocolModel", "TestsSupportRandomness"]),
         tests(
             "Manager/Lifecycle",
             [
-                "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "ManagerPlacement", "ManagerModel",
-                "ProtocolModel", "ProtocolTransfer",
+                "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "TestsSupportRandomness", "ManagerPlacement",
+                "ManagerModel", "ProtocolModel", "ProtocolTransfer",
             ]),
         tests(
             "Manager/Accounting",
             ["ManagerAccounting", "ManagerStore", "TestsSupportStore", "ManagerModel", "ProtocolModel"]),
-        tests("Manager/Leadership", ["ManagerLeadership", "ManagerStore", "ManagerModel", "ProtocolModel"]),
+        tests(
+            "Manager/Leadership",
+            ["ManagerLeadership", "ManagerStore", "ManagerModel", "ProtocolModel", "TestsSupportRandomness"]),
         tests(
             "Manager/Images",
             [
@@ -372,10 +378,12 @@ let package = Package(
             "Agent/Images",
             [
                 "AgentImages", "ManagerImageHeaders", "ManagerImages", "ChunkPlane", "ProcessFiles", "ProtocolTransfer",
-                "ProtocolTrust", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting", logging,
+                "ProtocolTrust", "ProtocolModel", "TestsSupportRandomness", "TestsSupportStore", "TestsSupportWaiting",
+                logging,
             ]),
         tests(
-            "Agent/Devices", ["AgentDevices", "AgentDurability", "ProtocolModel", "TestsSupportFiles"],
+            "Agent/Devices",
+            ["AgentDevices", "AgentDurability", "ProtocolModel", "TestsSupportFiles", "TestsSupportRandomness"],
             resources: [.copy("Machines")]),
         room("Tests/Support/Files", ["AgentDurability"]),
         tests("Agent/Durability", ["AgentDurability", "TestsSupportFiles"]),
@@ -394,7 +402,7 @@ let package = Package(
             "Agent/Uplink",
             [
                 "AgentManagers", "AgentUplink", "ManagerFleetNetwork", "ProtocolWire", "ProtocolTrust", "ProtocolModel",
-                "ProtocolMessages", "TestsSupportWaiting", logging, protobuf,
+                "ProtocolMessages", "TestsSupportRandomness", "TestsSupportWaiting", logging, protobuf,
             ]),
         tests(
             "Agent/Daemon",

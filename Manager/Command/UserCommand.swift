@@ -79,7 +79,9 @@ struct UserCommand: AsyncParsableCommand {
         }
 
         static let configuration = CommandConfiguration(
-            commandName: "change", abstract: "Changes a user.", aliases: ["set", "update"])
+            commandName: "change", abstract: "Changes a user.",
+            discussion: "Another address of one's own needs the present password too, which is asked for.",
+            aliases: ["set", "update"])
         @Argument(help: "Name or ID; 'me' is yourself.") var user: String
         @Option(name: .long, help: ArgumentHelp("All of the roles; may be given several times.", valueName: "role"))
         var role: [String] = []
@@ -89,6 +91,7 @@ struct UserCommand: AsyncParsableCommand {
         var mustChangePassword: Bool?
         @Option(name: .long, help: ArgumentHelp("Take away: email, full-name or unix-name.", valueName: "member"))
         var unset: [Member] = []
+        @Flag(name: .long, help: "Ask for the present password also where a user is named.") var own = false
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
@@ -99,6 +102,10 @@ struct UserCommand: AsyncParsableCommand {
                 "must_change_password": mustChangePassword.map { .flag($0) },
             ])
             for member in unset { body = body.setting(member.removed.key, to: member.removed.value) }
+            if own || user == "me", person.email != nil || unset.contains(.email) {
+                let current = try Password.read(file: nil, prompt: "Present password: ")
+                body = body.setting("current_password", to: .string(current))
+            }
             try await ResourceChange(collection: "users", reference: user, columns: UserCommand.columns, site: site)
                 .send(body)
         }

@@ -46,10 +46,3 @@ public enum IdentityError: Error, Equatable, CustomStringConvertible {
         }
     }
 }
-
-extension IdentityError {
-    /// Whether it says anything about the password that was given, so that it counts as an attempt.
-    var isAnswer: Bool {
-        if case .refusedElsewhere = self { true } else { false }
-    }
-}

@@ -109,7 +109,7 @@ extension User {
         public var unixName: Patch<String>
         /// Ends the user's sessions.
         public var password: String?
-        /// Needed to change one's own.
+        /// Needed to change one's own password or address.
         public var currentPassword: String?
         /// Whether the password is good for setting another alone.
         public var mustChangePassword: Bool?

@@ -1,5 +1,6 @@
 import ProtocolModel
 import ProtocolTransfer
+import TestsSupportRandomness
 
 @testable import AgentImages
 
@@ -78,7 +79,7 @@ final class ChainSimulation {
     private(set) var bytesSent = 0.0
     private(set) var relinks: [(at: Duration, relink: ChainMachine.Relink)] = []
     private var queue = EventQueue()
-    private var random: Generator
+    private var random: SeededNumbers
     private var byNode: [NodeID: Int] = [:]
     private var served: [Int: [Connection]] = [:]
     let image: ImageID
@@ -86,7 +87,7 @@ final class ChainSimulation {
 
     init(_ site: Site) {
         self.site = site
-        random = Generator(state: site.seed)
+        random = SeededNumbers(state: site.seed)
         managerUp = site.bytesPerSecond
         image = Self.identifier(0)
         hosts = (0..<site.hosts).map { number in
@@ -577,7 +578,7 @@ final class ChainSimulation {
     }
 
     private static func identifier<Kind>(_ number: Int) -> ID<Kind> {
-        var random = Generator(state: UInt64(number))
+        var random = SeededNumbers(state: UInt64(number))
         return .generate(at: Timestamp(milliseconds: Int64(number)), using: &random)
     }
 }

@@ -1,6 +1,7 @@
 import ProtocolModel
 import ProtocolTransfer
 import Testing
+import TestsSupportRandomness
 
 @testable import AgentImages
 
@@ -169,7 +170,7 @@ import Testing
     func manyHosts(seed: UInt64) {
         let simulation = ChainSimulation(.init(hosts: 200, chunks: 128, seed: seed))
         simulation.prefill()
-        var random = Generator(state: seed)
+        var random = SeededNumbers(state: seed)
         var dying: Set<Int> = []
         while dying.count < 10 { dying.insert(Int.random(in: 0..<200, using: &random)) }
         for (position, host) in dying.sorted().enumerated() {

@@ -347,6 +347,14 @@ class Nouns(CommandLine):
         self.log_in("changer", "another good password")
         self.assertFalse(self.json("whoami")["must_change_password"])
 
+    def test_address_change(self):
+        """One's own needs the password, since whoever reads its mail could set another."""
+        self.roost("user", "create", "mover", "--password-file", "-", typed=PASSWORD + "\n")
+        self.log_in("mover", PASSWORD)
+        self.roost("user", "change", "me", "--email", "mover@example.org", typed="not the password\n", code=1)
+        self.roost("user", "change", "me", "--email", "mover@example.org", typed=PASSWORD + "\n")
+        self.assertEqual(self.json("user", "show", "me")["email"], "mover@example.org")
+
     def test_roles(self):
         self.roost("role", "create", "watcher", "--permission", "instanceRead=all", "--permission", "nodeRead=all",
                    "--description", "Sees")

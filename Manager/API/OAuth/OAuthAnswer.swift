@@ -54,7 +54,7 @@ enum OAuthAnswer {
     /// A scope as it was asked for; `nil` where nothing was.
     static func scope(_ text: String?) throws(GrantRefusal) -> TokenScope? {
         guard let text, !text.isEmpty else { return nil }
-        do throws(TokenScope.UnknownWord) {
+        do throws(TokenScope.Fault) {
             return try TokenScope(text)
         } catch {
             throw GrantRefusal(.invalidScope, error.description)

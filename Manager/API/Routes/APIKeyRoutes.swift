@@ -134,7 +134,7 @@ enum APIKeyRoutes {
                 .invalidRequest, "scopes is empty; a key that covers nothing is of no use",
                 fields: [.init(pointer: "/scopes", detail: "must have at least one entry")])
         }
-        do throws(TokenScope.UnknownWord) {
+        do throws(TokenScope.Fault) {
             return try TokenScope(words: words)
         } catch {
             throw Refusal(

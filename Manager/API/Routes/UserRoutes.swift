@@ -33,7 +33,7 @@ enum UserRoutes {
             .init("email", .nullable(.email)), .init("full_name", .line(0...128)),
             .init("unix_name", .nullable(.name())), .init("must_change_password", .boolean),
             .init("password", .password, "the new password; ends all sessions of the user"),
-            .init("current_password", .password, "needed to change one's own password"),
+            .init("current_password", .password, "needed to change one's own password or address"),
         ])
 
     static let routes: [Route] = [
@@ -129,15 +129,12 @@ enum UserRoutes {
         var change = UserService.Change(
             enabled: body["enabled"]?.boolean, roles: roles(body), account: body["account"]?.string,
             fullName: body["full_name"]?.string, mustChangePassword: body["must_change_password"]?.boolean)
-        if let email = body["email"] {
-            // Whoever reads the address's mail can set a new password.
-            if email.string != user.email { try await checkIsOneself(user, "an address", by: actor, call) }
-            change.email = .some(email.string)
-        }
+        if let email = body["email"] { change.email = .some(email.string) }
         if let name = body["unix_name"] { change.unixName = .some(name.string) }
-        if let password = body["password"]?.string {
-            change.passwordHash = try await newHash(password, of: user, by: actor, call)
-        }
+        let password = body["password"]?.string
+        // Whoever reads the address's mail can set a new password.
+        if password != nil || (change.email.map { $0 != user.email } ?? false) { try await checkIsOneself(user, call) }
+        if let password { change.passwordHash = try await newHash(password, of: user, call) }
         let decided = change
         let now = call.now
         return try await call.write { transaction in
@@ -148,31 +145,23 @@ enum UserRoutes {
         }
     }
 
-    private static func newHash(
-        _ password: String, of user: User, by actor: Actor, _ call: Call
-    ) async throws -> String {
+    private static func newHash(_ password: String, of user: User, _ call: Call) async throws -> String {
         guard user.source == .local else {
             throw Refusal(
                 .conflict, "the password of '\(user.name)' is kept by the site's directory; change it there")
-        }
-        // With a new address the password was asked for already.
-        if call.body["email"].map({ $0.string == user.email }) ?? true {
-            try await checkIsOneself(user, "a password", by: actor, call)
         }
         return try await call.services.tokens.hash(password: password, userName: user.name)
     }
 
     /// A stolen token, or acting as another, must not be enough to take a user over for good: nobody changes what lets in
     /// without being who they are.
-    private static func checkIsOneself(_ user: User, _ what: String, by actor: Actor, _ call: Call) async throws {
-        guard actor.impersonator == nil else {
-            throw Refusal(.forbidden, "whoever acts as another user cannot change \(what); end that first")
-        }
-        guard user.id == actor.user, !user.passwordHash.isEmpty else { return }
+    private static func checkIsOneself(_ user: User, _ call: Call) async throws {
+        try call.principal?.checkIsOneself("change passwords or addresses")
+        guard user.id == call.principal?.userID, !user.passwordHash.isEmpty else { return }
         guard let current = call.body["current_password"]?.string else {
             throw Refusal(
                 .invalidRequest,
-                "current_password is missing: to change \(what) of your own, give your password, too",
+                "current_password is missing: to change your own password or address, give your present password, too",
                 fields: [Refusal.Field(pointer: "/current_password", detail: "is missing")])
         }
         try await call.services.tokens.confirm(password: current, of: user, address: call.address)

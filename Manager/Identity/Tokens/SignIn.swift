@@ -32,9 +32,9 @@ extension TokenService {
         let proved: User?
         do {
             proved = try await prove(name, password, known)
-        } catch let error as IdentityError where error.isAnswer {
+        } catch IdentityError.refusedElsewhere(let sentence) {
             await noteRefusal(of: known, from: address)
-            throw error
+            throw IdentityError.refusedElsewhere(sentence)
         } catch {
             // Nothing was learned about the password.
             attempts.giveBack(name, address, time.uptime)

@@ -4,29 +4,22 @@ public import ManagerModel
 /// it (`instances:read`, `instances:power`, `instances:write` for all but reading), or a single permission
 /// (`instancePower`). A scope narrows what its user may do and never widens it (SEC-08).
 public struct TokenScope: Sendable, Equatable {
-    public struct UnknownWord: Error, Equatable, CustomStringConvertible {
-        public let word: String
-        /// Each word means something, and all together are too long.
-        public private(set) var isTooLong = false
+    /// Why a scope cannot be read.
+    public enum Fault: Error, Equatable, CustomStringConvertible {
+        case unknownWord(String)
+        /// Each word means something; all together are longer than a token carries.
+        case tooLong
 
         public var description: String {
-            guard !isTooLong else {
-                return
-                    "the scope is longer than \(TokenScope.maximumBytes) bytes; name whole resources, such as instances, "
-                    + "rather than single permissions"
-            }
-            return
+            switch self {
+            case .unknownWord(let word):
                 "there is no scope '\(word)'; a scope is *, a resource such as instances, or a resource and what is done "
-                + "to it, such as instances:read"
+                    + "to it, such as instances:read"
+            case .tooLong:
+                "the scope is longer than \(TokenScope.maximumBytes) bytes; name whole resources, such as instances, rather "
+                    + "than single permissions"
+            }
         }
-
-        init(word: String) { self.word = word }
-
-        static let tooLong: UnknownWord = {
-            var error = UnknownWord(word: "")
-            error.isTooLong = true
-            return error
-        }()
     }
 
     public static let everything = TokenScope(words: ["*"], permissions: nil)
@@ -43,12 +36,12 @@ public struct TokenScope: Sendable, Equatable {
     }
 
     /// Reads words with spaces between them; none is everything.
-    public init(_ text: String) throws(UnknownWord) {
-        guard text.utf8.count <= Self.maximumBytes else { throw UnknownWord.tooLong }
+    public init(_ text: String) throws(Fault) {
+        guard text.utf8.count <= Self.maximumBytes else { throw .tooLong }
         try self.init(words: text.split(separator: " ").map(String.init))
     }
 
-    public init(words: [String]) throws(UnknownWord) {
+    public init(words: [String]) throws(Fault) {
         guard !words.isEmpty else {
             self = .everything
             return
@@ -58,12 +51,12 @@ public struct TokenScope: Sendable, Equatable {
         for word in words where !unique.contains(word) {
             unique.append(word)
             guard word != "*" else { continue }
-            guard let meant = Self.vocabulary[word] else { throw UnknownWord(word: String(word.prefix(64))) }
+            guard let meant = Self.vocabulary[word] else { throw .unknownWord(String(word.prefix(64))) }
             permissions.formUnion(meant)
         }
         // A token carries them as one text, and nobody reads one that is longer.
         guard unique.reduce(unique.count - 1, { $0 + $1.utf8.count }) <= Self.maximumBytes else {
-            throw UnknownWord.tooLong
+            throw .tooLong
         }
         self.init(words: unique, permissions: unique.contains("*") ? nil : permissions)
     }

@@ -1,5 +1,6 @@
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import AgentDevices
 
@@ -16,7 +17,7 @@ private struct World {
 
     static let groups = [["0000:01:00.0", "0000:01:00.1"], ["0000:02:00.0"], ["0000:03:00.0"]]
 
-    var random: SplitMix
+    var random: SeededNumbers
     var cards: [String: Card] = [:]
     var ledger = DeviceLedger(LedgerContent())
     /// The disk.
@@ -30,7 +31,7 @@ private struct World {
     var faults = true
 
     init(seed: UInt64) {
-        random = SplitMix(state: seed)
+        random = SeededNumbers(state: seed)
         for address in Self.groups.joined() { cards[address] = Card() }
         survey()
     }
@@ -174,18 +175,6 @@ private struct World {
             repair()
             while !queue.isEmpty { performNext() }
         }
-    }
-}
-
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }
 

@@ -7,6 +7,7 @@ import ProtocolModel
 import ProtocolTransfer
 import Synchronization
 import Testing
+import TestsSupportRandomness
 import TestsSupportWaiting
 
 @testable import AgentImages
@@ -123,7 +124,7 @@ final class CacheBench {
     func image(of chunks: [UInt8]) throws -> ImageAssignmentValue {
         let bytes = chunks.flatMap { seed -> [UInt8] in
             if seed == 0 { return [UInt8](repeating: 0, count: Self.chunk) }
-            var random = Seeded(state: UInt64(seed))
+            var random = SeededNumbers(state: UInt64(seed))
             let block = (0..<512).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
             return (0..<Self.chunk / block.count).flatMap { _ in block }
         }

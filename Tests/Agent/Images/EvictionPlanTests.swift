@@ -1,5 +1,6 @@
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import AgentImages
 
@@ -67,7 +68,7 @@ import Testing
 
     @Test("for any cache: holds are kept, order is kept, no victim is needless", arguments: 0..<200)
     func laws(_ seed: UInt64) {
-        var random = Seeded(state: seed &+ 1)
+        var random = SeededNumbers(state: seed &+ 1)
         let holds: [EvictionPlan.Hold?] = [nil, nil, nil, .pinned, .inUse, .receiving]
         let entries = (0..<Int.random(in: 0...12, using: &random)).map { number in
             let hold = holds.randomElement(using: &random) ?? nil
@@ -118,19 +119,6 @@ import Testing
         let byDisk = space.floorBytes + wanted - space.freeBytes
         let byBudget = space.budgetBytes.map { entries.map(\.bytes).reduce(wanted, +) - $0 } ?? 0
         return max(0, byDisk, byBudget)
-    }
-}
-
-/// The same numbers for the same seed.
-struct Seeded: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }
 
@@ -204,7 +192,7 @@ struct Seeded: RandomNumberGenerator {
 
     @Test("for any content the pieces are the whole, in order, and say the truth", arguments: 0..<50)
     func laws(_ seed: UInt64) {
-        var random = Seeded(state: seed)
+        var random = SeededNumbers(state: seed)
         var bytes: [UInt8] = []
         while bytes.count < 400_000 {
             let run = Int.random(in: 1...150_000, using: &random)

@@ -9,6 +9,7 @@ import ProtocolWire
 import SwiftProtobuf
 import Synchronization
 import Testing
+import TestsSupportRandomness
 import TestsSupportWaiting
 
 /// After a restart of the manager every agent comes back, and none is left behind (SEC-20).
@@ -104,18 +105,5 @@ struct FleetReturnTests {
         func heartbeat() async -> Roost_V1_Heartbeat { .init() }
         func sessionEnded(_ end: SessionEnd) async { state.withLock { $0 -= 1 } }
         func certificateRenewed(_ identity: EnrolledIdentity) async throws {}
-    }
-}
-
-/// Random numbers that a seed repeats (SplitMix64).
-private struct SeededNumbers: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -712,14 +712,14 @@ struct SignInPartsTests {
         #expect(try TokenScope("instancePower").permissions == [.instancePower])
         #expect(try TokenScope("instances:power instances:power").words == ["instances:power"])
         for text in ["instance", "instances:", "openid", "notYetServed", "Instances", "instances;drop"] {
-            #expect(throws: TokenScope.UnknownWord.self) { try TokenScope(text) }
+            #expect(throws: TokenScope.Fault.self) { try TokenScope(text) }
         }
         // What is longer, no token could carry.
         let long = TokenScope.known.filter { $0 != "*" }
         #expect(long.joined(separator: " ").utf8.count > TokenScope.maximumBytes)
-        let error = #expect(throws: TokenScope.UnknownWord.self) { try TokenScope(words: long) }
-        #expect(error?.isTooLong == true && error?.description.contains("1024") == true)
-        #expect(throws: TokenScope.UnknownWord.self) { try TokenScope(long.joined(separator: " ")) }
+        let error = #expect(throws: TokenScope.Fault.self) { try TokenScope(words: long) }
+        #expect(error == .tooLong && error?.description.contains("1024") == true)
+        #expect(throws: TokenScope.Fault.self) { try TokenScope(long.joined(separator: " ")) }
         #expect(try TokenScope(words: Array(repeating: "instances:read", count: 200)).words == ["instances:read"])
         // Each permission has a word.
         for permission in Permission.allCases where permission != .notYetServed && !permission.isOpen {

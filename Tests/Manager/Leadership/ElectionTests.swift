@@ -3,6 +3,7 @@ import ManagerModel
 import ManagerStore
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import ManagerLeadership
 
@@ -10,17 +11,6 @@ import Testing
 /// and delays what they ask of the record and what it answers.
 @Suite("Elections under faults")
 struct ElectionTests {
-    struct Generator: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var word = state
-            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-            return word ^ (word >> 31)
-        }
-    }
-
     private struct Candidate {
         let id: ManagerID
         var core: Leadership
@@ -42,7 +32,7 @@ struct ElectionTests {
     }
 
     private struct World {
-        var random: Generator
+        var random: SeededNumbers
         var candidates: [Candidate] = []
         /// What is on its way, with the moment at which it arrives.
         var pending: [(at: Double, to: Int, step: Step)] = []
@@ -101,7 +91,7 @@ struct ElectionTests {
 
     /// One run; whether old leaders tried to write, and were refused.
     private func run(seed: UInt64, count: Int) async throws -> Int {
-        var random = Generator(state: seed)
+        var random = SeededNumbers(state: seed)
         let start = Timestamp(milliseconds: 1_790_000_000_000)
         let place = try Place()
         defer { place.remove() }

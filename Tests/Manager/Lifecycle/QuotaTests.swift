@@ -2,6 +2,7 @@ import ManagerModel
 import ManagerStore
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import ManagerLifecycle
 
@@ -246,7 +247,7 @@ struct QuotaTests {
     @Test("whatever happens in whatever order, counters are what a model says, and no limit is broken")
     func model() async throws {
         let record = try await TestRecord(hosts: 6)
-        var random = SeededGenerator(seed: 20_261_129)
+        var random = SeededNumbers(state: 20_261_129)
         let eve = try await Self.add("eve", account: "physics", to: record)
         let people = [(record.ann, "default"), (record.bob, "default"), (eve, "physics")]
         try await Self.set(9, .instances, of: .everyUser, in: record)
@@ -291,7 +292,7 @@ struct QuotaTests {
         try await record.store.write {
             try $0.accounts.insert(Account(id: .generate(at: now), name: "physics", createdAt: now))
         }
-        var random = SeededGenerator(seed: 8)
+        var random = SeededNumbers(state: 8)
         // What a superuser has set, by whose it is.
         var set: [QuotaSubject: [QuotaResource: Int]] = [:]
         var (given, refused) = (0, 0)
@@ -357,20 +358,5 @@ struct QuotaTests {
             try sql.quotas.recount([.account("default"), .account("physics")])
         }
         #expect(try Self.findings(record) == [])
-    }
-}
-
-/// Values of its own from a seed (SplitMix64).
-private struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
     }
 }

@@ -4,6 +4,7 @@ import ProtocolModel
 import ProtocolWire
 import SwiftProtobuf
 import Testing
+import TestsSupportRandomness
 
 @Suite("the agent's end of a session")
 struct AgentSessionTests {
@@ -112,7 +113,7 @@ struct AgentSessionTests {
 
     @Test("no order of events traps, and a closed session stays closed", arguments: 0..<300 as Range<UInt64>)
     func anyOrder(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededNumbers(state: seed)
         var session = AgentSession()
         var now = 0.0
         var closes = 0

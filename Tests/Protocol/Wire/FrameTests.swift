@@ -2,6 +2,7 @@ import ProtocolMessages
 import ProtocolModel
 import ProtocolWire
 import Testing
+import TestsSupportRandomness
 
 @Suite("frames")
 struct FrameTests {
@@ -101,7 +102,7 @@ struct FrameTests {
 
     @Test("random bytes never trap and never stay beyond the limit", arguments: 0..<200 as Range<UInt64>)
     func randomBytes(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededNumbers(state: seed)
         var decoder = FrameDecoder(maximumPayloadBytes: 64)
         for _ in 0..<50 {
             var bytes = random.bytes(Int.random(in: 0...40, using: &random))

@@ -4,6 +4,7 @@ import ProtocolModel
 import ProtocolWire
 import SwiftProtobuf
 import Testing
+import TestsSupportRandomness
 
 @Suite("the manager's end of a session")
 struct ManagerSessionTests {
@@ -187,7 +188,7 @@ struct ManagerSessionTests {
 
     @Test("no order of events traps, and a closed session stays closed", arguments: 0..<300 as Range<UInt64>)
     func anyOrder(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededNumbers(state: seed)
         let credentials: [PeerCredential] = [.none, .verified(Self.peer), .rejected(.unknownAuthority)]
         var session = fresh(credentials[Int.random(in: 0..<3, using: &random)])
         var now = 0.0
