@@ -161,7 +161,7 @@ enum UserRoutes {
         guard let current = call.body["current_password"]?.string else {
             throw Refusal(
                 .invalidRequest,
-                "current_password is missing: to change your own password or address, give your present password, too",
+                "your present password is missing: to change your own password or address, give it as current_password",
                 fields: [Refusal.Field(pointer: "/current_password", detail: "is missing")])
         }
         try await call.services.tokens.confirm(password: current, of: user, address: call.address)
