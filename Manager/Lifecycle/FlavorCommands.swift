@@ -9,11 +9,7 @@ extension Commands {
         guard try sql.flavors.find(name: name) == nil else {
             throw Refusal(.nameTaken, "there is a flavor '\(name)' already")
         }
-        if let objection = Flavor.gpuObjection(to: properties) {
-            throw Refusal(
-                .invalidRequest, "the flavor's property \(objection.pointer.dropFirst(12)) \(objection.detail)",
-                fields: [objection])
-        }
+        if let refusal = FlavorProperties.read(properties).refusal(of: "flavor '\(name)'") { throw refusal }
         let flavor = Flavor(
             id: .generate(at: now), name: name, vcpus: vcpus, ramMiB: ramMiB, diskGiB: diskGiB, properties: properties,
             createdAt: now)
@@ -40,6 +36,12 @@ extension Commands {
                 .inUse,
                 "\(users) instance\(users == 1 ? " has" : "s have") flavor '\(present.name)', of which only the name can be "
                     + "changed; make a new flavor")
+        }
+        // One that was recorded before its properties were checked may still be renamed.
+        if flavor.properties != present.properties,
+            let refusal = FlavorProperties.read(flavor.properties).refusal(of: "flavor '\(flavor.name)'")
+        {
+            throw refusal
         }
         try sql.flavors.update(flavor)
         try event(

@@ -7,6 +7,7 @@ public struct Flavor: Sendable, Equatable {
     public var vcpus: Int
     public var ramMiB: Int
     public var diskGiB: Int
+    /// What it asks for besides its size (`FlavorProperties`).
     public var properties: [String: String]
     public var createdAt: Timestamp
 

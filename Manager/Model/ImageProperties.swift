@@ -46,7 +46,8 @@ public enum ImageProperties {
         }
     }
 
-    private static func fault(_ name: String, _ value: String) -> String? {
+    /// What is wrong with a property as such, whatever it means.
+    static func textFault(_ name: String, _ value: String) -> String? {
         guard isName(name) else {
             return
                 "a property's name must have 1 to 255 letters, digits, '.', '_', ':' and '-', and begin with a letter or digit"
@@ -55,6 +56,11 @@ public enum ImageProperties {
         guard value.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) else {
             return "must be one line without control characters"
         }
+        return nil
+    }
+
+    private static func fault(_ name: String, _ value: String) -> String? {
+        if let fault = textFault(name, value) { return fault }
         switch rules[name] {
         case nil: return nil
         case .words(let words): return words.contains(value) ? nil : "must be one of \(words.joined(separator: ", "))"
@@ -89,7 +95,8 @@ public enum ImageProperties {
         return Int(port).map { (1...65_535).contains($0) } == true
     }
 
-    private static func escaped(_ name: String) -> String {
+    /// As part of a JSON pointer, cut where it is long.
+    static func escaped(_ name: String) -> String {
         String(name.unicodeScalars.prefix(64).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) })
             .replacing("~", with: "~0").replacing("/", with: "~1")
     }

@@ -21,7 +21,7 @@ struct FlavorGPUTests {
         ] as [([String: String], Int)])
     func count(_ properties: [String: String], _ count: Int) {
         #expect(Self.gpus(properties) == count)
-        #expect(Flavor.gpuObjection(to: properties) == nil)
+        #expect(FlavorProperties.read(properties).faults.isEmpty)
     }
 
     @Test(
