@@ -20,6 +20,11 @@ extension InstanceCommand {
         @Option(name: .long, help: ArgumentHelp("For the guest; may be given several times.", valueName: "key=value"))
         var metadata: [String] = []
         @Option(name: .long, help: "Place it on this node (superusers).") var node: String?
+        @Option(
+            name: .long,
+            help: ArgumentHelp("Not on this node; may be given several times (superusers).", valueName: "node"))
+        var excludeNode: [String] = []
+        @Option(name: .long, help: "Only on nodes of this availability zone.") var zone: String?
         @Option(name: .long, help: "What the guest calls itself; its name if left out.") var hostName: String?
         @OptionGroup var waiting: WaitOptions
         @OptionGroup var site: SiteOptions
@@ -33,7 +38,9 @@ extension InstanceCommand {
                 "name": .string(name), "flavor": .string(flavor), "image": .string(image),
                 "key_name": key.map { .string($0) }, "user_data": try userData.map { .string(try Self.read($0)) },
                 "metadata": try KeyValueOptions.object(metadata), "count": .whole(count),
-                "node": node.map { .string($0) }, "host_name": hostName.map { .string($0) },
+                "node": node.map { .string($0) }, "availability_zone": zone.map { .string($0) },
+                "exclude_nodes": excludeNode.isEmpty ? nil : .array(excludeNode.map { .string($0) }),
+                "host_name": hostName.map { .string($0) },
             ])
             try await site.withClient { client, printer in
                 let answer = try await client.post("/v1/instances", body)

@@ -7,6 +7,7 @@ extension Commands {
         name: String, metadata: [String: String], nodes: [String] = []
     ) throws -> Aggregate {
         try checkAggregateName(name)
+        try check(metadata, of: name)
         let aggregate = Aggregate(
             id: .generate(at: now), name: name, metadata: metadata, createdAt: now, updatedAt: now)
         try sql.aggregates.insert(aggregate)
@@ -24,7 +25,10 @@ extension Commands {
             try checkAggregateName(name)
             aggregate.name = name
         }
-        if let metadata { aggregate.metadata = metadata }
+        if let metadata, metadata != aggregate.metadata {
+            try check(metadata, of: aggregate.name)
+            aggregate.metadata = metadata
+        }
         guard aggregate != before else { return aggregate }
         aggregate.updatedAt = now
         try sql.aggregates.update(aggregate)
@@ -73,6 +77,15 @@ extension Commands {
             "aggregate.deleted", ResourceReference(aggregate), owner: nil,
             changes: Event.differences(from: aggregate, to: nil))
         return aggregate
+    }
+
+    /// What has a meaning to placement must have one that can be read.
+    private func check(_ metadata: [String: String], of name: String) throws(Refusal) {
+        guard case let faults = AggregateRules(metadata).faults, let first = faults.first else { return }
+        throw Refusal(
+            .invalidRequest,
+            "aggregate '\(name)': metadata '\(first.pointer.dropFirst("/metadata/".count))' \(first.detail)",
+            fields: faults)
     }
 
     private func checkAggregateName(_ name: String) throws {

@@ -12,6 +12,7 @@ final class HostDirectory {
     private var table = HostTable()
     private var isLoaded = false
     private var addresses: [NodeID: AddressesInUse] = [:]
+    private var groups = HostGroups()
     private var readAt = Timestamp(milliseconds: 0)
 
     /// Where others write to the same database, their changes are seen after this long at the latest.
@@ -67,7 +68,7 @@ final class HostDirectory {
                     table.remove(id)
                     continue
                 }
-                let host = HostSnapshot(node)
+                let host = groups.snapshot(node)
                 guard Placement.accepts(host, request) else {
                     table.set(host)
                     continue
@@ -79,7 +80,7 @@ final class HostDirectory {
 
     /// The claim that was decided is in the record, and nothing else has changed the node since `place` returned it.
     func recorded(_ request: PlacementRequest, on node: Node, in sql: Transaction) {
-        var host = HostSnapshot(node)
+        var host = groups.snapshot(node)
         host.claim(request)
         table.set(host)
         sql.nodeChanges.taken(node.id)
@@ -127,12 +128,14 @@ final class HostDirectory {
         guard isLoaded, !isOld else { return try readAll(sql, at: now) }
         let marks = sql.nodeChanges.take()
         guard !marks.isEmpty else { return }
+        // Rare, and about many nodes at once.
+        guard !marks.aggregates else { return try readAll(sql, at: now) }
         // The marks are gone: where reading what they name fails, all is read the next time.
         isLoaded = false
         for node in marks.addresses { addresses[node] = nil }
         for id in marks.nodes {
             if let node = try sql.nodes.find(id) {
-                table.set(HostSnapshot(node))
+                table.set(groups.snapshot(node))
             } else {
                 table.remove(id)
                 addresses[id] = nil
@@ -148,8 +151,11 @@ final class HostDirectory {
 
     private func readAll(_ sql: Transaction, at now: Timestamp) throws {
         _ = sql.nodeChanges.take()
+        // The marks are gone: where reading fails, all is read the next time.
+        isLoaded = false
         addresses = [:]
-        table = HostTable(try sql.nodes.list().map { HostSnapshot($0) })
+        groups = try HostGroups(sql)
+        table = HostTable(try sql.nodes.list().map(groups.snapshot))
         isLoaded = true
         readAt = now
         sql.nodeChanges.caughtUp()

@@ -15,11 +15,15 @@ public struct InstanceCreation: Sendable, Equatable {
     public var count: Int
     /// The operator's choice of a host.
     public var node: String?
+    /// Hosts that the operator leaves out.
+    public var excludedNodes: [String]
+    public var availabilityZone: String?
     public var hostName: String?
 
     public init(
         name: String, flavor: String, image: String, keyName: String? = nil, userData: [UInt8] = [],
-        metadata: [String: String] = [:], count: Int = 1, node: String? = nil, hostName: String? = nil
+        metadata: [String: String] = [:], count: Int = 1, node: String? = nil, excludedNodes: [String] = [],
+        availabilityZone: String? = nil, hostName: String? = nil
     ) {
         self.name = name
         self.flavor = flavor
@@ -29,6 +33,8 @@ public struct InstanceCreation: Sendable, Equatable {
         self.metadata = metadata
         self.count = count
         self.node = node
+        self.excludedNodes = excludedNodes
+        self.availabilityZone = availabilityZone
         self.hostName = hostName
     }
 }
@@ -45,13 +51,14 @@ extension Commands {
         let image = try image(creation.image)
         try check(image, fits: flavor)
         let key = try creation.keyName.map { try keyPair($0) }
-        let pinned = try creation.node.map { try node($0) }
         try checkQuota(of: owner, for: .instances(max(1, creation.count), of: flavor))
 
         let directory = HostDirectory.of(sql)
-        let request = PlacementRequest(
-            vcpus: flavor.vcpus, ramMiB: flavor.ramMiB, diskGiB: flavor.diskGiB,
-            architecture: image.properties["architecture"], image: image.id, node: pinned?.id)
+        let request = try placementRequest(
+            flavor, image,
+            PlacementWish(
+                nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
+                availabilityZone: creation.availabilityZone))
 
         var created: [Instance] = []
         for index in 1...max(1, creation.count) {

@@ -258,16 +258,12 @@ extension Commands {
     }
 
     public func updateNode(
-        _ reference: String, cpuRatio: Double?, ramRatio: Double?, diskRatio: Double?, location: String?,
-        limits: (inout TransferLimits) -> Void = { _ in }
+        _ reference: String, _ change: (inout Node) -> Void
     ) throws -> Node {
         var node = try node(reference)
         let before = node
-        if let cpuRatio { node.cpuAllocationRatio = cpuRatio }
-        if let ramRatio { node.ramAllocationRatio = ramRatio }
-        if let diskRatio { node.diskAllocationRatio = diskRatio }
-        if let location { node.location = location }
-        limits(&node.transferLimits)
+        change(&node)
+        guard node != before else { return node }
         try sql.nodes.update(node)
         if node.transferLimits != before.transferLimits { _ = try sql.nodes.nextAssignmentRevision(node.id) }
         try event(

@@ -6,7 +6,8 @@ extension Commands {
     /// Limits of all accounts beside the capacity of the nodes that take instances.
     public func quotaSummary() throws -> QuotaSummary {
         var capacity: [QuotaResource: Int] = [.vcpus: 0, .ramMiB: 0, .diskGiB: 0]
-        for host in try sql.nodes.list().map(HostSnapshot.init) where host.enabled {
+        let groups = try HostGroups(sql)
+        for host in try sql.nodes.list().map(groups.snapshot) where host.enabled {
             capacity[.vcpus, default: 0] += host.vcpus
             capacity[.ramMiB, default: 0] += host.ramMiB
             capacity[.diskGiB, default: 0] += host.diskGiB

@@ -128,9 +128,12 @@ extension Node: Audited {
     public var auditedFields: [String: String] {
         var fields = [
             "name": name, "enabled": "\(enabled)", "status": liveness.rawValue, "drain_state": drainState.rawValue,
-            "cpu_allocation_ratio": "\(cpuAllocationRatio)", "ram_allocation_ratio": "\(ramAllocationRatio)",
-            "disk_allocation_ratio": "\(diskAllocationRatio)", "certificate_serial": certificateSerial,
+            "certificate_serial": certificateSerial,
         ]
+        if let cpuAllocationRatio { fields["cpu_allocation_ratio"] = "\(cpuAllocationRatio)" }
+        if let ramAllocationRatio { fields["ram_allocation_ratio"] = "\(ramAllocationRatio)" }
+        if let diskAllocationRatio { fields["disk_allocation_ratio"] = "\(diskAllocationRatio)" }
+        if isOpportunistic { fields["opportunistic"] = "true" }
         let texts = [
             "disabled_reason": disabledReason, "location": location, "boot_id": bootID,
             "software_version": softwareVersion, "host_name": inventory.hostName, "cpu_model": inventory.cpuModel,

@@ -36,10 +36,13 @@ public struct Node: Sendable, Equatable {
     // Inventory.
     public var inventory: NodeInventory
 
-    // Overcommit: capacity = total × ratio.
-    public var cpuAllocationRatio: Double
-    public var ramAllocationRatio: Double
-    public var diskAllocationRatio: Double
+    // Overcommit: capacity = total × ratio. The node's own settings; `AllocationRatios` says what holds where there is none.
+    public var cpuAllocationRatio: Double?
+    public var ramAllocationRatio: Double?
+    public var diskAllocationRatio: Double?
+
+    /// May be taken back by its owner at any time; flavors say whether such hosts are chosen first or last.
+    public var isOpportunistic: Bool
 
     /// Where the node differs from what the site says.
     public var transferLimits: TransferLimits
@@ -68,9 +71,10 @@ public struct Node: Sendable, Equatable {
         self.drainReason = ""
         self.joinedAt = joinedAt
         self.inventory = NodeInventory()
-        self.cpuAllocationRatio = 4
-        self.ramAllocationRatio = 1
-        self.diskAllocationRatio = 1
+        self.cpuAllocationRatio = nil
+        self.ramAllocationRatio = nil
+        self.diskAllocationRatio = nil
+        self.isOpportunistic = false
         self.transferLimits = TransferLimits()
         self.claimedVCPUs = 0
         self.claimedRAMMiB = 0

@@ -18,10 +18,16 @@ public struct HostSnapshot: Sendable, Equatable {
     public var claimedDiskGiB: Int
     /// Addresses of its guest network that no instance has.
     public var freeAddresses: Int
+    /// May be taken back at any time.
+    public var isOpportunistic: Bool
+    /// What its aggregates say.
+    public var profile: HostProfile
+    public var devices: [DeviceSnapshot]
 
     public init(
         node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int,
-        diskGiB: Int, claimedVCPUs: Int, claimedRAMMiB: Int, claimedDiskGiB: Int, freeAddresses: Int
+        diskGiB: Int, claimedVCPUs: Int, claimedRAMMiB: Int, claimedDiskGiB: Int, freeAddresses: Int,
+        isOpportunistic: Bool = false, profile: HostProfile = .none, devices: [DeviceSnapshot] = []
     ) {
         self.node = node
         self.name = name
@@ -35,18 +41,24 @@ public struct HostSnapshot: Sendable, Equatable {
         self.claimedRAMMiB = claimedRAMMiB
         self.claimedDiskGiB = claimedDiskGiB
         self.freeAddresses = freeAddresses
+        self.isOpportunistic = isOpportunistic
+        self.profile = profile
+        self.devices = devices
     }
 
-    public init(_ node: Node) {
+    /// - Parameters:
+    ///   - profile: what the node's aggregates say.
+    ///   - ratios: the node's own, or its aggregates'.
+    public init(_ node: Node, profile: HostProfile, ratios: AllocationRatios) {
         let inventory = node.inventory
         self.init(
             node: node.id, name: node.name, enabled: node.enabled, alive: node.liveness == .alive,
-            architecture: inventory.architecture,
-            vcpus: Self.capacity(Int64(inventory.cpuCount), node.cpuAllocationRatio),
-            ramMiB: Self.capacity(inventory.memoryBytes >> 20, node.ramAllocationRatio),
-            diskGiB: Self.capacity(inventory.diskBytes >> 30, node.diskAllocationRatio),
+            architecture: inventory.architecture, vcpus: Self.capacity(Int64(inventory.cpuCount), ratios.cpu),
+            ramMiB: Self.capacity(inventory.memoryBytes >> 20, ratios.ram),
+            diskGiB: Self.capacity(inventory.diskBytes >> 30, ratios.disk),
             claimedVCPUs: node.claimedVCPUs, claimedRAMMiB: node.claimedRAMMiB, claimedDiskGiB: node.claimedDiskGiB,
-            freeAddresses: (GuestSubnet(inventory.guestSubnet)?.capacity ?? 0) - node.instanceCount)
+            freeAddresses: (GuestSubnet(inventory.guestSubnet)?.capacity ?? 0) - node.instanceCount,
+            isOpportunistic: node.isOpportunistic, profile: profile)
     }
 
     /// What a host reports of itself, and what an operator sets, may be any number (P10).
@@ -62,5 +74,17 @@ public struct HostSnapshot: Sendable, Equatable {
         claimedDiskGiB += request.diskGiB
         freeAddresses -= 1
         // The image is not held yet, however soon it will be: several instances of one request are to spread.
+        for index in chosenDevices(for: request) ?? [] { take(index) }
     }
+
+    /// The addresses of the devices that an instance gets here; `nil` where there are not enough.
+    public func devices(for request: PlacementRequest) -> [String]? {
+        chosenDevices(for: request)?.map { devices[$0].address }
+    }
+
+    private func chosenDevices(for request: PlacementRequest) -> [Int]? {
+        DeviceRequest.choose(request.devices, from: devices)
+    }
+
+    private mutating func take(_ index: Int) { devices[index].isFree = false }
 }

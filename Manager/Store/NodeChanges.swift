@@ -17,17 +17,22 @@ public final class NodeChanges {
         public var copies: Set<Copy> = []
         /// Nodes that an instance has left, or whose transaction was undone: addresses in use are to be read again.
         public var addresses: Set<NodeID> = []
+        /// Groups of nodes, what they say, or who is in them.
+        public var aggregates = false
 
-        public var isEmpty: Bool { nodes.isEmpty && copies.isEmpty && addresses.isEmpty }
+        public var isEmpty: Bool { nodes.isEmpty && copies.isEmpty && addresses.isEmpty && !aggregates }
 
         mutating func add(_ other: Self) {
             nodes.formUnion(other.nodes)
             copies.formUnion(other.copies)
             addresses.formUnion(other.addresses)
+            aggregates = aggregates || other.aggregates
         }
 
         /// As it must be read again when it was undone.
-        var undone: Self { Self(nodes: nodes, copies: copies, addresses: addresses.union(nodes)) }
+        var undone: Self {
+            Self(nodes: nodes, copies: copies, addresses: addresses.union(nodes), aggregates: aggregates)
+        }
     }
 
     /// Whether others may have changed rows of nodes since `caughtUp`, without a mark here.
@@ -68,6 +73,11 @@ public final class NodeChanges {
         let copy = Copy(image: image, node: node)
         current.copies.insert(copy)
         if keeper != nil { pending.copies.insert(copy) }
+    }
+
+    func aggregatesChanged() {
+        current.aggregates = true
+        if keeper != nil { pending.aggregates = true }
     }
 
     func addressFreed(on node: NodeID) {

@@ -142,7 +142,7 @@ public final class Checker: SiteWatch {
         )
         let claimed = (node.claimedVCPUs, node.claimedRAMMiB, node.claimedDiskGiB, node.instanceCount)
         if sums != claimed { broken("P3", "\(node.name) claims \(claimed), its instances \(sums)") }
-        let vcpus = Int(Double(node.inventory.cpuCount) * node.cpuAllocationRatio)
+        let vcpus = Int(Double(node.inventory.cpuCount) * AllocationRatios(of: node, in: []).cpu)
         if node.claimedVCPUs > vcpus { broken("P3", "\(node.name) has \(vcpus) vCPUs and claims \(node.claimedVCPUs)") }
         if Set(instances.compactMap(\.ipAddress)).count < instances.compactMap(\.ipAddress).count {
             broken("P3", "two instances on \(node.name) have one address")

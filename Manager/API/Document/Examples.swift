@@ -57,6 +57,7 @@ enum Examples {
         "InstanceChange": ["name": "web-2", "metadata": ["purpose": "web", "obsolete": .null]],
         "KeyPairCreation": ["name": "laptop", "public_key": publicKey],
         "UserChange": ["full_name": "Ann Example"],
+        "PlacementQuestion": ["flavor": "small", "image": "debian-12"],
         "NodeChange": ["location": "room 2, rack 7"],
         "Problem": [
             "type": "urn:roost:problem:not_found", "title": "Not found", "status": 404,

@@ -13,6 +13,7 @@ enum DocumentTag {
         ("events", "What happened and who did it: the audit, and a stream."),
         ("usage", "What was used, by day and user."),
         ("nodes", "Hosts that run instances."), ("aggregates", "Groups of nodes."),
+        ("placement", "Why instances go where they go."),
         ("image-policies", "Images that nodes get by themselves."), ("managers", "The managers of the site."),
         ("site", "The site: health, settings, this document."),
     ]

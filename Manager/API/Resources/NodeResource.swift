@@ -26,6 +26,7 @@ enum NodeResource {
         ("vcpus_used", .count), ("ram_mib", .count), ("ram_used_mib", .count), ("disk_gib", .count),
         ("disk_used_gib", .count),
         ("cpu_allocation_ratio", .amount), ("ram_allocation_ratio", .amount), ("disk_allocation_ratio", .amount),
+        ("own_ratios", .array(.text, maximum: 3)), ("opportunistic", .boolean),
         ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text),
         ("hypervisor_version", .text),
         ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
@@ -42,9 +43,26 @@ enum NodeResource {
             ("images", .array(.object(image), maximum: 100_000)), ("transfer", .object(TransferResource.limits)),
         ])
 
+    /// What the aggregates of some nodes say to placement.
+    struct Rules {
+        private let rules: [NodeID: [AggregateRules]]
+
+        init(of nodes: [Node], in transaction: Transaction) throws {
+            let aggregates = try transaction.aggregates.list()
+            guard !aggregates.isEmpty else {
+                rules = [:]
+                return
+            }
+            let byID = Dictionary(aggregates.map { ($0.id, AggregateRules($0.metadata)) }) { first, _ in first }
+            rules = try transaction.aggregates.memberships().mapValues { $0.compactMap { byID[$0] } }
+        }
+
+        func ratios(of node: Node) -> AllocationRatios { AllocationRatios(of: node, in: rules[node.id] ?? []) }
+    }
+
     /// - Parameter addresses: those of each node's instances.
-    static func item(_ node: Node, addresses: [NodeID: [String]]) -> JSONValue {
-        .object(members(node, addresses: addresses[node.id] ?? []))
+    static func item(_ node: Node, addresses: [NodeID: [String]], ratios: AllocationRatios) -> JSONValue {
+        .object(members(node, addresses: addresses[node.id] ?? [], ratios: ratios))
     }
 
     static func encode(_ node: Node, _ names: Names, in transaction: Transaction) throws -> JSONValue {
@@ -55,13 +73,18 @@ enum NodeResource {
             ]
         }
         return .object(
-            members(node, addresses: Array(try transaction.instances.addresses(on: node.id))) + [
+            members(
+                node, addresses: Array(try transaction.instances.addresses(on: node.id)),
+                ratios: AllocationRatios(
+                    of: node, in: try transaction.aggregates.aggregates(of: node.id).map { AggregateRules($0.metadata) }
+                )
+            ) + [
                 .init("pci_devices", .array(node.inventory.pciDevices.map(encode))), .init("images", .array(images)),
                 .init("transfer", TransferResource.encode(node.transferLimits)),
             ])
     }
 
-    private static func members(_ node: Node, addresses: [String]) -> [JSONValue.Member] {
+    private static func members(_ node: Node, addresses: [String], ratios: AllocationRatios) -> [JSONValue.Member] {
         let inventory = node.inventory
         let gibibyte: Int64 = 1 << 30
         let value: JSONValue = [
@@ -74,9 +97,9 @@ enum NodeResource {
             "vcpus": .count(inventory.cpuCount), "vcpus_used": .count(node.claimedVCPUs),
             "ram_mib": .count(inventory.memoryBytes >> 20), "ram_used_mib": .count(node.claimedRAMMiB),
             "disk_gib": .count(inventory.diskBytes / gibibyte), "disk_used_gib": .count(node.claimedDiskGiB),
-            "cpu_allocation_ratio": .decimal(node.cpuAllocationRatio),
-            "ram_allocation_ratio": .decimal(node.ramAllocationRatio),
-            "disk_allocation_ratio": .decimal(node.diskAllocationRatio), "accelerator": .string(inventory.accelerator),
+            "cpu_allocation_ratio": .decimal(ratios.cpu), "ram_allocation_ratio": .decimal(ratios.ram),
+            "disk_allocation_ratio": .decimal(ratios.disk), "own_ratios": .texts(ownRatios(of: node)),
+            "opportunistic": .boolean(node.isOpportunistic), "accelerator": .string(inventory.accelerator),
             "accelerator_reason": .string(inventory.acceleratorReason),
             "libvirt_version": .string(inventory.libvirtVersion),
             "hypervisor_version": .string(inventory.hypervisorVersion),
@@ -86,6 +109,12 @@ enum NodeResource {
             "drain": ["state": .string(node.drainState.rawValue), "reason": .string(node.drainReason)],
         ]
         return value.members ?? []
+    }
+
+    /// Those that do not follow its aggregates.
+    private static func ownRatios(of node: Node) -> [String] {
+        [("cpu", node.cpuAllocationRatio), ("ram", node.ramAllocationRatio), ("disk", node.diskAllocationRatio)]
+            .compactMap { $0.1 == nil ? nil : $0.0 }
     }
 
     private static func encode(_ device: PCIDevice) -> JSONValue {

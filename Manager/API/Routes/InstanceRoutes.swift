@@ -23,6 +23,11 @@ enum InstanceRoutes {
             .init("metadata", .properties),
             .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
             .init("node", .nullable(.reference), "a host of the operator's choice"),
+            .init(
+                "exclude_nodes", .array(.reference, maximum: 10_000), "hosts that the operator leaves out"),
+            .init(
+                "availability_zone", .nullable(.line(1...255)),
+                "only hosts whose aggregates name this zone; any host if not given"),
             .init("host_name", .nullable(.hostName)),
         ])
     static let change = ObjectSchema(
@@ -129,15 +134,20 @@ enum InstanceRoutes {
 
     @Sendable private static func create(_ call: Call) async throws -> Answer {
         let body = call.body
-        if body["node"]?.string != nil, !(try call.actor.rights.may(.instancePin)) {
-            throw Refusal(
-                .forbidden, "only a superuser may choose the node of an instance; leave 'node' out",
-                fields: [.init(pointer: "/node", detail: "only for superusers")])
+        let excluded = body["exclude_nodes"]?.array?.compactMap(\.string) ?? []
+        for (field, isGiven) in [("node", body["node"]?.string != nil), ("exclude_nodes", !excluded.isEmpty)]
+        where isGiven {
+            guard try call.actor.rights.may(.instancePin) else {
+                throw Refusal(
+                    .forbidden, "only a superuser may choose the node of an instance; leave '\(field)' out",
+                    fields: [.init(pointer: "/\(field)", detail: "only for superusers")])
+            }
         }
         let creation = InstanceCreation(
             name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
             keyName: body["key_name"]?.string, userData: try userData(body["user_data"]?.string),
             metadata: body.texts("metadata") ?? [:], count: body.count("count") ?? 1, node: body["node"]?.string,
+            excludedNodes: excluded, availabilityZone: body["availability_zone"]?.string,
             hostName: body["host_name"]?.string)
         return try await call.write { transaction in
             let created = try call.commands(in: transaction).createInstances(creation)

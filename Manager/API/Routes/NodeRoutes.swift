@@ -7,13 +7,16 @@ import ManagerStore
 import ProtocolModel
 
 enum NodeRoutes {
-    private static let ratio = Schema.number(0.01...100)
+    private static let ratio = Schema.number(AggregateRules.ratios)
+    private static let followed = "null: as its aggregates say, else the default"
     private static let references = Schema.array(.reference, minimum: 1, maximum: 10_000)
     static let change = ObjectSchema(
         "NodeChange",
         [
-            .init("cpu_allocation_ratio", ratio), .init("ram_allocation_ratio", ratio),
-            .init("disk_allocation_ratio", ratio), .init("location", .line(0...128)),
+            .init("cpu_allocation_ratio", .nullable(ratio), followed),
+            .init("ram_allocation_ratio", .nullable(ratio), followed),
+            .init("disk_allocation_ratio", .nullable(ratio), followed), .init("location", .line(0...128)),
+            .init("opportunistic", .boolean, "whether the host may be taken back at any time"),
             .init("transfer", .object(TransferResource.change), "null: as the site says"),
         ])
     static let enabling = ObjectSchema("NodeEnabling", [.init("nodes", references, required: true)])
@@ -55,8 +58,9 @@ enum NodeRoutes {
                 // The page need not be in the order of the identifiers.
                 let ids = nodes.map(\.id)
                 let addresses = try transaction.instances.addresses(from: ids.min(), through: ids.max())
+                let rules = try NodeResource.Rules(of: nodes, in: transaction)
                 return request.document(nodes) {
-                    NodeResource.item($0, addresses: addresses)
+                    NodeResource.item($0, addresses: addresses, ratios: rules.ratios(of: $0))
                 }
             }
         },
@@ -119,10 +123,15 @@ enum NodeRoutes {
             let node = try commands.node(call.parameter("ref"))
             try call.checkMatch(try NodeResource.encode(node, names, in: transaction))
             let changed = try commands.updateNode(
-                node.id.description, cpuRatio: body["cpu_allocation_ratio"]?.number,
-                ramRatio: body["ram_allocation_ratio"]?.number, diskRatio: body["disk_allocation_ratio"]?.number,
-                location: body["location"]?.string,
-                limits: { limits in TransferResource.apply(body["transfer"] ?? .null, to: &limits) })
+                node.id.description
+            ) { node in
+                if let ratio = body["cpu_allocation_ratio"] { node.cpuAllocationRatio = ratio.number }
+                if let ratio = body["ram_allocation_ratio"] { node.ramAllocationRatio = ratio.number }
+                if let ratio = body["disk_allocation_ratio"] { node.diskAllocationRatio = ratio.number }
+                if let location = body["location"]?.string { node.location = location }
+                if let isOpportunistic = body["opportunistic"]?.boolean { node.isOpportunistic = isOpportunistic }
+                TransferResource.apply(body["transfer"] ?? .null, to: &node.transferLimits)
+            }
             return .document(try NodeResource.encode(changed, names, in: transaction), tag: true)
         }
     }

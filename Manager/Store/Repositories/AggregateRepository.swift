@@ -29,17 +29,20 @@ public struct AggregateRepository {
         try sql.execute(
             "INSERT INTO aggregates (id, name, metadata, created_at, updated_at) VALUES (?, ?, ?, ?, ?)", aggregate.id,
             aggregate.name, try jsonText(aggregate.metadata), aggregate.createdAt, aggregate.updatedAt)
+        sql.nodeChanges.aggregatesChanged()
     }
 
     public func update(_ aggregate: Aggregate) throws {
         try sql.execute(
             "UPDATE aggregates SET name = ?, metadata = ?, updated_at = ? WHERE id = ?", aggregate.name,
             try jsonText(aggregate.metadata), aggregate.updatedAt, aggregate.id)
+        sql.nodeChanges.aggregatesChanged()
     }
 
     public func remove(_ id: AggregateID) throws {
         try sql.execute("DELETE FROM aggregate_nodes WHERE aggregate_id = ?", id)
         try sql.execute("DELETE FROM aggregates WHERE id = ?", id)
+        sql.nodeChanges.aggregatesChanged()
     }
 
     // MARK: Nodes
@@ -58,13 +61,33 @@ public struct AggregateRepository {
         try !sql.query("SELECT 1 FROM aggregate_nodes WHERE aggregate_id = ? AND node_id = ?", id, node).isEmpty
     }
 
+    /// The groups that a node is in, in order of their IDs.
+    public func aggregates(of node: NodeID) throws -> [Aggregate] {
+        try sql.query(
+            """
+            SELECT a.* FROM aggregate_nodes m JOIN aggregates a ON a.id = m.aggregate_id WHERE m.node_id = ? ORDER BY a.id
+            """, node
+        ).map(Aggregate.init(row:))
+    }
+
+    /// The groups of each node that is in one, in order of their IDs.
+    public func memberships() throws -> [NodeID: [AggregateID]] {
+        var memberships: [NodeID: [AggregateID]] = [:]
+        for row in try sql.query("SELECT node_id, aggregate_id FROM aggregate_nodes ORDER BY aggregate_id") {
+            memberships[try row.id("node_id"), default: []].append(try row.id("aggregate_id"))
+        }
+        return memberships
+    }
+
     /// The node is not in it yet.
     public func add(_ node: NodeID, to id: AggregateID) throws {
         try sql.execute("INSERT INTO aggregate_nodes (aggregate_id, node_id) VALUES (?, ?)", id, node)
+        sql.nodeChanges.aggregatesChanged()
     }
 
     public func remove(_ node: NodeID, from id: AggregateID) throws {
         try sql.execute("DELETE FROM aggregate_nodes WHERE aggregate_id = ? AND node_id = ?", id, node)
+        sql.nodeChanges.aggregatesChanged()
     }
 }
 

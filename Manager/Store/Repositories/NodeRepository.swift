@@ -62,7 +62,7 @@ public struct NodeRepository {
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
         ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
-        instance_count
+        instance_count, own_ratios, is_opportunistic
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -82,14 +82,14 @@ public struct NodeRepository {
             INSERT INTO nodes (id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version,
                 boot_id, location, certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason,
                 joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, transfer_limits,
-                claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+                claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count, own_ratios, is_opportunistic)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?)
             """,
             node.id, node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt,
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
             node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
-            try jsonText(node.inventory), node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio,
-            try Self.text(node.transferLimits))
+            try jsonText(node.inventory), node.ratios.cpu, node.ratios.ram, node.ratios.disk,
+            try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic)
         sql.nodeChanges.changed(node.id)
     }
 
@@ -100,15 +100,15 @@ public struct NodeRepository {
             UPDATE nodes SET name = ?, enabled = ?, disabled_reason = ?, liveness = ?, last_seen_at = ?, remote_address = ?,
                 software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
                 drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
-                disk_allocation_ratio = ?, transfer_limits = ?
+                disk_allocation_ratio = ?, transfer_limits = ?, own_ratios = ?, is_opportunistic = ?
             WHERE id = ?
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
             node.softwareVersion, node.bootID, node.location, node.certificateSerial, node.sessionEpoch,
             node.drainState.rawValue, node.drainReason,
             try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
-            node.cpuAllocationRatio, node.ramAllocationRatio, node.diskAllocationRatio,
-            try Self.text(node.transferLimits), node.id)
+            node.ratios.cpu, node.ratios.ram, node.ratios.disk, try Self.text(node.transferLimits), node.ownRatios,
+            node.isOpportunistic, node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
     }
@@ -207,6 +207,13 @@ public struct NodeRepository {
 }
 
 extension Node {
+    /// What stands in the columns, which are never empty: `ownRatios` says which of it counts.
+    fileprivate var ratios: AllocationRatios { AllocationRatios(of: self, in: []) }
+
+    fileprivate var ownRatios: Int {
+        (cpuAllocationRatio == nil ? 0 : 1) + (ramAllocationRatio == nil ? 0 : 2) + (diskAllocationRatio == nil ? 0 : 4)
+    }
+
     init(row: SQLRow, inventory: NodeInventory) throws {
         self.init(
             id: try row.id("id"), name: try row.text("name"), certificateSerial: try row.text("certificate_serial"),
@@ -224,9 +231,11 @@ extension Node {
         drainState = try row.choice("drain_state")
         drainReason = try row.text("drain_reason")
         self.inventory = inventory
-        cpuAllocationRatio = try row.real("cpu_allocation_ratio")
-        ramAllocationRatio = try row.real("ram_allocation_ratio")
-        diskAllocationRatio = try row.real("disk_allocation_ratio")
+        let own = try row.int("own_ratios")
+        if own & 1 != 0 { cpuAllocationRatio = try row.real("cpu_allocation_ratio") }
+        if own & 2 != 0 { ramAllocationRatio = try row.real("ram_allocation_ratio") }
+        if own & 4 != 0 { diskAllocationRatio = try row.real("disk_allocation_ratio") }
+        isOpportunistic = try row.flag("is_opportunistic")
         if let limits = try row.optionalText("transfer_limits") { transferLimits = try decoded(limits) }
         claimedVCPUs = try row.int("claimed_vcpus")
         claimedRAMMiB = try row.int("claimed_ram_mib")

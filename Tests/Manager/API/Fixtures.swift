@@ -47,7 +47,7 @@ struct Fixtures: Sendable {
             try transaction.nodes.insert(node)
             try transaction.nodes.update(node)
             let flavor = Flavor(
-                id: .generate(at: now), name: "small", vcpus: 1, ramMiB: 512, diskGiB: 4, properties: ["k": "v"],
+                id: .generate(at: now), name: "small", vcpus: 1, ramMiB: 512, diskGiB: 4, properties: ["gpu": "true"],
                 createdAt: now)
             try transaction.flavors.insert(flavor)
             var images: [Image] = []

@@ -23,9 +23,7 @@ struct TransferLimitMessageTests {
                     $0.totalBytesPerSecond = 50 << 20
                     $0.prefillSharePercent = 20
                 }
-                _ = try commands.updateNode(
-                    "cn2", cpuRatio: nil, ramRatio: nil, diskRatio: nil, location: nil,
-                    limits: { $0.receiveBytesPerSecond = 20 << 20 })
+                _ = try commands.updateNode("cn2") { $0.transferLimits.receiveBytesPerSecond = 20 << 20 }
             }
             func limits(_ node: NodeID) async throws -> [UInt64] {
                 let found: Roost_V1_AssignmentSet? = try await site.store.read { sql in

@@ -72,7 +72,10 @@ struct EventLogTests {
         try await record.request(by: record.root) { commands in
             _ = try commands.createFlavor(name: "big", vcpus: 8, ramMiB: 1, diskGiB: 1, properties: ["a": "b"])
             _ = try commands.deleteFlavor("big")
-            _ = try commands.updateNode("cn1", cpuRatio: 2, ramRatio: nil, diskRatio: nil, location: "rack 4")
+            _ = try commands.updateNode("cn1") {
+                $0.cpuAllocationRatio = 2
+                $0.location = "rack 4"
+            }
             _ = try commands.updateImage(
                 "debian", name: "trixie", visibility: .private, properties: nil, minDiskGiB: nil, minRAMMiB: nil)
         }
@@ -82,7 +85,7 @@ struct EventLogTests {
         #expect(changes["flavor.deleted"]?["vcpus"] == .init(before: "8", after: nil))
         #expect(
             changes["node.updated"] == [
-                "cpu_allocation_ratio": .init(before: "4.0", after: "2.0"),
+                "cpu_allocation_ratio": .init(before: nil, after: "2.0"),
                 "location": .init(before: nil, after: "rack 4"),
             ])
         #expect(

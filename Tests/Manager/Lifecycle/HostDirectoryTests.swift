@@ -19,7 +19,7 @@ struct HostDirectoryTests {
         var hosts = 5
         for _ in 0..<60 {
             let (choice, number) = (
-                Int.random(in: 0..<9, using: &random), Int.random(in: 1...max(1, hosts), using: &random)
+                Int.random(in: 0..<11, using: &random), Int.random(in: 1...max(1, hosts), using: &random)
             )
             let count = Int.random(in: 1...6, using: &random)
             let isUndone = Int.random(in: 0..<3, using: &random) == 0
@@ -53,6 +53,21 @@ struct HostDirectoryTests {
                     for instance in try sql.instances.list(filter).prefix(2) {
                         try sql.instances.finishDeletion(instance)
                     }
+                case 7:
+                    guard let node else { break }
+                    if try sql.aggregates.find(name: "a") == nil {
+                        _ = try commands.createAggregate(name: "a", metadata: [:])
+                    }
+                    let group = try commands.aggregate("a")
+                    if try sql.aggregates.contains(node.id, in: group.id) {
+                        _ = try commands.removeNode(node.name, from: "a")
+                    } else {
+                        _ = try commands.addNodes([node.name], to: "a")
+                    }
+                case 8:
+                    guard try sql.aggregates.find(name: "a") != nil else { break }
+                    _ = try commands.updateAggregate(
+                        "a", name: nil, metadata: ["cpu_allocation_ratio": "\(count)", "gpu": "\(count % 2 == 0)"])
                 default:
                     // Where there is no room for all, the claims of those that were placed are undone with the request.
                     _ = try commands.createInstances(

@@ -44,9 +44,7 @@ struct TransferLimitTests {
         }
         let before = try await revisions(record)
         try await record.request(by: record.root) { commands in
-            _ = try commands.updateNode(
-                "cn2", cpuRatio: nil, ramRatio: nil, diskRatio: nil, location: nil,
-                limits: { $0.sendBytesPerSecond = 10 << 20 })
+            _ = try commands.updateNode("cn2") { $0.transferLimits.sendBytesPerSecond = 10 << 20 }
         }
         let after = try await revisions(record)
         #expect(after[0] == before[0] && after[1] > before[1])

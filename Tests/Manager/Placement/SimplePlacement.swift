@@ -13,7 +13,7 @@ struct SimplePlacement {
         var removed = [Int](repeating: 0, count: Placement.Filter.allCases.count)
         var best: (index: Int, weight: Double)?
         for (index, host) in hosts.enumerated() {
-            if let failed = Placement.Filter.allCases.firstIndex(where: { !$0.accepts(host, request) }) {
+            if let failed = Placement.Filter.allCases.firstIndex(where: { !accepts($0, host, request) }) {
                 removed[failed] += 1
                 continue
             }
@@ -33,11 +33,87 @@ struct SimplePlacement {
         return .placed(hosts[best.index].node)
     }
 
-    /// Spread first: the share of the scarcest resource that stays free; an image that is held counts as a quarter of a host.
+    private func accepts(_ filter: Placement.Filter, _ host: HostSnapshot, _ request: PlacementRequest) -> Bool {
+        let members = request.group?.members ?? [:]
+        return switch filter {
+        case .requested: request.nodes.isEmpty || request.nodes.contains(host.node)
+        case .excluded: !request.excluded.contains(host.node)
+        case .enabled: host.enabled
+        case .alive: host.alive
+        case .architecture: request.architecture.map { $0 == host.architecture } ?? true
+        case .zone: request.zone.map { host.profile.metadata["availability_zone"]?.contains($0) == true } ?? true
+        // Tests ask for plain values alone.
+        case .aggregates:
+            request.aggregates.allSatisfy {
+                host.profile.metadata[$0.key]?.contains($0.text) ?? ($0.text == "false")
+            }
+        case .group:
+            switch request.group?.policy {
+            case .affinity: members.isEmpty || members[host.node] ?? 0 > 0
+            case .antiAffinity: members[host.node] == nil
+            default: true
+            }
+        case .vcpus: host.claimedVCPUs + request.vcpus <= host.vcpus
+        case .ram: host.claimedRAMMiB + request.ramMiB <= host.ramMiB
+        case .disk: host.claimedDiskGiB + request.diskGiB <= host.diskGiB
+        case .devices: Self.isEnough(free(host), request.devices)
+        case .addresses: host.freeAddresses > 0
+        }
+    }
+
+    private func free(_ host: HostSnapshot) -> [DeviceSnapshot] {
+        host.devices.filter { device in
+            device.aliases != 0 && host.devices.allSatisfy { $0.group != device.group || $0.isFree }
+        }
+    }
+
+    /// Tries every way of giving devices to the first request, then the rest of them to the others.
+    static func isEnough(_ devices: [DeviceSnapshot], _ requests: [DeviceRequest]) -> Bool {
+        guard let first = requests.first else { return true }
+        guard first.count > 0 else { return isEnough(devices, Array(requests.dropFirst())) }
+        let rest = [DeviceRequest(alias: first.alias, count: first.count - 1)] + requests.dropFirst()
+        return devices.indices.contains { index in
+            guard devices[index].aliases >> UInt64(first.alias) & 1 == 1 else { return false }
+            var others = devices
+            others.remove(at: index)
+            return isEnough(others, rest)
+        }
+    }
+
+    /// Spread first: the share of the scarcest resource that stays free, or packed: that is claimed. An image that is held
+    /// counts as a quarter of a host, and so on.
     private func weight(of host: HostSnapshot, for request: PlacementRequest) -> Double {
         func free(_ claimed: Int, _ total: Int) -> Double { total > 0 ? 1 - Double(claimed) / Double(total) : 0 }
         let spread = min(
             free(host.claimedVCPUs + request.vcpus, host.vcpus), free(host.claimedRAMMiB + request.ramMiB, host.ramMiB))
-        return spread + (request.image != nil && holders.contains(host.node) ? 0.25 : 0)
+        let claimed = max(
+            host.vcpus > 0 ? Double(host.claimedVCPUs + request.vcpus) / Double(host.vcpus) : 1,
+            host.ramMiB > 0 ? Double(host.claimedRAMMiB + request.ramMiB) / Double(host.ramMiB) : 1)
+        var weight = host.profile.metadata["placement:policy"] == ["pack"] ? claimed : spread
+        weight += request.image != nil && holders.contains(host.node) ? 0.25 : 0
+        let words = host.profile.metadata["placement:weight"] ?? []
+        var own = words.compactMap { Double($0) }.reduce(0, +)
+        if host.isOpportunistic {
+            switch request.opportunistic {
+            case .last: own -= 2
+            case .first: own += 2
+            case .alike: break
+            }
+        }
+        weight += own
+        let members = Double(request.group?.members[host.node] ?? 0)
+        switch request.group?.policy {
+        case .softAffinity: weight += members
+        case .softAntiAffinity: weight -= members
+        default: break
+        }
+        return weight + devicesWeight(of: host, for: request)
+    }
+
+    private func devicesWeight(of host: HostSnapshot, for request: PlacementRequest) -> Double {
+        let free = free(host)
+        guard !request.devices.isEmpty else { return free.isEmpty ? 0 : -0.5 }
+        let nodes = Set(free.compactMap(\.numaNode))
+        return nodes.contains { node in Self.isEnough(free.filter { $0.numaNode == node }, request.devices) } ? 0.5 : 0
     }
 }

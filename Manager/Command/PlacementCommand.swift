@@ -1,0 +1,63 @@
+import ArgumentParser
+import RoostClient
+
+struct PlacementCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "placement", abstract: "Why instances go where they go (superusers).", subcommands: [Explain.self])
+
+    struct Explain: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows which nodes each filter removes, and what the others weigh.",
+            discussion: """
+                A node counts for the first filter that removes it. The instance would go to the node with the greatest \
+                weight: the sum of room (the share of the scarcer of vCPUs and RAM that stays free; that is used, where \
+                an aggregate says placement:policy=pack), image (it is there already), host (what aggregates say, and \
+                whether the node may be taken back), group and devices. Nothing is claimed.
+                """)
+        @Option(name: .long, help: "The size, by name or ID.") var flavor: String
+        @Option(name: .long, help: "The image, by name or ID.") var image: String?
+        @Option(name: .long, help: "Only on nodes of this availability zone.") var zone: String?
+        @Option(name: .long, help: ArgumentHelp("Only these; may be given several times.", valueName: "node"))
+        var node: [String] = []
+        @Option(name: .long, help: ArgumentHelp("Not these; may be given several times.", valueName: "node"))
+        var excludeNode: [String] = []
+        @Option(name: .long, help: "Names for each filter, and nodes in the ranking.") var limit = 20
+        @OptionGroup var site: SiteOptions
+
+        static let filters = [Column("filter"), Column.number("removed"), Column("nodes")]
+        static let ranking =
+            [Column("node")]
+            + ["weight", "room", "image", "host", "group", "devices"].map { Column.number($0) }
+
+        func validate() throws {
+            guard (1...1000).contains(limit) else { throw ValidationError("--limit must be from 1 to 1000.") }
+        }
+
+        func run() async throws {
+            func names(_ names: [String]) -> JSON? { names.isEmpty ? nil : .array(names.map { .string($0) }) }
+            let body = JSON.present([
+                "flavor": .string(flavor), "image": image.map { .string($0) },
+                "availability_zone": zone.map { .string($0) },
+                "nodes": names(node), "exclude_nodes": names(excludeNode), "limit": .whole(limit),
+            ])
+            try await site.withClient { client, printer in
+                let answer = try await client.post("/v1/placement/explain", body)
+                guard printer.format == .table else {
+                    return printer.format == .json
+                        ? printer.resource(answer) : printer.list(.list(answer["ranking"].items), Self.ranking)
+                }
+                let removed = answer["filters"].items.filter { $0["removed"].integer ?? 0 > 0 }
+                if !removed.isEmpty {
+                    printer.list(.list(removed), Self.filters)
+                    printer.line("")
+                }
+                printer.list(.list(answer["ranking"].items), Self.ranking)
+                let (all, fit) = (answer["nodes"].integer ?? 0, answer["candidates"].integer ?? 0)
+                printer.note(
+                    fit == 0
+                        ? "Of \(all) nodes none can take the instance."
+                        : "\(fit) of \(all) nodes can take the instance.")
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import ManagerModel
+public import ManagerPlacement
+import ManagerStore
+import ProtocolModel
+
+/// What somebody wants of an instance's host besides what its flavor and image ask for.
+public struct PlacementWish: Sendable, Equatable {
+    /// The operator's choice; empty: any.
+    public var nodes: [String]
+    /// Hosts that the operator leaves out.
+    public var excludedNodes: [String]
+    public var availabilityZone: String?
+
+    public init(nodes: [String] = [], excludedNodes: [String] = [], availabilityZone: String? = nil) {
+        self.nodes = nodes
+        self.excludedNodes = excludedNodes
+        self.availabilityZone = availabilityZone
+    }
+}
+
+extension Commands {
+    /// Where an instance would go now, and why; nothing is claimed.
+    ///
+    /// - Parameter limit: names for each filter, and candidates in the ranking.
+    public func explainPlacement(
+        flavor: String, image: String?, _ wish: PlacementWish, limit: Int
+    ) throws -> Placement.Explanation {
+        let image = try image.map { try self.image($0) }
+        let request = try placementRequest(try self.flavor(flavor), image, wish)
+        let groups = try HostGroups(sql)
+        var table = HostTable(try sql.nodes.list().map(groups.snapshot))
+        if let image { table.setHeldBy(try sql.images.holders(of: image.id), image: image.id) }
+        return table.explain(request, limit: limit)
+    }
+
+    /// What placement is asked for.
+    ///
+    /// - Throws: `Refusal` (`not_found`, `not_implemented`, `unprocessable`).
+    func placementRequest(_ flavor: Flavor, _ image: Image?, _ wish: PlacementWish) throws -> PlacementRequest {
+        let requirements = try requirements(of: flavor)
+        if let zone = wish.availabilityZone { try check(zone: zone) }
+        return PlacementRequest(
+            vcpus: flavor.vcpus, ramMiB: flavor.ramMiB, diskGiB: flavor.diskGiB,
+            architecture: image?.properties["architecture"], image: image?.id,
+            nodes: Set(try wish.nodes.map { try node($0).id }),
+            excluded: Set(try wish.excludedNodes.map { try node($0).id }), zone: wish.availabilityZone,
+            aggregates: requirements.aggregates, opportunistic: requirements.opportunistic)
+    }
+
+    /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.
+    private func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
+        let reading = FlavorProperties.read(flavor.properties)
+        if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") { throw refusal }
+        if let devices = reading.requirements.devices.first {
+            throw Refusal(
+                .notImplemented,
+                "flavor '\(flavor.name)' asks for \(devices.count) of '\(devices.alias)': passing devices through to "
+                    + "instances is not built yet; choose a flavor without 'pci_passthrough:alias'")
+        }
+        return reading.requirements
+    }
+
+    private func check(zone: String) throws {
+        let zones = Set(try sql.aggregates.list().compactMap { AggregateRules($0.metadata).zone })
+        guard !zones.contains(zone) else { return }
+        let known = zones.isEmpty ? "there is none" : "there are \(zones.sorted().prefix(20).joined(separator: ", "))"
+        throw Refusal(
+            .notFound, "there is no availability zone '\(zone)'; \(known)",
+            fields: [.init(pointer: "/availability_zone", detail: "no such zone; \(known)")])
+    }
+}
