@@ -6,7 +6,7 @@ import ArgumentParser
 struct Measure: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "roost-measure", abstract: "Measures parts of the manager.",
-        subcommands: [PlacementRate.self, UsageRate.self, Populate.self])
+        subcommands: [PlacementRate.self, PlacementMix.self, UsageRate.self, Populate.self])
 }
 
 /// A line for the benchmark that reads this program's output.
