@@ -25,16 +25,28 @@ struct InstanceCommand: AsyncParsableCommand {
         @Option(name: .long, help: "Only those on this node.") var node: String?
         @Option(name: .long, help: "Only this user's (superusers).") var owner: String?
         @Flag(name: .long, help: "Deleted ones too.") var deleted = false
+        @Flag(name: .long, help: "Only worker nodes: those whose metadata says role=worker, as 'node fill' makes them.")
+        var workers = false
         @OptionGroup var list: ListOptions
         @OptionGroup var site: SiteOptions
 
+        /// Of worker nodes: where each is, and how (HLT-28).
+        static let workerColumns = [
+            Column("name"), Column("addresses"), Column("node"), Column("status", colour: Colour.status),
+        ]
+
         func run() async throws {
-            try await list.print(
-                "/v1/instances", InstanceCommand.columns, site,
-                with: [
-                    "status": status?.uppercased(), "node": node, "owner": owner, "all": all ? "true" : nil,
-                    "deleted": deleted ? "true" : nil,
-                ])
+            let query = try list.query([
+                "status": status?.uppercased(), "node": node, "owner": owner, "all": all ? "true" : nil,
+                "deleted": deleted ? "true" : nil,
+            ])
+            try await site.withClient { client, printer in
+                var answer = try await client.list("/v1/instances", matching: query)
+                if workers {
+                    answer = .list(answer["items"].items.filter { $0["metadata"]["role"].text == "worker" })
+                }
+                try list.columns.print(answer, workers ? Self.workerColumns : InstanceCommand.columns, printer)
+            }
         }
     }
 

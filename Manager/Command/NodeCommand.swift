@@ -6,8 +6,9 @@ struct NodeCommand: AsyncParsableCommand {
         commandName: "node", abstract: "Hosts of the fleet (superusers).",
         discussion: "Host lists: cn[43-45,47], comma lists, @file with # comments; quote brackets against the shell.",
         subcommands: [
-            List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Remove.self, Limit.self,
-            Token.self,
+            List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Drain.self, Window.self,
+            Fill.self,
+            Stats.self, Remove.self, Limit.self, Token.self,
         ])
 
     static let columns = [
@@ -67,7 +68,8 @@ struct NodeCommand: AsyncParsableCommand {
                     answer = .list(
                         resolution.nodes.flatMap { name in answer["items"].items.filter { $0["name"].text == name } })
                 }
-                printer.list(answer, Self.columns)
+                let isHeld = answer["items"].items.contains { NodeSchedule.words($0) != nil }
+                printer.list(answer, Self.columns + (isHeld ? [NodeSchedule.column] : []))
                 if !failures.isEmpty { throw Failure.together(failures) }
             }
         }

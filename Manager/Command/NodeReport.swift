@@ -111,6 +111,14 @@ struct NodeReport {
         if isText { printer.note("All commands executed successfully.") }
     }
 
+    /// A line for each node that is being emptied, with its name in front (HLT-25).
+    static func lines(_ operation: JSON) -> String {
+        operation["result"]["hosts"].items.filter { !$0["remaining"].items.isEmpty }.map { host in
+            let count = host["remaining"].items.count
+            return "\(Cell.shown(host["node"])): \(count) running; \(Cell.shown(host["detail"]))".printable
+        }.joined(separator: "\n")
+    }
+
     /// While guests shut down (HLT-19).
     static func waiting(_ operation: JSON, timeout: Int, left: Int) -> String {
         let busy = operation["result"]["hosts"].items.filter { !$0["remaining"].items.isEmpty }

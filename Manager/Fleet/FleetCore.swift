@@ -72,6 +72,7 @@ public struct FleetCore: Sendable {
         case drainNotAdvanced(OperationID, any Error)
         case drainsNotRead(any Error)
         case prefillsNotAdvanced(any Error)
+        case schedulesNotKept(any Error)
         case chainsNotKept(any Error)
         case assignmentsNotRead(NodeID, any Error)
         case nodesNotRead(any Error)
@@ -191,7 +192,9 @@ public struct FleetCore: Sendable {
             effects += [.notice(.liveness(change)), .work(.liveness(change), at: now.timestamp)]
         }
         effects += [.work(.runningDrains, at: now.timestamp), .work(.waitingPrefills, at: now.timestamp)]
-        if state.isPolicyTick() { effects.append(.work(.policies, at: now.timestamp)) }
+        if state.isPolicyTick() {
+            effects += [.work(.policies, at: now.timestamp), .work(.schedules, at: now.timestamp)]
+        }
         return effects
     }
 
@@ -287,6 +290,8 @@ public struct FleetCore: Sendable {
         case (.policies, .policies(let due, let isBalanceDue)):
             return due.map { .work(.advancePolicy($0), at: now.timestamp) }
                 + (isBalanceDue ? [.work(.balanceTransfers, at: now.timestamp)] : [])
+        case (.schedules, .schedules(let isDue)):
+            return isDue ? [.work(.advanceSchedules, at: now.timestamp)] : []
         case (.usage(let connection, _, let batch), .counted(let number)):
             return [
                 .send(
@@ -319,6 +324,7 @@ public struct FleetCore: Sendable {
         case .runningDrains: return [.notice(.drainsNotRead(error))]
         case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
             return [.notice(.prefillsNotAdvanced(error))]
+        case .schedules, .advanceSchedules: return [.notice(.schedulesNotKept(error))]
         case .chains:
             chains.isReadingRoster = false
             chains.isRosterDue = true

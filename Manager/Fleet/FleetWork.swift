@@ -37,6 +37,9 @@ public enum FleetWork: Sendable {
     case assignments(ConnectionID, NodeID, since: Revision?)
     case nodeIDs
     case runningDrains
+    /// Whether time makes anything of nodes now.
+    case schedules
+    case advanceSchedules
     case waitingPrefills
     case policies
     /// All images that are on their way to anybody.
@@ -59,6 +62,7 @@ public enum FleetWork: Sendable {
         case drains([OperationID])
         case prefills([OperationID])
         case policies([PrefillPolicyID], isBalanceDue: Bool)
+        case schedules(isDue: Bool)
         case chains([ImageID: [ChainMember]])
     }
 
@@ -72,7 +76,8 @@ public enum FleetWork: Sendable {
         // report, or alone: then they are few.
         case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advancePrefill, .advancePolicy,
             .balanceTransfers,
-            .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains:
+            .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules,
+            .advanceSchedules, .chains:
             nil
         }
     }
@@ -82,9 +87,9 @@ public enum FleetWork: Sendable {
         switch self {
         case .openSession, .inventory, .status, .imageCopies, .captures, .usage, .liveness, .advanceDrain,
             .advancePrefill,
-            .advancePolicy, .balanceTransfers, .progress, .relink:
+            .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules:
             true
-        case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .chains: false
+        case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules, .chains: false
         }
     }
 
@@ -162,6 +167,12 @@ public enum FleetWork: Sendable {
         case .nodeIDs: return .nodeIDs(try sql.nodes.ids())
         case .balanceTransfers:
             try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).balanceTransfers()
+            return .done
+        case .schedules:
+            let commands = Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)
+            return .schedules(isDue: try commands.isScheduleDue())
+        case .advanceSchedules:
+            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advanceSchedules()
             return .done
         case .policies:
             let commands = Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)

@@ -2,34 +2,6 @@ public import ManagerModel
 import ManagerStore
 public import ProtocolModel
 
-/// How a node is to be emptied.
-public struct DrainOrder: Sendable, Equatable {
-    /// How long guests may take to shut down.
-    public var vmTimeoutSeconds: Int
-    /// Force off what still runs then; otherwise the node ends as failed and its guests run on.
-    public var forceShutoff: Bool
-    public var reason: String
-
-    public init(vmTimeoutSeconds: Int = 300, forceShutoff: Bool = false, reason: String = "") {
-        self.vmTimeoutSeconds = vmTimeoutSeconds
-        self.forceShutoff = forceShutoff
-        self.reason = reason
-    }
-
-    var parameters: [String: String] {
-        [
-            "vm_timeout_seconds": "\(vmTimeoutSeconds)", "force_shutoff": forceShutoff ? "true" : "false",
-            "reason": reason,
-        ]
-    }
-
-    init(parameters: [String: String]) {
-        self.init(
-            vmTimeoutSeconds: parameters["vm_timeout_seconds"].flatMap { Int($0) } ?? 300,
-            forceShutoff: parameters["force_shutoff"] == "true", reason: parameters["reason"] ?? "")
-    }
-}
-
 /// What happened, or would happen, on one node.
 public struct NodeAction: Sendable, Equatable {
     public var node: String
@@ -48,49 +20,103 @@ public struct NodeAction: Sendable, Equatable {
 extension Commands {
     /// Lets a node take instances again, and starts those that its disabling had stopped. An error on one node does not
     /// stop the others (HLT-17).
-    public func enableNodes(_ references: [String]) throws -> [NodeAction] {
-        try references.map { reference in
-            guard var node = try known(reference) else { return Self.unknown(reference) }
-            let before = node
-            node.enabled = true
-            node.disabledReason = ""
-            node.drainState = .none
-            node.drainReason = ""
-            try sql.nodes.update(node)
-            if !before.enabled { try retellTransfers(of: node.id) }
-            // A drain that runs ends here, so that it does not go on with the next one.
-            for drain in try sql.operations.running(.nodeDisable)
-            where drain.hosts.contains(where: { $0.node == node.name }) {
-                try advanceDrain(drain)
+    ///
+    /// A node with windows stays out of service while they are shut, unless it is to be in service until a time.
+    public func enableNodes(_ references: [String], until: Timestamp? = nil) throws -> [NodeAction] {
+        try check(until: until)
+        return try references.map { reference in
+            guard let node = try known(reference) else { return Self.unknown(reference) }
+            let hold = until.map { NodeHold(enabled: true, owner: actor.name, until: $0) }
+            if hold == nil, let shut = try liftHold(of: node) { return shut }
+            return try enable(node.id, hold: hold)
+        }
+    }
+
+    /// Of a node whose windows are shut only the hold is lifted; `nil`: nothing keeps it out of service.
+    private func liftHold(of node: Node) throws -> NodeAction? {
+        guard let state = node.availability?.state(at: now) else { return nil }
+        var next = "never"
+        switch state {
+        case .open: return nil
+        case .draining(let endsAt, _):
+            next = node.availability?.state(at: endsAt).flatMap(\.opensAt)?.description ?? next
+        case .closed(let opensAt): next = opensAt?.description ?? next
+        }
+        if node.hold != nil {
+            var changed = node
+            changed.hold = nil
+            try sql.nodes.update(changed)
+            try event(
+                "node.updated", ResourceReference(node), owner: nil,
+                changes: Event.differences(from: node, to: changed))
+        }
+        return NodeAction(
+            node: node.name, ok: true,
+            detail: "its windows are shut and decide from now on; next open: \(next); use --until to enable it before")
+    }
+
+    func enable(_ id: NodeID, hold: NodeHold?) throws -> NodeAction {
+        guard var node = try sql.nodes.find(id) else { return Self.unknown(id.description) }
+        let before = node
+        node.enabled = true
+        node.disabledReason = ""
+        node.hold = hold
+        node.drainState = .none
+        node.drainReason = ""
+        try sql.nodes.update(node)
+        if !before.enabled { try retellTransfers(of: node.id) }
+        // A drain that runs ends here, so that it does not go on with the next one.
+        for drain in try sql.operations.running(.nodeDisable)
+        where drain.hosts.contains(where: { $0.node == node.name }) {
+            try advanceDrain(drain)
+        }
+        var filter = InstanceRepository.Filter()
+        filter.node = node.id
+        let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
+        for instance in stopped {
+            _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in
+                try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
             }
-            var filter = InstanceRepository.Filter()
-            filter.node = node.id
-            let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
-            for instance in stopped {
-                _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in
-                    try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
-                }
-            }
-            if !before.enabled {
-                try event(
-                    "node.enabled", ResourceReference(node), owner: nil,
-                    changes: Event.differences(from: before, to: node))
-            }
-            return NodeAction(
-                node: node.name, ok: true, detail: before.enabled ? "was enabled already" : "enabled",
-                actions: stopped.map { "start instance \($0.id) (\($0.name))" })
+        }
+        if node != before {
+            try event(
+                before.enabled ? "node.updated" : "node.enabled", ResourceReference(node), owner: nil,
+                changes: Event.differences(from: before, to: node))
+        }
+        return NodeAction(
+            node: node.name, ok: true, detail: before.enabled ? "was enabled already" : "enabled",
+            actions: stopped.map { "start instance \($0.id) (\($0.name))" })
+    }
+
+    private func check(until: Timestamp?) throws(Refusal) {
+        guard let until, until <= now else { return }
+        throw Refusal(
+            .unprocessable, "'until' is \(until), which is past; give a time to come",
+            fields: [.init(pointer: "/until", detail: "must be in the future")])
+    }
+
+    private func check(_ order: DrainOrder) throws(Refusal) {
+        try check(until: order.until)
+        guard order.mode != .migrate else {
+            throw Refusal(
+                .notImplemented, "draining by migration is not built yet; use mode stop, shutdown or wait",
+                fields: [.init(pointer: "/mode", detail: "must be stop, shutdown or wait")])
         }
     }
 
     /// What disabling would do. Changes nothing (HLT-08).
-    public func planDisabling(_ references: [String]) throws -> [NodeAction] {
-        try references.map { reference in
+    public func planDisabling(
+        _ references: [String], _ order: DrainOrder = DrainOrder()
+    ) throws -> [NodeAction] {
+        try check(order)
+        let wait = order.mode == .wait ? "wait at most \(order.waitSeconds) s for, then " : ""
+        return try references.map { reference in
             guard let node = try known(reference) else { return Self.unknown(reference) }
             let guests = try toStop(on: node)
             return NodeAction(
                 node: node.name, ok: true,
                 detail: node.enabled ? "would be disabled" : "is disabled already",
-                actions: ["disable node \(node.name)"] + guests.map { "stop instance \($0.id) (\($0.name))" })
+                actions: ["disable node \(node.name)"] + guests.map { "\(wait)stop instance \($0.id) (\($0.name))" })
         }
     }
 
@@ -99,6 +125,7 @@ extension Commands {
     ///
     /// - Throws: `Refusal.conflict` where a node is being emptied already; `enable` ends that.
     public func disableNodes(_ references: [String], _ order: DrainOrder) throws -> Operation {
+        try check(order)
         let drains = try sql.operations.running(.nodeDisable)
         var operation = Operation(
             id: .generate(at: now), kind: .nodeDisable,
@@ -108,54 +135,65 @@ extension Commands {
             owner: actor.user, parameters: order.parameters, createdAt: now)
         var named: Set<String> = []
         for reference in references {
-            guard var node = try known(reference) else {
+            guard let node = try known(reference) else {
                 guard named.insert(reference).inserted else { continue }
                 operation.hosts.append(.init(node: reference, state: "failed", detail: "there is no such node"))
                 continue
             }
             // Named twice, it is emptied once.
             guard named.insert(node.name).inserted else { continue }
-            let name = node.name
+            // A drain that its windows asked for goes on beside the operator's; neither asks a guest twice.
             if let running = drains.first(where: { drain in
-                node.drainState == .draining && drain.hosts.contains { $0.node == name && $0.state == "stopping" }
+                drain.parameters["scheduled"] != "true" && node.drainState == .draining
+                    && drain.hosts.contains { $0.node == node.name && Self.isUnderWay($0) }
             }) {
-                throw conflict(with: running, on: "node '\(name)'")
+                throw conflict(with: running, on: "node '\(node.name)'")
             }
-            let before = node
-            node.enabled = false
-            node.disabledReason = order.reason
-            node.drainState = .draining
-            node.drainReason = ""
-            try sql.nodes.update(node)
-            if before.enabled { try retellTransfers(of: node.id) }
-            try event(
-                "node.disabled", ResourceReference(node), owner: nil, detail: order.reason, operation: operation.id,
-                changes: Event.differences(from: before, to: node))
-            let guests = try toStop(on: node)
-            for guest in guests {
-                _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
-                    try machine.stop(force: false, timeoutSeconds: nil, byDrain: true, at: now)
-                }
-            }
-            operation.hosts.append(
-                .init(
-                    node: node.name, state: "stopping", detail: "\(guests.count) guests asked to shut down",
-                    remaining: guests.map(\.name)))
+            try disable(node, order, operation: operation.id)
+            operation.hosts.append(.init(node: node.name, state: "waiting", detail: "waits for its turn"))
         }
         try sql.operations.insert(operation)
         try advanceDrain(operation)
         return try sql.operations.find(operation.id) ?? operation
     }
 
-    /// Looks at a running drain again: who is gone, who is late. To be called while any is running.
+    private static func isUnderWay(_ host: Operation.HostResult) -> Bool {
+        host.state == "stopping" || host.state == "waiting"
+    }
+
+    private func disable(_ before: Node, _ order: DrainOrder, operation: OperationID) throws {
+        var node = before
+        node.enabled = false
+        node.disabledReason = order.reason
+        if !order.isScheduled {
+            node.hold = NodeHold(enabled: false, owner: actor.name, reason: order.reason, until: order.until)
+        }
+        node.drainState = .draining
+        node.drainReason = ""
+        try sql.nodes.update(node)
+        if before.enabled { try retellTransfers(of: node.id) }
+        try event(
+            "node.disabled", ResourceReference(node), owner: nil, detail: order.reason, operation: operation,
+            changes: Event.differences(from: before, to: node))
+    }
+
+    /// Looks at a running drain again: whose turn it is, who is gone, who is late. To be called while any is running.
     public func advanceDrain(_ operation: Operation) throws {
         let order = DrainOrder(parameters: operation.parameters)
-        let elapsed = (now - operation.createdAt).milliseconds / 1000
+        let elapsed = Int((now - operation.createdAt).milliseconds / 1000)
         var changed = operation
         for (index, host) in operation.hosts.enumerated() where host.state == "stopping" {
-            changed.hosts[index] = try advance(host, of: operation.id, order: order, elapsedSeconds: Int(elapsed))
+            changed.hosts[index] = try advance(host, of: operation.id, order: order, elapsedSeconds: elapsed)
         }
-        if !changed.hosts.contains(where: { $0.state == "stopping" }) {
+        // Nodes that are empty, or gone, make room for the next at once.
+        var busy = changed.hosts.count { $0.state == "stopping" }
+        for (index, host) in operation.hosts.enumerated() where host.state == "waiting" {
+            guard busy < order.parallel else { break }
+            let begun = try begin(host, order, elapsedSeconds: elapsed)
+            changed.hosts[index] = try advance(begun, of: operation.id, order: order, elapsedSeconds: elapsed)
+            if changed.hosts[index].state == "stopping" { busy += 1 }
+        }
+        if !changed.hosts.contains(where: Self.isUnderWay) {
             let failed = changed.hosts.filter { $0.state == "failed" }
             changed.finish(
                 errorCode: failed.isEmpty ? nil : "drain_incomplete",
@@ -163,7 +201,7 @@ extension Commands {
         }
         changed.progress =
             changed.status == .succeeded
-            ? 100 : 100 * changed.hosts.count { $0.state != "stopping" } / max(1, changed.hosts.count)
+            ? 100 : 100 * changed.hosts.count { !Self.isUnderWay($0) } / max(1, changed.hosts.count)
         if changed != operation { try save(changed) }
     }
 
@@ -174,11 +212,38 @@ extension Commands {
         return (shown + more).joined(separator: "; ")
     }
 
+    /// A node's turn has come.
+    private func begin(
+        _ host: Operation.HostResult, _ order: DrainOrder, elapsedSeconds: Int
+    ) throws -> Operation.HostResult {
+        var host = host
+        host.state = "stopping"
+        host.seconds = Double(elapsedSeconds)
+        guard let node = try sql.nodes.find(name: host.node), !node.enabled else { return host }
+        let guests = try toStop(on: node)
+        host.remaining = guests.map(\.name)
+        if order.mode == .wait {
+            host.detail = "waiting for \(guests.count) guests to end"
+        } else {
+            try ask(guests)
+            host.detail = "\(guests.count) guests asked to shut down"
+        }
+        return host
+    }
+
+    private func ask(_ guests: [Instance]) throws {
+        for guest in guests {
+            _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
+                try machine.stop(force: false, timeoutSeconds: nil, byDrain: true, at: now)
+            }
+        }
+    }
+
     private func advance(
         _ host: Operation.HostResult, of operation: OperationID, order: DrainOrder, elapsedSeconds: Int
     ) throws -> Operation.HostResult {
         var host = host
-        guard var node = try sql.nodes.find(name: host.node) else {
+        guard let node = try sql.nodes.find(name: host.node) else {
             host.state = "failed"
             host.detail = "the node was removed"
             return host
@@ -188,50 +253,66 @@ extension Commands {
             host.detail = "the node was enabled again meanwhile"
             return host
         }
-        let before = node
         let left = try withDomain(on: node)
         let names = Set(left.map(\.name))
         host.stopped += host.remaining.filter { !names.contains($0) && !host.forced.contains($0) }
         host.remaining = left.map(\.name)
         host.progress = 100 * host.stopped.count / max(1, host.stopped.count + left.count)
+        let seconds = elapsedSeconds - Int(host.seconds ?? 0)
+        let deadline = order.asksAfterSeconds + order.vmTimeoutSeconds
         if left.isEmpty {
             host.state = "done"
             host.progress = 100
             host.detail = "no domain is left"
-            node.drainState = .drained
-            node.drainReason = ""
-            try sql.nodes.update(node)
-            try event(
-                "node.drained", ResourceReference(node), owner: nil, operation: operation,
-                changes: Event.differences(from: before, to: node))
-        } else if elapsedSeconds >= order.vmTimeoutSeconds && order.forceShutoff {
-            for guest in left where !guest.force && guest.desired != .deleted {
-                host.forced.append(guest.name)
-                // What its owner had asked to stop already stays off when the node is enabled again.
-                let isOurs = guest.stoppedByDrain || guest.desired == .running
-                _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
-                    try machine.stop(force: true, timeoutSeconds: nil, byDrain: isOurs, at: now)
-                }
-            }
-            host.detail = "\(left.count) guests are being forced off"
+            try settleDrain(.drained, of: node, "node.drained", operation: operation)
+            return host
         }
+        if order.mode == .wait && seconds >= order.asksAfterSeconds {
+            let running = left.filter { $0.desired == .running }
+            if !running.isEmpty {
+                try ask(running)
+                host.detail = "\(running.count) guests asked to shut down, having been waited for"
+            }
+        }
+        if seconds >= deadline && order.forces { try force(left, &host) }
         // Forcing takes a moment; a host that does not even manage that is reported.
-        let grace = order.forceShutoff ? 60 : 0
-        if host.state == "stopping" && elapsedSeconds >= order.vmTimeoutSeconds + grace {
+        let grace = order.forces ? 60 : 0
+        if seconds >= deadline + grace {
             host.state = "failed"
             host.detail =
-                "\(left.count) guests still run after \(elapsedSeconds) s"
+                "\(left.count) guests still run after \(seconds) s"
                 + (node.liveness == .alive
-                    ? order.forceShutoff ? "" : "; repeat with --force-shutoff"
+                    ? order.forces ? "" : "; repeat with --force-shutoff"
                     : "; the node is \(node.liveness.rawValue)")
-            node.drainState = .failed
-            node.drainReason = host.detail
-            try sql.nodes.update(node)
-            try event(
-                "node.drain_failed", ResourceReference(node), owner: nil, detail: host.detail, operation: operation,
-                changes: Event.differences(from: before, to: node))
+            try settleDrain(.failed, of: node, "node.drain_failed", detail: host.detail, operation: operation)
         }
         return host
+    }
+
+    private func force(_ left: [Instance], _ host: inout Operation.HostResult) throws {
+        // Those that were just asked stand in the record as such.
+        for guest in try left.compactMap({ try sql.instances.find($0.id) })
+        where !guest.force && guest.desired != .deleted {
+            host.forced.append(guest.name)
+            // What its owner had asked to stop already stays off when the node is enabled again.
+            let isOurs = guest.stoppedByDrain || guest.desired == .running
+            _ = try request(.instanceStop, of: guest, superseding: true) { machine throws(Refusal) in
+                try machine.stop(force: true, timeoutSeconds: nil, byDrain: isOurs, at: now)
+            }
+        }
+        host.detail = "\(left.count) guests are being forced off"
+    }
+
+    private func settleDrain(
+        _ state: Node.DrainState, of before: Node, _ kind: String, detail: String = "", operation: OperationID
+    ) throws {
+        var node = before
+        node.drainState = state
+        node.drainReason = detail
+        try sql.nodes.update(node)
+        try event(
+            kind, ResourceReference(node), owner: nil, detail: detail, operation: operation,
+            changes: Event.differences(from: before, to: node))
     }
 
     /// Forgets a node that holds no instance; its certificate is refused from now on.

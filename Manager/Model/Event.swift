@@ -143,6 +143,15 @@ extension Node: Audited {
             "chunk_address": inventory.chunkAddress,
         ]
         for (field, text) in texts where !text.isEmpty { fields[field] = text }
+        if let hold {
+            fields["hold"] = "\(hold.enabled ? "enabled" : "disabled") by \(hold.owner)"
+            fields["until"] = hold.until?.description
+        }
+        if let availability {
+            fields["availability"] = "\(availability.text) (\(availability.timeZone))"
+            fields["availability_owner"] = availability.owner
+            fields["availability_reason"] = availability.reason.isEmpty ? nil : availability.reason
+        }
         fields.merge(transferLimits.auditedFields) { $1 }
         guard inventory.cpuCount > 0 else { return fields }
         fields["cpu_count"] = "\(inventory.cpuCount)"

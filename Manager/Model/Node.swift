@@ -20,6 +20,10 @@ public struct Node: Sendable, Equatable {
     public var name: String
     public var enabled: Bool
     public var disabledReason: String
+    /// An operator's word; `nil`: windows decide, or nobody keeps it from being in service.
+    public var hold: NodeHold?
+    /// When it may be used; `nil`: always.
+    public var availability: Availability?
     public var liveness: Liveness
     public var lastSeenAt: Timestamp?
     public var remoteAddress: String
@@ -58,6 +62,8 @@ public struct Node: Sendable, Equatable {
         self.name = name
         self.enabled = true
         self.disabledReason = ""
+        self.hold = nil
+        self.availability = nil
         self.liveness = .never
         self.lastSeenAt = nil
         self.remoteAddress = ""

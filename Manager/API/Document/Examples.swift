@@ -45,6 +45,9 @@ enum Examples {
         "pattern": "*@example.org", "scopes": ["instances:read"], "enabled": true, "ok": true, "built_in": true,
         "ready": true, "fields": "id,name",
         "sort": "name,-created_at",
+        "windows": "20:00-06:00 Mon-Fri drain from 05:30 mode shutdown", "time_zone": "Europe/Berlin",
+        "until": "2026-12-01T06:00:00Z", "mode": "stop", "disabled_by": "root", "NodeFilling.name": "wn",
+        "stopped_by": "no_capacity",
         "redirect_uri": "http://127.0.0.1:8400/callback",
         "client_id": "roost", "response_type": "code", "code_challenge_method": "S256",
     ]

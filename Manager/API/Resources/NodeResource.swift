@@ -31,7 +31,8 @@ enum NodeResource {
         ("hypervisor_version", .text),
         ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
         ("joined_at", .time), ("cache_budget_bytes", .nullable(.count)),
-        ("drain", .object(drain)),
+        ("drain", .object(drain)), ("disabled_by", .nullable(.text)), ("until", .nullable(.time)),
+        ("availability", .nullable(.object(AvailabilityResource.schema))),
     ]
 
     /// In lists, without what is long.
@@ -107,6 +108,8 @@ enum NodeResource {
             "guest_subnet": .string(inventory.guestSubnet), "location": .string(node.location),
             "joined_at": .text(node.joinedAt), "cache_budget_bytes": .count(inventory.cacheBudgetBytes),
             "drain": ["state": .string(node.drainState.rawValue), "reason": .string(node.drainReason)],
+            "disabled_by": .text(node.disabledBy), "until": .text(node.hold?.until),
+            "availability": AvailabilityResource.encode(node.availability),
         ]
         return value.members ?? []
     }

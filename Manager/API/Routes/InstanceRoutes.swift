@@ -14,12 +14,7 @@ enum InstanceRoutes {
             .init("image", .reference, required: true), .init("key_name", .nullable(.reference), "an ssh key of yours"),
             .init(
                 "user_data",
-                .nullable(
-                    .string(
-                        TextRule(
-                            lengths: 0...userDataCharacters,
-                            pattern: "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))),
-                "base64, at most 64 KiB decoded"),
+                .nullable(.string(userDataRule)), "base64, at most 64 KiB decoded"),
             .init("metadata", .properties),
             .init("count", .integer(1...1000), "1 if not given; more are named NAME-1 and on"),
             .init("node", .nullable(.reference), "a host of the operator's choice"),
@@ -40,6 +35,8 @@ enum InstanceRoutes {
 
     /// Base64 of the largest user data.
     private static let userDataCharacters = (Limits.userDataBytes + 2) / 3 * 4
+    static let userDataRule = TextRule(
+        lengths: 0...userDataCharacters, pattern: "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")
 
     static let routes: [Route] = [
         Route(
@@ -160,7 +157,7 @@ enum InstanceRoutes {
         }
     }
 
-    private static func userData(_ text: String?) throws(Refusal) -> [UInt8] {
+    static func userData(_ text: String?) throws(Refusal) -> [UInt8] {
         guard let text, !text.isEmpty else { return [] }
         guard let data = Data(base64Encoded: text), data.count <= Limits.userDataBytes else {
             throw Refusal(

@@ -18,8 +18,16 @@ enum NodeRoutes {
             .init("disk_allocation_ratio", .nullable(ratio), followed), .init("location", .line(0...128)),
             .init("opportunistic", .boolean, "whether the host may be taken back at any time"),
             .init("transfer", .object(TransferResource.change), "null: as the site says"),
+            .init(
+                "availability", .nullable(.object(AvailabilityResource.change)),
+                "when the node may be used; null: always"),
         ])
-    static let enabling = ObjectSchema("NodeEnabling", [.init("nodes", references, required: true)])
+    static let enabling = ObjectSchema(
+        "NodeEnabling",
+        [
+            .init("nodes", references, required: true),
+            .init("until", AvailabilityResource.moment, "then the nodes' windows decide, or they are disabled"),
+        ])
     static let disabling = ObjectSchema(
         "NodeDisabling",
         [
@@ -28,6 +36,14 @@ enum NodeRoutes {
             .init(
                 "vm_timeout_seconds", .integer(0...86_400), "how long guests may take to shut down; 300 if not given"),
             .init("force_shutoff", .boolean, "force off what still runs then"), .init("reason", .line(0...500)),
+            .init(
+                "mode", .choice(DrainMode.allCases.map(\.rawValue)),
+                "stop: ask guests to shut down; shutdown: and force off those that do not; wait: until they end by "
+                    + "themselves, then as stop; migrate: not built yet; stop if not given"),
+            .init(
+                "wait_seconds", .integer(0...31_536_000), "with wait: how long guests may go on; 86400 if not given"),
+            .init("parallel", .integer(1...10_000), "nodes that are emptied at a time; all if not given"),
+            .init("until", AvailabilityResource.moment, "then the nodes' windows decide, or they are enabled"),
         ])
     static let tokenRequest = ObjectSchema(
         "JoinTokenRequest",
@@ -71,7 +87,7 @@ enum NodeRoutes {
             }
         },
         Route(
-            .patch, "/v1/nodes/{ref}", "Change a node's overcommit, location or limits", .nodeChange,
+            .patch, "/v1/nodes/{ref}", "Change a node's overcommit, location, limits or windows", .nodeChange,
             body: .json(change),
             replies: [(200, .one(NodeResource.schema))], isConditional: true, handler: update),
         Route(
@@ -91,7 +107,8 @@ enum NodeRoutes {
             replies: [(200, .one(actions))]
         ) { call in
             try await call.write { transaction in
-                let done = try call.commands(in: transaction).enableNodes(try named(call))
+                let done = try call.commands(in: transaction).enableNodes(
+                    try named(call), until: call.body["until"]?.string.flatMap { Timestamp($0) })
                 return .document([
                     "items": .array(
                         done.map {
@@ -113,6 +130,7 @@ enum NodeRoutes {
             .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,
             body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true,
             handler: createToken),
+        NodeFillRoute.route,
     ]
 
     @Sendable private static func update(_ call: Call) async throws -> Answer {
@@ -122,15 +140,17 @@ enum NodeRoutes {
             let names = Names(transaction)
             let node = try commands.node(call.parameter("ref"))
             try call.checkMatch(try NodeResource.encode(node, names, in: transaction))
-            let changed = try commands.updateNode(
-                node.id.description
-            ) { node in
+            var changed = try commands.updateNode(node.id.description) { node in
                 if let ratio = body["cpu_allocation_ratio"] { node.cpuAllocationRatio = ratio.number }
                 if let ratio = body["ram_allocation_ratio"] { node.ramAllocationRatio = ratio.number }
                 if let ratio = body["disk_allocation_ratio"] { node.diskAllocationRatio = ratio.number }
                 if let location = body["location"]?.string { node.location = location }
                 if let isOpportunistic = body["opportunistic"]?.boolean { node.isOpportunistic = isOpportunistic }
                 TransferResource.apply(body["transfer"] ?? .null, to: &node.transferLimits)
+            }
+            if let value = body["availability"] {
+                changed = try commands.setAvailability(
+                    node.id.description, try AvailabilityResource.read(value, owner: try call.actor.name))
             }
             return .document(try NodeResource.encode(changed, names, in: transaction), tag: true)
         }
@@ -139,9 +159,15 @@ enum NodeRoutes {
     @Sendable private static func disable(_ call: Call) async throws -> Answer {
         let body = call.body
         let references = try named(call)
+        let order = DrainOrder(
+            mode: body["mode"]?.string.flatMap { DrainMode(rawValue: $0) } ?? .stop,
+            waitSeconds: body.count("wait_seconds") ?? DrainOrder.usualWaitSeconds,
+            vmTimeoutSeconds: body.count("vm_timeout_seconds") ?? 300,
+            forceShutoff: body["force_shutoff"]?.boolean ?? false, reason: body["reason"]?.string ?? "",
+            parallel: body.count("parallel") ?? .max, until: body["until"]?.string.flatMap { Timestamp($0) })
         guard body["dry_run"]?.boolean == false else {
             return try await call.read { transaction in
-                let planned = try call.commands(in: transaction).planDisabling(references)
+                let planned = try call.commands(in: transaction).planDisabling(references, order)
                 return .document([
                     "dry_run": true,
                     "items": .array(
@@ -154,10 +180,6 @@ enum NodeRoutes {
                 ])
             }
         }
-        let order = DrainOrder(
-            vmTimeoutSeconds: body.count("vm_timeout_seconds") ?? 300,
-            forceShutoff: body["force_shutoff"]?.boolean ?? false,
-            reason: body["reason"]?.string ?? "")
         return try await call.write { transaction in
             let operation = try call.commands(in: transaction).disableNodes(references, order)
             return .accepted(try OperationResource.encode(operation, Names(transaction)), operation: operation.id)

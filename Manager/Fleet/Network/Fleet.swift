@@ -335,6 +335,7 @@ extension FleetCore.Notice {
         case .chainsNotKept(let error): logger.error("chains not kept", metadata: ["error": "\(error)"])
         case .drainsNotRead(let error): logger.error("drains not read", metadata: ["error": "\(error)"])
         case .prefillsNotAdvanced(let error): logger.error("prefills not advanced", metadata: ["error": "\(error)"])
+        case .schedulesNotKept(let error): logger.error("schedules of nodes not kept", metadata: ["error": "\(error)"])
         case .assignmentsNotRead(let node, let error):
             logger.error("assignments not read", metadata: ["node.id": "\(node)", "error": "\(error)"])
         case .nodesNotRead(let error): logger.error("nodes not read", metadata: ["error": "\(error)"])

@@ -12,6 +12,8 @@ public struct Availability: Sendable, Hashable, Codable {
         /// The host is to be empty at `endsAt`.
         case draining(endsAt: Timestamp, mode: DrainMode)
         case closed(opensAt: Timestamp?)
+
+        public var opensAt: Timestamp? { if case .closed(let opensAt) = self { opensAt } else { nil } }
     }
 
     public var windows: [AvailabilityWindow]

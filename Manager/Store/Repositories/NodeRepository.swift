@@ -58,11 +58,18 @@ public struct NodeRepository {
         }
     }
 
+    /// Nodes of which time makes something by itself.
+    public func scheduled() throws -> [Node] {
+        try sql.query(
+            "SELECT \(Self.columnsButInventory) FROM nodes WHERE hold IS NOT NULL OR availability IS NOT NULL ORDER BY id"
+        ).map { try Node(row: $0, inventory: NodeInventory()) }
+    }
+
     private static let columnsButInventory = """
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
         ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
-        instance_count, own_ratios, is_opportunistic
+        instance_count, own_ratios, is_opportunistic, hold, availability
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -82,14 +89,16 @@ public struct NodeRepository {
             INSERT INTO nodes (id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version,
                 boot_id, location, certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason,
                 joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, transfer_limits,
-                claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count, own_ratios, is_opportunistic)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?)
+                claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count, own_ratios, is_opportunistic, hold,
+                availability)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)
             """,
             node.id, node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt,
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
             node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
             try jsonText(node.inventory), node.ratios.cpu, node.ratios.ram, node.ratios.disk,
-            try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic)
+            try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic, try node.hold.map { try jsonText($0) },
+            try node.availability.map { try jsonText($0) })
         sql.nodeChanges.changed(node.id)
     }
 
@@ -100,7 +109,8 @@ public struct NodeRepository {
             UPDATE nodes SET name = ?, enabled = ?, disabled_reason = ?, liveness = ?, last_seen_at = ?, remote_address = ?,
                 software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
                 drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
-                disk_allocation_ratio = ?, transfer_limits = ?, own_ratios = ?, is_opportunistic = ?
+                disk_allocation_ratio = ?, transfer_limits = ?, own_ratios = ?, is_opportunistic = ?, hold = ?,
+                availability = ?
             WHERE id = ?
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
@@ -108,7 +118,8 @@ public struct NodeRepository {
             node.drainState.rawValue, node.drainReason,
             try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
             node.ratios.cpu, node.ratios.ram, node.ratios.disk, try Self.text(node.transferLimits), node.ownRatios,
-            node.isOpportunistic, node.id)
+            node.isOpportunistic, try node.hold.map { try jsonText($0) }, try node.availability.map { try jsonText($0) },
+            node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
     }
@@ -220,6 +231,8 @@ extension Node {
             joinedAt: try row.timestamp("joined_at"))
         enabled = try row.flag("enabled")
         disabledReason = try row.text("disabled_reason")
+        if let text = try row.optionalText("hold") { hold = try decoded(text) }
+        if let text = try row.optionalText("availability") { availability = try decoded(text) }
         liveness = try row.choice("liveness")
         lastSeenAt = try row.optionalTimestamp("last_seen_at")
         remoteAddress = try row.text("remote_address")

@@ -541,6 +541,20 @@ struct ResourceRouteTests {
             let changed = try await client.patch(
                 "/v1/nodes/cn1", ["cpu_allocation_ratio": .number(2.5), "location": "rack 7"], as: "root")
             #expect(changed.json["cpu_allocation_ratio"] == .number(2.5))
+            #expect(changed.json["availability"] == .null)
+            let windows: JSONValue = ["windows": "20:00-06:00 Mon-Fri", "time_zone": "Europe/Berlin"]
+            let lent = try await client.patch("/v1/nodes/cn1", ["availability": windows], as: "root")
+            #expect(lent.json["availability"]?["owner"] == "root", "\(lent.text)")
+            #expect(SchemaCheck.faults(of: lent.json, in: .object(NodeResource.schema)) == [])
+            let wrong: JSONValue = ["windows": "20:00", "time_zone": "UTC"]
+            #expect(try await client.patch("/v1/nodes/cn1", ["availability": wrong], as: "root").status == 422)
+            let back = try await client.patch("/v1/nodes/cn1", ["availability": .null], as: "root")
+            #expect(back.json["availability"] == .null)
+            let moving = try await client.post(
+                "/v1/nodes/disable", ["nodes": ["cn1"], "dry_run": false, "mode": "migrate"], as: "root")
+            #expect(moving.status == 501 && moving.code == "not_implemented", "\(moving.text)")
+            let past: JSONValue = ["nodes": ["cn1"], "until": "2020-01-01T00:00:00Z"]
+            #expect(try await client.post("/v1/nodes/enable", past, as: "root").status == 422)
             let token = try await client.post("/v1/nodes/tokens", ["ttl_seconds": 60, "node_name": "cn2"], as: "root")
             #expect(token.status == 201)
             #expect(SchemaCheck.faults(of: token.json, in: .object(NodeRoutes.token)) == [])

@@ -1,0 +1,48 @@
+import HTTPTypes
+import ManagerLifecycle
+import ManagerModel
+import ProtocolModel
+
+/// Starting what fits (HLT-27).
+enum NodeFillRoute {
+    static let request = ObjectSchema(
+        "NodeFilling",
+        [
+            .init("flavor", .reference, required: true), .init("image", .reference, required: true),
+            .init("name", .name(maximum: 100), required: true, "of the instances, which get a number"),
+            .init("key_name", .nullable(.reference), "an ssh key of yours"),
+            .init("user_data", .nullable(.string(InstanceRoutes.userDataRule)), "base64, at most 64 KiB decoded"),
+            .init("metadata", .properties), .init("limit", .integer(1...1000), "1000 if not given"),
+            .init("dry_run", .boolean, "true if not given: says how many, and starts none"),
+        ])
+    static let answer = ObjectSchema.answer(
+        "NodeFilled", [("dry_run", .boolean), ("count", .count), ("stopped_by", .text), ("detail", .text)])
+
+    static let route = Route(
+        .post, "/v1/nodes/fill", "Start as many instances as fit on the enabled nodes", .instanceCreate,
+        body: .json(request), replies: [(200, .one(answer))]
+    ) { call in
+        let body = call.body
+        let isDryRun = body["dry_run"]?.boolean ?? true
+        let creation = InstanceCreation(
+            name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
+            keyName: body["key_name"]?.string, userData: try InstanceRoutes.userData(body["user_data"]?.string),
+            metadata: body.texts("metadata") ?? [:])
+        do {
+            return try await call.write { transaction in
+                let result = try call.commands(in: transaction).fillNodes(
+                    creation, limit: body.count("limit") ?? 1000, isDryRun: isDryRun)
+                return document(result, isDryRun: false)
+            }
+        } catch let dry as FillDryRun {
+            return document(dry.result, isDryRun: true)
+        }
+    }
+
+    private static func document(_ result: FillResult, isDryRun: Bool) -> Answer {
+        .document([
+            "dry_run": .boolean(isDryRun), "count": .count(result.count), "stopped_by": .string(result.stoppedBy),
+            "detail": .string(result.detail),
+        ])
+    }
+}
