@@ -160,6 +160,7 @@ public struct FleetReports {
         if !changes.isEmpty {
             try commands.event("node.changed", ResourceReference(node), owner: nil, changes: changes)
         }
+        if before.inventory.pciDevices != inventory.pciDevices { try commands.takeDevices(of: node) }
         try endCaptures(on: node)
         guard moved else { return }
         // Those who pull from it must learn its new address.

@@ -8,6 +8,11 @@ extension Flavor {
     /// More than a host can have.
     static let maximumGPUs = 1024
 
+    /// The names by which the flavor asks for devices; those of a property that cannot be read are none.
+    public var deviceAliases: Set<String> {
+        Set((properties[Self.aliasProperty].flatMap(FlavorProperties.devices) ?? []).map(\.alias))
+    }
+
     /// As many as the properties say; 0 where they say nothing, or nothing that can be read (`FlavorProperties`).
     public var gpus: Int {
         // Nearly every flavor.

@@ -125,6 +125,27 @@ public struct PCIDevice: Sendable, Equatable, Codable {
     public var iommuGroup: Int?
     public var numaNode: Int?
     public var driver: String
+    public var subsystemVendor: Int?
+    public var subsystemProduct: Int?
+    /// Of the PCI ID database; `nil` where the host has none, or it does not know the device.
+    public var vendorName: String?
+    public var productName: String?
+    /// The other devices that go where it goes, by address.
+    public var groupMembers: [String]?
+    /// Whether it is what the host shows its own screen on.
+    public var isBootDisplay: Bool?
+    /// Why its host cannot give it to a guest; `nil`: it can.
+    public var unusableReason: String?
+
+    /// Vendor and product as people call them, or the numbers.
+    public var name: String {
+        let known = [vendorName, productName].compactMap(\.self).joined(separator: " ")
+        guard known.isEmpty else { return known }
+        return [vendor, product].map { number in
+            let text = String(number, radix: 16)
+            return String(repeating: "0", count: max(0, 4 - text.count)) + text
+        }.joined(separator: ":")
+    }
 
     public init(
         address: String, vendor: Int, product: Int, classCode: Int, iommuGroup: Int?, numaNode: Int?, driver: String

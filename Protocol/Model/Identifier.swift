@@ -121,6 +121,8 @@ public enum TokenKind: IdentifierKind { public static let noun = "token" }
 public enum SiteKind: IdentifierKind { public static let noun = "site" }
 public enum ManagerKind: IdentifierKind { public static let noun = "manager" }
 public enum AggregateKind: IdentifierKind { public static let noun = "aggregate" }
+public enum DeviceKind: IdentifierKind { public static let noun = "device" }
+public enum DeviceRuleKind: IdentifierKind { public static let noun = "device rule" }
 public enum PrefillPolicyKind: IdentifierKind { public static let noun = "prefill policy" }
 
 public typealias InstanceID = ID<InstanceKind>
@@ -144,3 +146,5 @@ public typealias SiteID = ID<SiteKind>
 public typealias ManagerID = ID<ManagerKind>
 public typealias AggregateID = ID<AggregateKind>
 public typealias PrefillPolicyID = ID<PrefillPolicyKind>
+public typealias DeviceID = ID<DeviceKind>
+public typealias DeviceRuleID = ID<DeviceRuleKind>

@@ -14,7 +14,7 @@ struct Migration: Sendable {
     /// In order. A migration that has been released is never edited; a new one is added.
     static let all: [Migration] = [
         initial, eventLog, fleetIndexes, oldEvents, managers, prefill, imageCopies, chains, imageSharing,
-        imageCaptures, accounts, credentials, quotas, registration, placement, availability,
+        imageCaptures, accounts, credentials, quotas, registration, placement, availability, devices,
     ]
 }
 

@@ -137,6 +137,7 @@ public struct NodeRepository {
         try sql.imageCopies.removeAll(on: node.id)
         try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM aggregate_nodes WHERE node_id = ?", node.id)
+        try sql.devices.removeAll(on: node.id)
         try sql.chains.forget(node.id)
         try sql.execute("DELETE FROM nodes WHERE id = ?", node.id)
         sql.nodeNames[node.id] = nil

@@ -1,0 +1,185 @@
+public import ManagerModel
+import ManagerStore
+import ProtocolModel
+
+// Devices of the nodes, and the site's rules about them.
+extension Commands {
+    /// - Throws: `Refusal.notFound`.
+    public func device(_ reference: String) throws -> Device {
+        guard let found = try DeviceID(reference).flatMap({ try sql.devices.find($0) }) else {
+            throw Refusal.notFound("device", reference)
+        }
+        return found
+    }
+
+    /// Keeps a device out of service, or lets it back in.
+    ///
+    /// - Parameter reason: `nil` lets it back in.
+    public func quarantineDevice(_ reference: String, reason: String?) throws -> Device {
+        var device = try device(reference)
+        guard device.quarantineReason != reason else { return device }
+        let before = device
+        device.quarantineReason = reason
+        device.quarantinedAt = reason == nil ? nil : before.quarantinedAt ?? now
+        device.changedAt = now
+        try sql.devices.update(device)
+        try event(
+            reason == nil ? "device.released" : "device.quarantined", try resource(of: device), owner: nil,
+            detail: reason ?? "", changes: Event.differences(from: before, to: device))
+        return device
+    }
+
+    // MARK: Rules
+
+    public func deviceRule(_ reference: String) throws -> DeviceRule {
+        guard let found = try DeviceRuleID(reference).flatMap({ try sql.devices.rule($0) }) else {
+            throw Refusal.notFound("device rule", reference)
+        }
+        return found
+    }
+
+    public func createDeviceRule(
+        _ action: DeviceRule.Action, alias: String, match: DeviceMatch, description: String
+    ) throws -> DeviceRule {
+        let rule = DeviceRule(
+            id: .generate(at: now), action: action, alias: alias, match: match, description: description,
+            createdAt: now, updatedAt: now)
+        try check(rule)
+        try sql.devices.insert(rule)
+        try event("device_rule.created", resource(of: rule), owner: nil, changes: Event.differences(from: nil, to: rule))
+        try heedDeviceRules()
+        return rule
+    }
+
+    public func updateDeviceRule(
+        _ reference: String, alias: String?, match: DeviceMatch?, description: String?
+    ) throws -> DeviceRule {
+        let before = try deviceRule(reference)
+        var rule = before
+        if let alias { rule.alias = alias }
+        if let match { rule.match = match }
+        if let description { rule.description = description }
+        guard rule != before else { return before }
+        try check(rule)
+        if rule.alias != before.alias { try checkUnused(before) }
+        rule.updatedAt = now
+        try sql.devices.update(rule)
+        try event(
+            "device_rule.updated", resource(of: rule), owner: nil, changes: Event.differences(from: before, to: rule))
+        try heedDeviceRules()
+        return rule
+    }
+
+    public func deleteDeviceRule(_ reference: String) throws -> DeviceRule {
+        let rule = try deviceRule(reference)
+        try checkUnused(rule)
+        try sql.devices.remove(rule.id)
+        try event("device_rule.deleted", resource(of: rule), owner: nil, changes: Event.differences(from: rule, to: nil))
+        try heedDeviceRules()
+        return rule
+    }
+
+    private func check(_ rule: DeviceRule) throws {
+        guard !rule.match.isEmpty else {
+            throw Refusal(
+                .invalidRequest, "a rule must say which devices it is about; give at least one member of 'match'",
+                fields: [.init(pointer: "/match", detail: "must have at least one member")])
+        }
+        guard (rule.action == .alias) != rule.alias.isEmpty else {
+            throw Refusal(
+                .invalidRequest,
+                rule.action == .alias
+                    ? "a rule that gives an alias must say which" : "only a rule with the action 'alias' has an alias",
+                fields: [
+                    .init(
+                        pointer: "/alias",
+                        detail: rule.action == .alias ? "is required" : "must be left out, unless the action is 'alias'")
+                ])
+        }
+    }
+
+    /// The last rule of an alias stays while a flavor asks for it.
+    private func checkUnused(_ rule: DeviceRule) throws {
+        guard rule.action == .alias,
+            try !sql.devices.rules().contains(where: { $0.id != rule.id && $0.alias == rule.alias })
+        else { return }
+        let users = try sql.flavors.list().filter { $0.deviceAliases.contains(rule.alias) }
+        guard let user = users.first else { return }
+        throw Refusal(
+            .inUse,
+            "flavor '\(user.name)'\(users.count > 1 ? " and \(users.count - 1) more ask" : " asks") for devices by the alias "
+                + "'\(rule.alias)', which no other rule gives; change the flavors first")
+    }
+
+    /// Every device by the rules as they are now.
+    private func heedDeviceRules() throws {
+        let rules = DeviceRules(try sql.devices.rules())
+        for var device in try sql.devices.list() {
+            let before = device
+            device.heed(rules, node: try sql.nodes.name(of: device.node) ?? "")
+            if device != before { try sql.devices.update(device) }
+        }
+    }
+
+    // MARK: What hosts report
+
+    /// Takes in what a node's inventory says of its devices: new ones, changed ones, and those that are gone.
+    func takeDevices(of node: Node) throws {
+        var known: [String: Device] = [:]
+        for device in try sql.devices.list(on: node.id) { known[device.facts.address] = device }
+        guard !known.isEmpty || !node.inventory.pciDevices.isEmpty else { return }
+        let rules = DeviceRules(try sql.devices.rules())
+        for facts in node.inventory.pciDevices {
+            if var device = known.removeValue(forKey: facts.address) {
+                try refresh(&device, facts, rules, node)
+            } else {
+                var device = Device(id: .generate(at: now), node: node.id, facts: facts, at: now)
+                device.heed(rules, node: node.name)
+                try sql.devices.insert(device)
+                try event(
+                    "device.found", resource(of: device, on: node), owner: nil, detail: facts.name,
+                    changes: Event.differences(from: nil, to: device))
+            }
+        }
+        for var device in known.values.sorted(by: { $0.facts.address < $1.facts.address }) where device.isPresent {
+            let before = device
+            device.isPresent = false
+            device.changedAt = now
+            try sql.devices.update(device)
+            try event(
+                "device.lost", resource(of: device, on: node), owner: nil, detail: device.facts.name,
+                changes: Event.differences(from: before, to: device))
+        }
+    }
+
+    private func refresh(_ device: inout Device, _ facts: PCIDevice, _ rules: DeviceRules, _ node: Node) throws {
+        guard !device.isPresent || device.facts != facts else { return }
+        let before = device
+        device.facts = facts
+        device.isPresent = true
+        device.heed(rules, node: node.name)
+        device.changedAt = now
+        try sql.devices.update(device)
+        // Whoever binds and unbinds drivers all day is no news.
+        let changes = Event.differences(from: before, to: device)
+        guard !changes.isEmpty else { return }
+        try event(
+            before.isPresent ? "device.changed" : "device.found", resource(of: device, on: node), owner: nil,
+            detail: facts.name, changes: changes)
+    }
+
+    private func resource(of device: Device) throws -> ResourceReference {
+        let node = try sql.nodes.name(of: device.node) ?? ""
+        return ResourceReference(kind: "device", id: "\(device.id)", name: "\(node) \(device.facts.address)")
+    }
+
+    private func resource(of device: Device, on node: Node) -> ResourceReference {
+        ResourceReference(kind: "device", id: "\(device.id)", name: "\(node.name) \(device.facts.address)")
+    }
+
+    private func resource(of rule: DeviceRule) -> ResourceReference {
+        ResourceReference(
+            kind: "device_rule", id: "\(rule.id)",
+            name: rule.alias.isEmpty ? "\(rule.action.rawValue) \(rule.match.sentence)" : rule.alias)
+    }
+}
