@@ -46,7 +46,8 @@ extension Commands {
             createdAt: now, updatedAt: now)
         try check(rule)
         try sql.devices.insert(rule)
-        try event("device_rule.created", resource(of: rule), owner: nil, changes: Event.differences(from: nil, to: rule))
+        try event(
+            "device_rule.created", resource(of: rule), owner: nil, changes: Event.differences(from: nil, to: rule))
         try heedDeviceRules()
         return rule
     }
@@ -74,7 +75,8 @@ extension Commands {
         let rule = try deviceRule(reference)
         try checkUnused(rule)
         try sql.devices.remove(rule.id)
-        try event("device_rule.deleted", resource(of: rule), owner: nil, changes: Event.differences(from: rule, to: nil))
+        try event(
+            "device_rule.deleted", resource(of: rule), owner: nil, changes: Event.differences(from: rule, to: nil))
         try heedDeviceRules()
         return rule
     }
@@ -93,7 +95,8 @@ extension Commands {
                 fields: [
                     .init(
                         pointer: "/alias",
-                        detail: rule.action == .alias ? "is required" : "must be left out, unless the action is 'alias'")
+                        detail: rule.action == .alias ? "is required" : "must be left out, unless the action is 'alias'"
+                    )
                 ])
         }
     }

@@ -97,7 +97,8 @@ public struct NodeRepository {
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
             node.sessionEpoch, node.assignmentRevision, node.drainState.rawValue, node.drainReason, node.joinedAt,
             try jsonText(node.inventory), node.ratios.cpu, node.ratios.ram, node.ratios.disk,
-            try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic, try node.hold.map { try jsonText($0) },
+            try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic,
+            try node.hold.map { try jsonText($0) },
             try node.availability.map { try jsonText($0) })
         sql.nodeChanges.changed(node.id)
     }
@@ -118,7 +119,8 @@ public struct NodeRepository {
             node.drainState.rawValue, node.drainReason,
             try sql.inventories.text(of: node.inventory, in: node.id.description) ?? jsonText(node.inventory),
             node.ratios.cpu, node.ratios.ram, node.ratios.disk, try Self.text(node.transferLimits), node.ownRatios,
-            node.isOpportunistic, try node.hold.map { try jsonText($0) }, try node.availability.map { try jsonText($0) },
+            node.isOpportunistic, try node.hold.map { try jsonText($0) },
+            try node.availability.map { try jsonText($0) },
             node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)

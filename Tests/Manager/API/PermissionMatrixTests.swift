@@ -98,6 +98,8 @@ struct PermissionMatrixTests {
         case (.patch, "/v1/accounts/{ref}"): return (Array(#"{"description":"x"}"#.utf8), "application/json")
         case (.post, "/v1/instances"):
             return (Array(#"{"name":"new","flavor":"small","image":"debian"}"#.utf8), "application/json")
+        case (.post, "/v1/nodes/fill"):
+            return (Array(#"{"name":"new","flavor":"small","image":"debian"}"#.utf8), "application/json")
         case (.post, "/v1/placement/explain"):
             return (Array(#"{"flavor":"small","image":"debian"}"#.utf8), "application/json")
         case (.post, "/v1/api-keys"): return (Array(#"{"name":"new"}"#.utf8), "application/json")

@@ -145,7 +145,8 @@ struct OperatorTests {
         let third = try secret(try server.next())
         let words = "token=\(third)&password=battery%20staples&again=battery%20staples"
         #expect(try await manager.form("/account/reset", words).body.contains("Your password is set"))
-        #expect(try await manager.form("/account/reset", words).status == 400)
+        let again = try await manager.form("/account/reset", words)
+        #expect(again.status == 404 && !again.body.contains("name=\"again\""), "\(again)")
         #expect(try await signIn(manager, "ann", "battery staples").status == 200)
         #expect(try await manager.send("GET", "/account/reset?token=\(third)").status == 404)
         #expect(try !manager.log.contains(token) && !manager.log.contains("battery staple"))

@@ -1,5 +1,6 @@
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import ManagerPlacement
 

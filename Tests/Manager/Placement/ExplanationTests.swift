@@ -1,6 +1,7 @@
 import ManagerModel
 import ProtocolModel
 import Testing
+import TestsSupportRandomness
 
 @testable import ManagerPlacement
 
