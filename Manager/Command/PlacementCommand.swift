@@ -34,30 +34,41 @@ struct PlacementCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            func names(_ names: [String]) -> JSON? { names.isEmpty ? nil : .array(names.map { .string($0) }) }
-            let body = JSON.present([
+            try await site.withClient { client, printer in
+                let report = Self.report(try await ask(client), printer)
+                printer.line(report.text)
+                if let note = report.note { printer.note(note) }
+            }
+        }
+
+        func ask(_ client: APIClient) async throws -> JSON {
+            func names(_ names: [String]) -> JSON? { names.isEmpty ? nil : .texts(names) }
+            let question = JSON.present([
                 "flavor": .string(flavor), "image": image.map { .string($0) },
                 "availability_zone": zone.map { .string($0) },
                 "nodes": names(node), "exclude_nodes": names(excludeNode), "limit": .whole(limit),
             ])
-            try await site.withClient { client, printer in
-                let answer = try await client.post("/v1/placement/explain", body)
-                guard printer.format == .table else {
-                    return printer.format == .json
-                        ? printer.resource(answer) : printer.list(.list(answer["ranking"].items), Self.ranking)
-                }
-                let removed = answer["filters"].items.filter { $0["removed"].integer ?? 0 > 0 }
-                if !removed.isEmpty {
-                    printer.list(.list(removed), Self.filters)
-                    printer.line("")
-                }
-                printer.list(.list(answer["ranking"].items), Self.ranking)
-                let (all, fit) = (answer["nodes"].integer ?? 0, answer["candidates"].integer ?? 0)
-                printer.note(
-                    fit == 0
-                        ? "Of \(all) nodes none can take the instance."
-                        : "\(fit) of \(all) nodes can take the instance.")
+            return try await client.post("/v1/placement/explain", question)
+        }
+
+        /// What is printed of its answer, and the note behind it. A table leaves out the filters that removed nobody; CSV is
+        /// the ranking alone.
+        static func report(_ answer: JSON, _ printer: Printer) -> (text: String, note: String?) {
+            let candidates = JSON.list(answer["ranking"].items)
+            switch printer.format {
+            case .json: return (printer.shown(answer), nil)
+            case .csv: return (printer.listed(candidates, ranking), nil)
+            case .table: break
             }
+            let removed = answer["filters"].items.filter { $0["removed"].integer ?? 0 > 0 }
+            let tables = [(removed, filters), (candidates["items"].items, ranking)].filter { !$0.0.isEmpty }
+                .map { printer.listed(.list($0), $1) }
+            let (all, fit) = (answer["nodes"].integer ?? 0, answer["candidates"].integer ?? 0)
+            return (
+                tables.joined(separator: "\n\n"),
+                fit == 0
+                    ? "Of \(all) nodes none can take the instance." : "\(fit) of \(all) nodes can take the instance."
+            )
         }
     }
 }
