@@ -12,7 +12,7 @@ enum APIRoutes {
         + APIKeyRoutes.routes + SigningKeyRoutes.routes
         + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
         + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes
-        + PlacementRoutes.routes
+        + PlacementRoutes.routes + PCIDeviceRoutes.routes + DeviceRuleRoutes.routes
         + ManagerRoutes.routes + QuotaRoutes.routes
         + OperationRoutes.routes
         + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent

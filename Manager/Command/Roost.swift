@@ -18,7 +18,8 @@ struct Roost: AsyncParsableCommand {
         subcommands: [
             LoginCommand.self, LogoutCommand.self, WhoAmICommand.self, InstanceCommand.self, ImageCommand.self,
             FlavorCommand.self,
-            NodeCommand.self, AggregateCommand.self, PlacementCommand.self, SiteCommand.self, ManagerCommand.self,
+            NodeCommand.self, AggregateCommand.self, DeviceCommand.self, PlacementCommand.self, SiteCommand.self,
+            ManagerCommand.self,
             KeyCommand.self,
             UserCommand.self, AccountCommand.self, GroupCommand.self, RoleCommand.self, APIKeyCommand.self,
             WhitelistCommand.self,

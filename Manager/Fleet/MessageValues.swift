@@ -116,12 +116,37 @@ extension NodeInventory {
         chunkAddress = text(message.chunkAddress)
         copiesDisks = message.copiesDisks
         cacheBudgetBytes = message.cacheBudgetBytes == 0 ? nil : Int64(clamping: message.cacheBudgetBytes)
-        pciDevices = message.pciDevices.prefix(4096).map { device in
-            PCIDevice(
-                address: text(device.address), vendor: Int(device.vendor), product: Int(device.product),
-                classCode: Int(device.classCode), iommuGroup: device.iommuGroup < 0 ? nil : Int(device.iommuGroup),
-                numaNode: device.numaNode < 0 ? nil : Int(device.numaNode), driver: text(device.driver))
+        // Each address once: a device is known by it.
+        var addresses: Set<String> = []
+        pciDevices = message.pciDevices.prefix(4096).compactMap { device in
+            let device = PCIDevice(device)
+            return addresses.insert(device.address).inserted ? device : nil
         }
+    }
+}
+
+extension PCIDevice {
+    init(_ message: Roost_V1_PCIDevice) {
+        func text(_ value: String, _ length: Int = 256) -> String? {
+            value.isEmpty ? nil : String(value.prefix(length))
+        }
+        self.init(
+            address: text(message.address, 16) ?? "", vendor: Int(message.vendor & 0xFFFF),
+            product: Int(message.product & 0xFFFF), classCode: Int(message.classCode & 0xFF_FFFF),
+            iommuGroup: message.iommuGroup < 0 ? nil : Int(message.iommuGroup),
+            numaNode: message.numaNode < 0 ? nil : Int(message.numaNode), driver: text(message.driver) ?? "")
+        subsystemVendor = message.subsystemVendor == 0 ? nil : Int(message.subsystemVendor & 0xFFFF)
+        subsystemProduct = message.subsystemProduct == 0 ? nil : Int(message.subsystemProduct & 0xFFFF)
+        vendorName = text(message.vendorName)
+        productName = text(message.productName)
+        groupMembers = message.groupMembers.prefix(64).compactMap { text($0, 16) }
+        isBootDisplay = message.isBootDisplay
+        guard message.hasIsUsable else {
+            unusableReason = "the agent of its host is of a version that does not judge devices; update it"
+            return
+        }
+        guard !message.isUsable else { return }
+        unusableReason = text(message.unusableReason, 2000) ?? "its host does not say why"
     }
 }
 

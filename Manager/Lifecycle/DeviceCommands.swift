@@ -5,28 +5,43 @@ import ProtocolModel
 // Devices of the nodes, and the site's rules about them.
 extension Commands {
     /// - Throws: `Refusal.notFound`.
-    public func device(_ reference: String) throws -> Device {
-        guard let found = try DeviceID(reference).flatMap({ try sql.devices.find($0) }) else {
+    public func device(_ reference: String) throws -> HostedDevice {
+        guard let found = try DeviceID(reference).flatMap({ try sql.devices.hosted($0) }) else {
             throw Refusal.notFound("device", reference)
         }
         return found
     }
 
+    /// How many devices the site has by each alias that a rule gives, in order of the aliases.
+    public func deviceNumbers() throws -> [DeviceNumbers] {
+        let devices = try sql.devices.hosted()
+        return DeviceRules(try sql.devices.rules()).aliasNames.sorted().map {
+            DeviceNumbers(of: $0, among: devices, inUse: [])
+        }
+    }
+
+    /// How many devices the site has by one alias: what a refusal for want of them tells.
+    public func deviceNumbers(of alias: String) throws -> DeviceNumbers {
+        DeviceNumbers(of: alias, among: try sql.devices.hosted(alias: alias), inUse: [])
+    }
+
     /// Keeps a device out of service, or lets it back in.
     ///
     /// - Parameter reason: `nil` lets it back in.
-    public func quarantineDevice(_ reference: String, reason: String?) throws -> Device {
-        var device = try device(reference)
-        guard device.quarantineReason != reason else { return device }
-        let before = device
+    public func quarantineDevice(_ reference: String, reason: String?) throws -> HostedDevice {
+        var hosted = try device(reference)
+        guard hosted.device.quarantineReason != reason else { return hosted }
+        let before = hosted.device
+        var device = before
         device.quarantineReason = reason
         device.quarantinedAt = reason == nil ? nil : before.quarantinedAt ?? now
         device.changedAt = now
         try sql.devices.update(device)
         try event(
-            reason == nil ? "device.released" : "device.quarantined", try resource(of: device), owner: nil,
-            detail: reason ?? "", changes: Event.differences(from: before, to: device))
-        return device
+            reason == nil ? "device.released" : "device.quarantined", resource(of: device, on: hosted.nodeName),
+            owner: nil, detail: reason ?? "", changes: Event.differences(from: before, to: device))
+        hosted.device = device
+        return hosted
     }
 
     // MARK: Rules
@@ -45,6 +60,7 @@ extension Commands {
             id: .generate(at: now), action: action, alias: alias, match: match, description: description,
             createdAt: now, updatedAt: now)
         try check(rule)
+        try checkRoom(for: rule, among: try sql.devices.rules())
         try sql.devices.insert(rule)
         try event(
             "device_rule.created", resource(of: rule), owner: nil, changes: Event.differences(from: nil, to: rule))
@@ -62,18 +78,22 @@ extension Commands {
         if let description { rule.description = description }
         guard rule != before else { return before }
         try check(rule)
-        if rule.alias != before.alias { try checkUnused(before) }
+        if rule.alias != before.alias {
+            let others = try sql.devices.rules().filter { $0.id != rule.id }
+            try checkRoom(for: rule, among: others)
+            try checkUnused(before, among: others, wouldBe: "given another")
+        }
         rule.updatedAt = now
         try sql.devices.update(rule)
         try event(
             "device_rule.updated", resource(of: rule), owner: nil, changes: Event.differences(from: before, to: rule))
-        try heedDeviceRules()
+        if rule.alias != before.alias || rule.match != before.match { try heedDeviceRules() }
         return rule
     }
 
     public func deleteDeviceRule(_ reference: String) throws -> DeviceRule {
         let rule = try deviceRule(reference)
-        try checkUnused(rule)
+        try checkUnused(rule, among: try sql.devices.rules().filter { $0.id != rule.id }, wouldBe: "deleted")
         try sql.devices.remove(rule.id)
         try event(
             "device_rule.deleted", resource(of: rule), owner: nil, changes: Event.differences(from: rule, to: nil))
@@ -101,17 +121,59 @@ extension Commands {
         }
     }
 
+    private func checkRoom(for rule: DeviceRule, among others: [DeviceRule]) throws {
+        guard others.count < DeviceRules.maximumRules else {
+            throw Refusal(
+                .unprocessable,
+                "there are \(others.count) device rules, and more are not looked at; delete those that are no longer needed"
+            )
+        }
+        let aliases = DeviceRules(others).aliasNames
+        guard rule.action != .alias || aliases.contains(rule.alias) || aliases.count < DeviceRules.maximumAliases else {
+            throw Refusal(
+                .unprocessable, "a site has at most \(DeviceRules.maximumAliases) aliases of devices; delete one first",
+                fields: [
+                    .init(pointer: "/alias", detail: "would be one more than \(DeviceRules.maximumAliases) aliases")
+                ])
+        }
+    }
+
     /// The last rule of an alias stays while a flavor asks for it.
-    private func checkUnused(_ rule: DeviceRule) throws {
-        guard rule.action == .alias,
-            try !sql.devices.rules().contains(where: { $0.id != rule.id && $0.alias == rule.alias })
-        else { return }
-        let users = try sql.flavors.list().filter { $0.deviceAliases.contains(rule.alias) }
-        guard let user = users.first else { return }
+    ///
+    /// - Parameter verb: what the rule would be, such as `deleted`.
+    private func checkUnused(_ rule: DeviceRule, among others: [DeviceRule], wouldBe verb: String) throws {
+        guard rule.action == .alias, !others.contains(where: { $0.action == .alias && $0.alias == rule.alias }) else {
+            return
+        }
+        let users = try sql.flavors.list().filter { $0.deviceAliases.contains(rule.alias) }.map(\.name).sorted()
+        guard !users.isEmpty else { return }
+        let named = users.prefix(Self.namedFlavors).map { "'\($0)'" }.joined(separator: ", ")
+        let more = users.count > Self.namedFlavors ? " and \(users.count - Self.namedFlavors) more" : ""
         throw Refusal(
             .inUse,
-            "flavor '\(user.name)'\(users.count > 1 ? " and \(users.count - 1) more ask" : " asks") for devices by the alias "
-                + "'\(rule.alias)', which no other rule gives; change the flavors first")
+            "the rule is the only one that gives the alias '\(rule.alias)' and cannot be \(verb): flavor"
+                + "\(users.count == 1 ? "" : "s") \(named)\(more) ask\(users.count == 1 ? "s" : "") for it; change or delete "
+                + "\(users.count == 1 ? "it" : "them"), or make another rule with the alias first")
+    }
+
+    /// As many as a sentence should hold.
+    private static let namedFlavors = 20
+
+    /// A flavor may ask for what a rule names, so that no instance waits for what nobody defined (GPU-05).
+    func checkAliases(of flavor: Flavor) throws {
+        let wanted = flavor.deviceAliases
+        guard !wanted.isEmpty, case let known = DeviceRules(try sql.devices.rules()).aliasNames,
+            let unknown = wanted.subtracting(known).min()
+        else { return }
+        let named = known.sorted().prefix(Self.namedFlavors).map { "'\($0)'" }.joined(separator: ", ")
+        let detail =
+            "no device rule gives the alias '\(unknown)'; "
+            + (known.isEmpty
+                ? "there is none yet, see 'roost device rule create'"
+                : "there \(known.count == 1 ? "is" : "are") \(named)\(known.count > Self.namedFlavors ? " and others" : "")")
+        throw Refusal(
+            .unprocessable, "flavor '\(flavor.name)': \(detail)",
+            fields: [.init(pointer: "/properties/\(Flavor.aliasProperty)", detail: detail)])
     }
 
     /// Every device by the rules as they are now.
@@ -140,7 +202,7 @@ extension Commands {
                 device.heed(rules, node: node.name)
                 try sql.devices.insert(device)
                 try event(
-                    "device.found", resource(of: device, on: node), owner: nil, detail: facts.name,
+                    "device.found", resource(of: device, on: node.name), owner: nil, detail: facts.name,
                     changes: Event.differences(from: nil, to: device))
             }
         }
@@ -150,7 +212,7 @@ extension Commands {
             device.changedAt = now
             try sql.devices.update(device)
             try event(
-                "device.lost", resource(of: device, on: node), owner: nil, detail: device.facts.name,
+                "device.lost", resource(of: device, on: node.name), owner: nil, detail: device.facts.name,
                 changes: Event.differences(from: before, to: device))
         }
     }
@@ -167,17 +229,12 @@ extension Commands {
         let changes = Event.differences(from: before, to: device)
         guard !changes.isEmpty else { return }
         try event(
-            before.isPresent ? "device.changed" : "device.found", resource(of: device, on: node), owner: nil,
+            before.isPresent ? "device.changed" : "device.found", resource(of: device, on: node.name), owner: nil,
             detail: facts.name, changes: changes)
     }
 
-    private func resource(of device: Device) throws -> ResourceReference {
-        let node = try sql.nodes.name(of: device.node) ?? ""
-        return ResourceReference(kind: "device", id: "\(device.id)", name: "\(node) \(device.facts.address)")
-    }
-
-    private func resource(of device: Device, on node: Node) -> ResourceReference {
-        ResourceReference(kind: "device", id: "\(device.id)", name: "\(node.name) \(device.facts.address)")
+    private func resource(of device: Device, on node: String) -> ResourceReference {
+        ResourceReference(kind: "device", id: "\(device.id)", name: "\(node) \(device.facts.address)")
     }
 
     private func resource(of rule: DeviceRule) -> ResourceReference {

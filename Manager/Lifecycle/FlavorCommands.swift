@@ -13,6 +13,7 @@ extension Commands {
         let flavor = Flavor(
             id: .generate(at: now), name: name, vcpus: vcpus, ramMiB: ramMiB, diskGiB: diskGiB, properties: properties,
             createdAt: now)
+        try checkAliases(of: flavor)
         try sql.flavors.insert(flavor)
         try event(
             "flavor.created", ResourceReference(flavor), owner: nil, changes: Event.differences(from: nil, to: flavor))
@@ -38,10 +39,11 @@ extension Commands {
                     + "changed; make a new flavor")
         }
         // One that was recorded before its properties were checked may still be renamed.
-        if flavor.properties != present.properties,
-            let refusal = FlavorProperties.read(flavor.properties).refusal(of: "flavor '\(flavor.name)'")
-        {
-            throw refusal
+        if flavor.properties != present.properties {
+            if let refusal = FlavorProperties.read(flavor.properties).refusal(of: "flavor '\(flavor.name)'") {
+                throw refusal
+            }
+            try checkAliases(of: flavor)
         }
         try sql.flavors.update(flavor)
         try event(

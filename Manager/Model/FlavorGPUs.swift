@@ -4,7 +4,7 @@
 /// count, such as 3 for `a100:2,t4`: a site that passes on other devices than GPUs sets `gpus`, too.
 extension Flavor {
     static let gpuProperty = "gpus"
-    static let aliasProperty = "pci_passthrough:alias"
+    public static let aliasProperty = "pci_passthrough:alias"
     /// More than a host can have.
     static let maximumGPUs = 1024
 

@@ -141,10 +141,13 @@ public struct PCIDevice: Sendable, Equatable, Codable {
     public var name: String {
         let known = [vendorName, productName].compactMap(\.self).joined(separator: " ")
         guard known.isEmpty else { return known }
-        return [vendor, product].map { number in
-            let text = String(number, radix: 16)
-            return String(repeating: "0", count: max(0, 4 - text.count)) + text
-        }.joined(separator: ":")
+        return [vendor, product].map { Self.digits($0, 4) }.joined(separator: ":")
+    }
+
+    /// A number of the bus in hexadecimal digits, as `lspci -n` prints it.
+    public static func digits(_ number: Int, _ width: Int) -> String {
+        let text = String(UInt32(truncatingIfNeeded: number), radix: 16)
+        return String(repeating: "0", count: max(0, width - text.count)) + text
     }
 
     public init(

@@ -21,6 +21,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case instancePin, instanceReadAll
     case nodeRead, nodeChange, nodeDelete, nodeTokenCreate
     case aggregateRead, aggregateCreate, aggregateChange, aggregateDelete
+    case deviceRead, deviceChange, deviceRuleRead, deviceRuleCreate, deviceRuleChange, deviceRuleDelete
     case managerRead
     case operationRead, operationChange, usageRead, eventRead
     /// Resources that this version announces but does not serve yet.

@@ -39,29 +39,7 @@ public struct WhitelistPattern: Sendable, Hashable, CustomStringConvertible {
     /// Whether it is about this address, or this name; nobody without an address is meant by one with `@`.
     public func matches(email: String?, name: String?) -> Bool {
         guard let candidate = text.contains("@") ? email : name else { return false }
-        return Self.matches(Array(text.utf8), Array(candidate.lowercased().utf8))
-    }
-
-    /// Each `*` takes as little as it can; where the rest does not fit, the last one takes one more. Linear in practice, and
-    /// never worse than one length times the other.
-    private static func matches(_ pattern: [UInt8], _ text: [UInt8]) -> Bool {
-        var (place, at) = (0, 0)
-        var star: (place: Int, at: Int)?
-        while at < text.count {
-            if place < pattern.count, pattern[place] == UInt8(ascii: "*") {
-                star = (place, at)
-                place += 1
-            } else if place < pattern.count, pattern[place] == text[at] {
-                place += 1
-                at += 1
-            } else if let last = star {
-                star = (last.place, last.at + 1)
-                (place, at) = (last.place + 1, last.at + 1)
-            } else {
-                return false
-            }
-        }
-        return pattern[place...].allSatisfy { $0 == UInt8(ascii: "*") }
+        return Wildcard(text).matches(candidate.lowercased())
     }
 }
 

@@ -90,7 +90,7 @@ extension Rights {
                 .all,
                 [
                     .userRead, .accountRead, .groupRead, .keyPairRead, .imageRead, .instanceRead, .nodeRead,
-                    .aggregateRead, .managerRead, .operationRead, .tokenIntrospect,
+                    .aggregateRead, .deviceRead, .deviceRuleRead, .managerRead, .operationRead, .tokenIntrospect,
                 ])))
 
     /// The site's accounting: who there is and what they used (AUT-07).

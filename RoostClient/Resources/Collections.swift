@@ -9,6 +9,12 @@ extension RoostClient {
     public var nodes: Resources<Node> { Resources(client: self) }
     /// `/v1/aggregates`
     public var aggregates: Resources<Aggregate> { Resources(client: self) }
+    /// `/v1/devices`
+    public var devices: Resources<Device> { Resources(client: self) }
+    /// `/v1/device-aliases`
+    public var deviceAliases: Resources<DeviceAlias> { Resources(client: self) }
+    /// `/v1/device-rules`
+    public var deviceRules: Resources<DeviceRule> { Resources(client: self) }
     /// `/v1/keypairs`
     public var keyPairs: Resources<KeyPair> { Resources(client: self) }
     /// `/v1/users`

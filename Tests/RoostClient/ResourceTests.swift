@@ -57,6 +57,41 @@ struct ResourceTests {
         #expect(!(try Coding.encode(quota)).members.contains { $0.key == "flavor_caps" })
     }
 
+    @Test("a rule about devices is sent as it is named; a change takes away what is not looked at any more")
+    func deviceRule() async throws {
+        let rule =
+            #"{"id":"1","action":"alias","alias":"K2_Grid","match":{"vendor_id":"10de","class":"03"},"description":"","#
+            + #""created_at":"2026-11-29T01:02:03Z","updated_at":"2026-11-29T01:02:03Z"}"#
+        let device =
+            #"{"id":"2","node":"cn1","address":"0000:3b:00.0","aliases":["K2_Grid"],"status":"free","reason":"","name":"K2","#
+            + #""vendor_id":"10de","product_id":"11bf","class":"030000","group_members":[],"numa_node":null,"#
+            + #""quarantined_at":null,"first_seen_at":"2026-11-29T01:02:03Z","changed_at":"2026-11-29T01:02:03Z"}"#
+        try await withServer({ request, _ in .init(body: request.path.contains("rules") ? rule : device) }) {
+            client, server in
+            let made = try await client.deviceRules.create(
+                .init(action: "alias", alias: "K2_Grid", match: .init(vendorID: "10de", productID: "11bf")))
+            #expect(made.match.deviceClass == "03" && made.match.productID == nil)
+            var match = DeviceRule.MatchChange()
+            match.node = .remove
+            match.deviceClass = .set("03")
+            _ = try await client.deviceRules.change("1", .init(match: match))
+            let sent = try server.requests.map {
+                try JSONReader.read($0.body)["match"].members.sorted { $0.key < $1.key }
+            }
+            #expect(
+                sent == [
+                    [
+                        .init(key: "product_id", value: .string("11bf")),
+                        .init(key: "vendor_id", value: .string("10de")),
+                    ],
+                    [.init(key: "class", value: .string("03")), .init(key: "node", value: .null)],
+                ])
+            #expect(try await client.devices.quarantine("2", reason: "x").aliases == ["K2_Grid"])
+            #expect(try await client.devices.release("2").numaNode == nil)
+            #expect(server.requests.suffix(2).map(\.path) == ["/v1/devices/2/quarantine", "/v1/devices/2/release"])
+        }
+    }
+
     @Test("what is changed only as it was seen carries its tag; the key of a creation is the caller's")
     func conditions() async throws {
         try await withServer({ _, _ in .init(body: Self.flavor("a")) }) { client, server in

@@ -14,6 +14,9 @@ enum DocumentTag {
         ("usage", "What was used, by day and user."),
         ("nodes", "Hosts that run instances."), ("aggregates", "Groups of nodes."),
         ("placement", "Why instances go where they go."),
+        ("devices", "Devices of nodes that guests can be given."),
+        ("device-aliases", "What flavors ask for devices by, and how many there are."),
+        ("device-rules", "Which devices guests may be given, and by what alias."),
         ("image-policies", "Images that nodes get by themselves."), ("managers", "The managers of the site."),
         ("site", "The site: health, settings, this document."),
     ]

@@ -96,6 +96,42 @@ enum Listings {
         sort: [.init("name") { .text($0.name) }, created { $0.createdAt }, updated { $0.updatedAt }],
         filters: [name()])
 
+    static let devices = Listing<HostedDevice>(
+        "devices", DeviceResource.schema, identifier: { $0.device.id.description },
+        sort: [
+            .init("node", column: "node_name") { .text($0.nodeName) },
+            .init("address") { .text($0.device.facts.address) },
+            .init("status", column: "standing") { .text($0.status.rawValue) },
+            .init("first_seen_at") { .number($0.device.firstSeenAt.milliseconds) },
+            .init("changed_at") { .number($0.device.changedAt.milliseconds) },
+        ],
+        filters: [
+            .init("node", .reference, "Only those in this node.", column: "node_id") {
+                .text(try $1.node($0.string ?? "").id.description)
+            },
+            .init("address", .line(1...16), "Only those at this address, such as 0000:3b:00.0.") { value, _ in
+                .text((value.string ?? "").lowercased())
+            },
+            .init(
+                "status", .choice(HostedDevice.Status.allCases.map(\.rawValue)), "Only those in this state.",
+                column: "standing"),
+            .init("free", .boolean, "Only those that a guest could, or could not, be given now.", column: "is_free"),
+            .init(
+                "quarantined", .boolean, "Only those that are, or are not, kept out of service.",
+                column: "is_quarantined"),
+        ])
+
+    static let deviceRules = Listing<DeviceRule>(
+        "device-rules", DeviceRuleResource.schema, identifier: { $0.id.description },
+        sort: [
+            .init("alias") { .text($0.alias) }, .init("action") { .text($0.action.rawValue) }, created { $0.createdAt },
+            updated { $0.updatedAt },
+        ],
+        filters: [
+            .init("alias", .name(), "Only those that give this alias."),
+            .init("action", .choice(DeviceRule.Action.allCases.map(\.rawValue)), "Only those that do this."),
+        ])
+
     static let policies = Listing<PrefillPolicy>(
         "image-policies", PrefillPolicyResource.item, identifier: { $0.id.description },
         sort: [.init("name") { .text($0.name) }, created { $0.createdAt }, updated { $0.updatedAt }],
@@ -193,6 +229,14 @@ enum Listings {
             member("status", ManagerRoutes.status, "Only those that are, or are not, alive."),
             member("version", .line(1...64), "Only those of this version."),
         ], usualOrder: "By name")
+
+    static let deviceAliases = Listing<DeviceNumbers>(
+        "device-aliases", DeviceAliasResource.schema, identifier: \.alias,
+        sort: [
+            .init("alias") { .text($0.alias) }, .init("total") { .number(Int64($0.total)) },
+            .init("free") { .number(Int64($0.free)) },
+        ],
+        filters: [.init("alias", .name(), "Only the one of this name.") { .text($0.alias) }], usualOrder: "By alias")
 
     static let nodeImages = Listing<NodeImage>(
         "node-images", ImageCacheRoutes.copy, identifier: { $0.placement.image.description },

@@ -122,16 +122,11 @@ enum NodeResource {
 
     private static func encode(_ device: PCIDevice) -> JSONValue {
         [
-            "address": .string(device.address), "vendor": .string(hexadecimal(device.vendor, 4)),
-            "product": .string(hexadecimal(device.product, 4)), "class": .string(hexadecimal(device.classCode, 6)),
+            "address": .string(device.address), "vendor": .string(PCIDevice.digits(device.vendor, 4)),
+            "product": .string(PCIDevice.digits(device.product, 4)),
+            "class": .string(PCIDevice.digits(device.classCode, 6)),
             "iommu_group": .count(device.iommuGroup), "numa_node": .count(device.numaNode),
             "driver": .string(device.driver),
         ]
-    }
-
-    /// As `lspci -n` prints them.
-    private static func hexadecimal(_ value: Int, _ width: Int) -> String {
-        let text = String(UInt32(truncatingIfNeeded: value), radix: 16)
-        return String(repeating: "0", count: max(0, width - text.count)) + text
     }
 }

@@ -87,6 +87,7 @@ public struct TokenScope: Sendable, Equatable {
         ("keyPair", "keypairs"), ("apiKey", "api-keys"), ("signingKey", "signing-keys"), ("site", "site"),
         ("user", "users"), ("account", "accounts"), ("group", "groups"), ("role", "roles"), ("flavor", "flavors"),
         ("image", "images"), ("instance", "instances"), ("node", "nodes"), ("aggregate", "aggregates"),
+        ("deviceRule", "device-rules"), ("device", "devices"),
         ("manager", "managers"), ("operation", "operations"), ("usage", "usage"), ("event", "events"),
         ("quota", "quotas"), ("token", "tokens"), ("registration", "registrations"), ("volume", "volumes"),
         ("network", "networks"),

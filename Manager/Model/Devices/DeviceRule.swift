@@ -45,10 +45,7 @@ extension DeviceRule: Audited {
 extension DeviceMatch {
     /// For people: `vendor 10de, product 11bf`.
     public var sentence: String {
-        func digits(_ number: Int) -> String {
-            let text = String(number, radix: 16)
-            return String(repeating: "0", count: max(0, 4 - text.count)) + text
-        }
+        func digits(_ number: Int) -> String { PCIDevice.digits(number, 4) }
         let parts = [
             vendor.map { "vendor \(digits($0))" }, product.map { "product \(digits($0))" },
             subsystemVendor.map { "subsystem vendor \(digits($0))" },
@@ -64,6 +61,11 @@ public struct DeviceRules: Sendable, Equatable {
     private let aliases: [DeviceRule]
     private let allowed: [DeviceRule]
     private let denied: [DeviceRule]
+
+    /// More would not fit into the set of bits that placement has for each device.
+    public static let maximumAliases = 64
+    /// Each device is compared with each rule.
+    public static let maximumRules = 1000
 
     public init(_ rules: [DeviceRule]) {
         aliases = rules.filter { $0.action == .alias }

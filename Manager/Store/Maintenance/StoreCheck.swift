@@ -138,6 +138,7 @@ public struct StoreCheck {
             ("image_captures", "image_id", "node_id", "nodes", "1 = 1"),
             ("aggregate_nodes", "aggregate_id", "aggregate_id", "aggregates", "1 = 1"),
             ("aggregate_nodes", "aggregate_id", "node_id", "nodes", "1 = 1"),
+            ("devices", "id", "node_id", "nodes", "1 = 1"),
             ("prefill_policies", "id", "aggregate_id", "aggregates", "c.aggregate_id IS NOT NULL"),
             ("usage_spools", "spool_id", "node_id", "nodes", "1 = 1"),
             (

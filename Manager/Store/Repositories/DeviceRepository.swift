@@ -15,18 +15,41 @@ public struct DeviceRepository {
         try sql.query("SELECT * FROM devices WHERE id = ?", id).first.map(Device.init(row:))
     }
 
-    public func list(alias: String? = nil, _ page: Page = .everything) throws -> [Device] {
+    /// Every one that is on record.
+    public func list() throws -> [Device] {
+        try sql.query("SELECT * FROM devices ORDER BY id").map(Device.init(row:))
+    }
+
+    /// One, with how its node is.
+    public func hosted(_ id: DeviceID) throws -> HostedDevice? {
+        try sql.query("SELECT * FROM (\(Self.hosted)) AS hosted WHERE id = ?", id).first.map(HostedDevice.init(row:))
+    }
+
+    /// With how their nodes are. Beside a device's own columns a page may name `node_name`, `standing` (the status with that
+    /// of the node), `is_free` and `is_quarantined`.
+    public func hosted(alias: String? = nil, _ page: Page = .everything) throws -> [HostedDevice] {
         var conditions = Conditions()
-        // Names hold neither commas nor what LIKE has a meaning for, but for '_'.
-        if let alias {
-            conditions.add(
-                "aliases LIKE ? ESCAPE '!'", "%,\(alias.replacing("!", with: "!!").replacing("_", with: "!_")),%")
-        }
+        // Not LIKE, for which case counts in one engine and not in the other.
+        if let alias { conditions.add("INSTR(aliases, ?) > 0", ",\(alias),") }
         conditions.add(page)
         return try sql.query(
-            "SELECT * FROM devices\(conditions.sql)\(page.tail)", arguments: conditions.arguments + [page.limit]
-        ).map(Device.init(row:))
+            "SELECT * FROM (\(Self.hosted)) AS hosted\(conditions.sql)\(page.tail)",
+            arguments: conditions.arguments + [page.limit]
+        ).map(HostedDevice.init(row:))
     }
+
+    /// `HostedDevice.status`, in the record's words, so that a list can be sorted and filtered by it.
+    private static let standing = """
+        CASE WHEN d.status <> 'free' THEN d.status WHEN n.liveness <> 'alive' THEN 'offline' WHEN n.enabled = 0 THEN 'disabled' \
+        ELSE 'free' END
+        """
+
+    private static let hosted = """
+        SELECT d.*, n.name AS node_name, n.enabled AS node_enabled, n.liveness AS node_liveness, \(standing) AS standing, \
+        CASE WHEN \(standing) = 'free' THEN 1 ELSE 0 END AS is_free, \
+        CASE WHEN d.quarantine_reason IS NULL THEN 0 ELSE 1 END AS is_quarantined \
+        FROM devices d JOIN nodes n ON n.id = d.node_id
+        """
 
     /// In order of address.
     public func list(on node: NodeID) throws -> [Device] {
@@ -107,6 +130,15 @@ extension Device {
         quarantineReason = try row.optionalText("quarantine_reason")
         quarantinedAt = try row.optionalTimestamp("quarantined_at")
         changedAt = try row.timestamp("changed_at")
+    }
+}
+
+extension HostedDevice {
+    init(row: SQLRow) throws {
+        let liveness: Node.Liveness = try row.choice("node_liveness")
+        self.init(
+            try Device(row: row), on: try row.text("node_name"), isNodeEnabled: try row.flag("node_enabled"),
+            isNodeAlive: liveness == .alive)
     }
 }
 

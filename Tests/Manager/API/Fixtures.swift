@@ -23,6 +23,8 @@ struct Fixtures: Sendable {
     let role: RoleDefinition
     let account: Account
     let whitelistEntry: WhitelistEntry
+    let device: Device
+    let deviceRule: DeviceRule
 
     static let ed25519 =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkgzcgr0G4dd7zVuqCa4rr8PpFpupLB8x9mGEy2IQ55 key@test"
@@ -105,11 +107,20 @@ struct Fixtures: Sendable {
             let entry = WhitelistEntry(
                 id: .generate(at: now), pattern: try #require(WhitelistPattern("*@example.org")), createdAt: now)
             try transaction.registrations.insert(entry)
+            var match = DeviceMatch()
+            match.vendor = 0x10DE
+            let rule = DeviceRule(
+                id: .generate(at: now), action: .alias, alias: "a100", match: match, description: "", createdAt: now,
+                updatedAt: now)
+            try transaction.devices.insert(rule)
+            var device = Device(id: .generate(at: now), node: node.id, facts: node.inventory.pciDevices[0], at: now)
+            device.heed(DeviceRules([rule]), node: node.name)
+            try transaction.devices.insert(device)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
                 keyPair: pair, apiKey: apiKey, operation: operation, aggregate: aggregate, policy: policy, group: group,
                 role: role,
-                account: account, whitelistEntry: entry)
+                account: account, whitelistEntry: entry, device: device, deviceRule: rule)
         }
     }
 
@@ -129,6 +140,8 @@ struct Fixtures: Sendable {
             case "image-policies": policy.id.description
             case "groups": group.id.description
             case "registration-whitelist": whitelistEntry.id.description
+            case "devices": device.id.description
+            case "device-rules": deviceRule.id.description
             case "accounts": account.id.description
             default: "anything"
             }

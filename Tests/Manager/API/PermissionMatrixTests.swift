@@ -69,6 +69,8 @@ struct PermissionMatrixTests {
         case "nodes": (.nodeRead, .foreign)
         case "aggregates": (.aggregateRead, .foreign)
         case "image-policies": (.imagePrefill, .foreign)
+        case "devices": (.deviceRead, .foreign)
+        case "device-rules": (.deviceRuleRead, .foreign)
         default: (route.permission, .foreign)
         }
     }

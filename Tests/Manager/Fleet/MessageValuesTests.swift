@@ -46,19 +46,50 @@ struct MessageValuesTests {
             .with {
                 ($0.cpuCount, $0.memoryBytes, $0.diskBytes, $0.diskAvailableBytes) = (.max, .max, .max, .max)
                 $0.hostName = String(repeating: "h", count: 10_000)
-                $0.pciDevices = Array(
-                    repeating: .with {
+                $0.pciDevices = (0..<5000).map { number in
+                    .with {
                         ($0.vendor, $0.classCode, $0.iommuGroup, $0.numaNode) = (.max, .max, .min, .max)
-                    },
-                    count: 5000)
+                        $0.address = "\(number)"
+                    }
+                }
             })
         #expect(inventory.cpuCount == 65_536 && inventory.memoryBytes == .max && inventory.hostName.count == 256)
         #expect(inventory.pciDevices.count == 4096 && inventory.pciDevices[0].iommuGroup == nil)
+        #expect(inventory.pciDevices[0].vendor == 0xFFFF && inventory.pciDevices[0].classCode == 0xFF_FFFF)
         let load = NodeLoad(
             .with {
                 ($0.loadAverage1M, $0.memoryAvailableBytes, $0.runningDomains) = (.nan, .max, .max)
             })
         #expect(load.memoryAvailableBytes == .max)
+    }
+
+    @Test("a device is known by its address; why a guest cannot have it is always said")
+    func devices() {
+        func inventory(_ devices: [Roost_V1_PCIDevice]) -> [PCIDevice] {
+            NodeInventory(.with { $0.pciDevices = devices }).pciDevices
+        }
+        let told = Roost_V1_PCIDevice.with {
+            ($0.address, $0.vendor, $0.product, $0.classCode) = ("0000:3b:00.0", 0x10DE, 0x11BF, 0x030000)
+            ($0.iommuGroup, $0.numaNode, $0.driver) = (12, -1, "nvidia")
+            ($0.subsystemVendor, $0.subsystemProduct) = (0x10DE, 0x100A)
+            ($0.vendorName, $0.productName) = ("NVIDIA", String(repeating: "K", count: 1000))
+            $0.groupMembers = ["0000:3b:00.1"]
+            $0.isUsable = true
+        }
+        let device = inventory([told, told])
+        #expect(device.count == 1)
+        #expect(device[0].unusableReason == nil && device[0].numaNode == nil && device[0].iommuGroup == 12)
+        #expect(device[0].productName?.count == 256 && device[0].groupMembers == ["0000:3b:00.1"])
+        #expect(device[0].subsystemProduct == 0x100A)
+        var kept = told
+        kept.isUsable = false
+        kept.unusableReason = "the IOMMU is off"
+        #expect(inventory([kept])[0].unusableReason == "the IOMMU is off")
+        kept.unusableReason = ""
+        #expect(inventory([kept])[0].unusableReason == "its host does not say why")
+        // An agent of an earlier version.
+        kept.clearIsUsable()
+        #expect(inventory([kept])[0].unusableReason?.contains("update it") == true)
     }
 
     @Test("what names nothing, or says nothing that is known, is left out")

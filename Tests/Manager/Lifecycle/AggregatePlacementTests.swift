@@ -119,6 +119,9 @@ struct AggregatePlacementTests {
     func devices() async throws {
         let record = try await TestRecord(hosts: 1)
         try await record.request(by: record.root) {
+            var match = DeviceMatch()
+            match.vendor = 0x10DE
+            _ = try $0.createDeviceRule(.alias, alias: "K2_Grid", match: match, description: "")
             _ = try $0.createFlavor(
                 name: "k2", vcpus: 1, ramMiB: 512, diskGiB: 10, properties: ["pci_passthrough:alias": "K2_Grid:1"])
         }

@@ -1,28 +1,25 @@
-/// A pattern in which `*` stands for any text and `?` for one character. Matching takes time in proportion to text times
-/// pattern at most, whatever the pattern is (P10).
+/// A pattern in which `*` stands for any text, also none. Matching takes time in proportion to text times pattern at most,
+/// whatever the pattern is (P10).
 struct Wildcard: Sendable {
     private let pattern: [Unicode.Scalar]
 
     init(_ pattern: String) { self.pattern = Array(pattern.unicodeScalars) }
 
+    /// Each `*` takes as little as it can; where the rest does not fit, the last one takes one more.
     func matches(_ text: String) -> Bool {
         let text = Array(text.unicodeScalars)
         var (place, at) = (0, 0)
-        // Where the last star stood, and how much text it has taken.
-        var star: Int?
-        var taken = 0
+        var star: (place: Int, at: Int)?
         while at < text.count {
             if place < pattern.count, pattern[place] == "*" {
-                star = place
-                taken = at
+                star = (place, at)
                 place += 1
-            } else if place < pattern.count, pattern[place] == "?" || pattern[place] == text[at] {
+            } else if place < pattern.count, pattern[place] == text[at] {
                 place += 1
                 at += 1
-            } else if let star {
-                taken += 1
-                place = star + 1
-                at = taken
+            } else if let last = star {
+                star = (last.place, last.at + 1)
+                (place, at) = (last.place + 1, last.at + 1)
             } else {
                 return false
             }
