@@ -14,7 +14,7 @@ struct DeviceCommand: AsyncParsableCommand {
 
     static let columns = [
         Column("aliases", "ALIAS"), Column("node"), Column("address"), Column("status", colour: colour), Column("name"),
-        Column("reason"), Column("changed_at", "SINCE"), Column.id,
+        Column("owner", "IN USE BY"), Column("instance"), Column("in_use_since", "SINCE"), Column("reason"), Column.id,
     ]
 
     private static func colour(_ status: String) -> Colour? {

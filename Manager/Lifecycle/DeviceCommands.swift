@@ -16,13 +16,13 @@ extension Commands {
     public func deviceNumbers() throws -> [DeviceNumbers] {
         let devices = try sql.devices.hosted()
         return DeviceRules(try sql.devices.rules()).aliasNames.sorted().map {
-            DeviceNumbers(of: $0, among: devices, inUse: [])
+            DeviceNumbers(of: $0, among: devices)
         }
     }
 
     /// How many devices the site has by one alias: what a refusal for want of them tells.
     public func deviceNumbers(of alias: String) throws -> DeviceNumbers {
-        DeviceNumbers(of: alias, among: try sql.devices.hosted(alias: alias), inUse: [])
+        DeviceNumbers(of: alias, among: try sql.devices.hosted(alias: alias))
     }
 
     /// Keeps a device out of service, or lets it back in.

@@ -51,6 +51,10 @@ final class HostDirectory {
     /// - Returns: the node as it is in the record now, or what to tell the caller.
     func place(_ request: PlacementRequest, in sql: Transaction, at now: Timestamp) throws -> Choice {
         try bringUpToDate(sql, at: now)
+        // Numbers stand for names, and another manager may have given others.
+        if !request.devices.isEmpty, try DeviceAliases(sql.devices.rules()) != groups.aliases {
+            try readAll(sql, at: now)
+        }
         if let image = request.image { try look(for: image, in: sql) }
         var isFresh = !sql.nodeChanges.hasMissed || readAt == now
         while true {
@@ -68,7 +72,7 @@ final class HostDirectory {
                     table.remove(id)
                     continue
                 }
-                let host = groups.snapshot(node)
+                let host = try groups.snapshot(node, in: sql)
                 guard Placement.accepts(host, request) else {
                     table.set(host)
                     continue
@@ -80,7 +84,10 @@ final class HostDirectory {
 
     /// The claim that was decided is in the record, and nothing else has changed the node since `place` returned it.
     func recorded(_ request: PlacementRequest, on node: Node, in sql: Transaction) {
-        var host = groups.snapshot(node)
+        // Which devices were claimed is read again, rather than chosen again.
+        guard request.devices.isEmpty, let known = table[node.id] else { return }
+        var host = groups.snapshot(node, [])
+        host.devices = known.devices
         host.claim(request)
         table.set(host)
         sql.nodeChanges.taken(node.id)
@@ -129,13 +136,13 @@ final class HostDirectory {
         let marks = sql.nodeChanges.take()
         guard !marks.isEmpty else { return }
         // Rare, and about many nodes at once.
-        guard !marks.aggregates else { return try readAll(sql, at: now) }
+        guard !marks.grounds else { return try readAll(sql, at: now) }
         // The marks are gone: where reading what they name fails, all is read the next time.
         isLoaded = false
         for node in marks.addresses { addresses[node] = nil }
         for id in marks.nodes {
             if let node = try sql.nodes.find(id) {
-                table.set(groups.snapshot(node))
+                table.set(try groups.snapshot(node, in: sql))
             } else {
                 table.remove(id)
                 addresses[id] = nil
@@ -155,7 +162,7 @@ final class HostDirectory {
         isLoaded = false
         addresses = [:]
         groups = try HostGroups(sql)
-        table = HostTable(try sql.nodes.list().map(groups.snapshot))
+        table = HostTable(try groups.snapshots(in: sql))
         isLoaded = true
         readAt = now
         sql.nodeChanges.caughtUp()

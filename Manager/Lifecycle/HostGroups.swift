@@ -3,7 +3,7 @@ import ManagerPlacement
 import ManagerStore
 import ProtocolModel
 
-/// What the aggregates of each node say to placement.
+/// What is not in a node's row and counts for placement: what its aggregates say, and its devices.
 struct HostGroups {
     private struct Group {
         var profile = HostProfile.none
@@ -13,9 +13,13 @@ struct HostGroups {
     /// Of nodes that are in an aggregate. Those in the same ones share one value.
     private var groups: [NodeID: Group] = [:]
 
-    init() {}
+    /// The names that devices go by.
+    let aliases: DeviceAliases
+
+    init() { aliases = DeviceAliases([]) }
 
     init(_ sql: Transaction) throws {
+        aliases = DeviceAliases(try sql.devices.rules())
         let aggregates = Dictionary(try sql.aggregates.list().map { ($0.id, $0) }) { first, _ in first }
         guard !aggregates.isEmpty else { return }
         var known: [[AggregateID]: Group] = [:]
@@ -32,8 +36,21 @@ struct HostGroups {
         }
     }
 
-    func snapshot(_ node: Node) -> HostSnapshot {
+    /// All hosts.
+    func snapshots(in sql: Transaction) throws -> [HostSnapshot] {
+        let devices = Dictionary(grouping: try sql.devices.list(), by: \.node)
+        return try sql.nodes.list().map { snapshot($0, devices[$0.id] ?? []) }
+    }
+
+    func snapshot(_ node: Node, in sql: Transaction) throws -> HostSnapshot {
+        snapshot(node, node.inventory.pciDevices.isEmpty ? [] : try sql.devices.list(on: node.id))
+    }
+
+    /// - Parameter devices: the node's.
+    func snapshot(_ node: Node, _ devices: [Device]) -> HostSnapshot {
         let group = groups[node.id] ?? Group()
-        return HostSnapshot(node, profile: group.profile, ratios: AllocationRatios(of: node, in: group.rules))
+        var host = HostSnapshot(node, profile: group.profile, ratios: AllocationRatios(of: node, in: group.rules))
+        host.devices = aliases.snapshots(of: devices)
+        return host
     }
 }

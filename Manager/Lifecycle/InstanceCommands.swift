@@ -65,7 +65,8 @@ extension Commands {
             switch try directory.place(request, in: sql, at: now) {
             case .refused(let counts):
                 throw noCapacity(
-                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: directory.count)
+                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: directory.count,
+                    shortage: try deviceShortage(of: flavor.devices))
             case .placed(let host):
                 let node = host.id
                 let number = creation.count > 1 ? "-\(index)" : ""
@@ -81,6 +82,7 @@ extension Commands {
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)
+                try claimDevices(for: instance, on: host)
                 directory.recorded(request, on: host, in: sql)
                 try wantImage(image.id, on: node, operation: nil, priority: .launch)
                 try event(
@@ -101,9 +103,11 @@ extension Commands {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
         }
-        return try request(.instanceStart, of: instance) { machine throws(Refusal) in
+        let started = try request(.instanceStart, of: instance) { machine throws(Refusal) in
             try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
         }
+        try claimDevices(for: started, on: node)
+        return started
     }
 
     public func stopInstance(_ reference: String, force: Bool) throws -> Instance {
@@ -179,6 +183,7 @@ extension Commands {
         } else {
             try sql.instances.updateState(instance)
         }
+        if instance.status == .stopped || effects.contains(.release) { try releaseDevices(of: instance) }
         var operation = try instance.operation.flatMap { try sql.operations.find($0) }
         let before = operation
         var isTold = old.status == instance.status
@@ -224,7 +229,7 @@ extension Commands {
     }
 
     private func noCapacity(
-        _ counts: [Refusal.FilterCount], flavor: Flavor, placed: Int, wanted: Int, hosts: Int
+        _ counts: [Refusal.FilterCount], flavor: Flavor, placed: Int, wanted: Int, hosts: Int, shortage: String?
     ) -> Refusal {
         let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
         let what =
@@ -233,7 +238,8 @@ extension Commands {
         return Refusal(
             .noCapacity,
             "\(what): flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
-                + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)"),
+                + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)")
+                + (shortage.map { "; \($0)" } ?? ""),
             removedBy: counts)
     }
 

@@ -72,8 +72,16 @@ extension Commands {
         }
         var filter = InstanceRepository.Filter()
         filter.node = node.id
-        let stopped = try sql.instances.list(filter).filter { $0.stoppedByDrain && $0.desired == .stopped }
-        for instance in stopped {
+        var actions: [String] = []
+        for instance in try sql.instances.list(filter) where instance.stoppedByDrain && instance.desired == .stopped {
+            do {
+                try claimDevices(for: instance, on: node)
+            } catch let refusal as Refusal {
+                // Its owner can start it when there are devices; the node is of use to others.
+                actions.append("leave instance \(instance.id) (\(instance.name)) stopped: \(refusal.sentence)")
+                continue
+            }
+            actions.append("start instance \(instance.id) (\(instance.name))")
             _ = try request(.instanceStart, of: instance, superseding: true) { machine throws(Refusal) in
                 try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
             }
@@ -85,7 +93,7 @@ extension Commands {
         }
         return NodeAction(
             node: node.name, ok: true, detail: before.enabled ? "was enabled already" : "enabled",
-            actions: stopped.map { "start instance \($0.id) (\($0.name))" })
+            actions: actions)
     }
 
     private func check(until: Timestamp?) throws(Refusal) {

@@ -27,8 +27,7 @@ extension Commands {
     ) throws -> Placement.Explanation {
         let image = try image.map { try self.image($0) }
         let request = try placementRequest(try self.flavor(flavor), image, wish)
-        let groups = try HostGroups(sql)
-        var table = HostTable(try sql.nodes.list().map(groups.snapshot))
+        var table = HostTable(try HostGroups(sql).snapshots(in: sql))
         if let image { table.setHeldBy(try sql.images.holders(of: image.id), image: image.id) }
         return table.explain(request, limit: limit)
     }
@@ -44,19 +43,14 @@ extension Commands {
             architecture: image?.properties["architecture"], image: image?.id,
             nodes: Set(try wish.nodes.map { try node($0).id }),
             excluded: Set(try wish.excludedNodes.map { try node($0).id }), zone: wish.availabilityZone,
-            aggregates: requirements.aggregates, opportunistic: requirements.opportunistic)
+            aggregates: requirements.aggregates, opportunistic: requirements.opportunistic,
+            devices: try deviceRequests(requirements.devices))
     }
 
     /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.
     private func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
         let reading = FlavorProperties.read(flavor.properties)
         if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") { throw refusal }
-        if let devices = reading.requirements.devices.first {
-            throw Refusal(
-                .notImplemented,
-                "flavor '\(flavor.name)' asks for \(devices.count) of '\(devices.alias)': passing devices through to "
-                    + "instances is not built yet; choose a flavor without 'pci_passthrough:alias'")
-        }
         return reading.requirements
     }
 

@@ -7,7 +7,7 @@ extension Commands {
     public func quotaSummary() throws -> QuotaSummary {
         var capacity: [QuotaResource: Int] = [.vcpus: 0, .ramMiB: 0, .diskGiB: 0]
         let groups = try HostGroups(sql)
-        for host in try sql.nodes.list().map(groups.snapshot) where host.enabled {
+        for host in try sql.nodes.list().map({ groups.snapshot($0, []) }) where host.enabled {
             capacity[.vcpus, default: 0] += host.vcpus
             capacity[.ramMiB, default: 0] += host.ramMiB
             capacity[.diskGiB, default: 0] += host.diskGiB

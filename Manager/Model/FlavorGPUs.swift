@@ -9,8 +9,11 @@ extension Flavor {
     static let maximumGPUs = 1024
 
     /// The names by which the flavor asks for devices; those of a property that cannot be read are none.
-    public var deviceAliases: Set<String> {
-        Set((properties[Self.aliasProperty].flatMap(FlavorProperties.devices) ?? []).map(\.alias))
+    public var deviceAliases: Set<String> { Set(devices.map(\.alias)) }
+
+    /// What its instances are given; nothing where the property cannot be read.
+    public var devices: [FlavorRequirements.Devices] {
+        properties[Self.aliasProperty].flatMap(FlavorProperties.devices) ?? []
     }
 
     /// As many as the properties say; 0 where they say nothing, or nothing that can be read (`FlavorProperties`).

@@ -62,7 +62,7 @@ public enum FlavorProperties {
     }
 
     /// `a100:2,t4`: names, each with a number; 1 where it is left out.
-    static func devices(_ text: String) -> [FlavorRequirements.Devices]? {
+    public static func devices(_ text: String) -> [FlavorRequirements.Devices]? {
         var devices: [FlavorRequirements.Devices] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let words = part.split(separator: ":", omittingEmptySubsequences: false)

@@ -20,6 +20,8 @@ public struct Instance: Sendable, Equatable {
     public var ramMiB: Int
     public var diskGiB: Int
     public var gpus: Int
+    /// Devices that it is given whenever it runs, as its flavor asked for them when it was created.
+    public var devices: [FlavorRequirements.Devices]
 
     // Placement.
     public var node: NodeID
@@ -70,6 +72,7 @@ public struct Instance: Sendable, Equatable {
         self.ramMiB = flavor.ramMiB
         self.diskGiB = flavor.diskGiB
         self.gpus = flavor.gpus
+        self.devices = flavor.devices
         self.node = node
         self.epoch = Epoch(1)
         self.macAddress = macAddress
@@ -92,7 +95,8 @@ public struct Instance: Sendable, Equatable {
         id: InstanceID, name: String, owner: UserID, account: String, flavor: FlavorID, image: ImageID,
         keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, vcpus: Int, ramMiB: Int,
-        diskGiB: Int, gpus: Int = 0, node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?,
+        diskGiB: Int, gpus: Int = 0, devices: [FlavorRequirements.Devices] = [], node: NodeID, epoch: Epoch,
+        macAddress: String?, ipAddress: String?,
         desired: DesiredState,
         generation: Generation, powerCycle: PowerCycle, force: Bool, stopTimeoutSeconds: Int?, stoppedByDrain: Bool,
         status: InstanceStatus, statusCode: String, statusReason: String, startedAt: Timestamp?, readyAt: Timestamp?,
@@ -113,6 +117,7 @@ public struct Instance: Sendable, Equatable {
         self.ramMiB = ramMiB
         self.diskGiB = diskGiB
         self.gpus = gpus
+        self.devices = devices
         self.node = node
         self.epoch = epoch
         self.macAddress = macAddress

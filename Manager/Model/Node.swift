@@ -136,6 +136,10 @@ public struct PCIDevice: Sendable, Equatable, Codable {
     public var isBootDisplay: Bool?
     /// Why its host cannot give it to a guest; `nil`: it can.
     public var unusableReason: String?
+    /// The instance that its host keeps it for, until it is ready for others.
+    public var heldBy: InstanceID?
+    /// Why its host keeps it out of service.
+    public var quarantineReason: String?
 
     /// Vendor and product as people call them, or the numbers.
     public var name: String {

@@ -120,6 +120,40 @@ extension DeviceRequest {
         return candidates.min { size($0) < size($1) }?.flatMap { $0 }.sorted()
     }
 
+    /// The devices that an instance gets, each with the request that it serves: `nil` for one that goes along with others
+    /// of its group.
+    ///
+    /// - Returns: positions among the devices and among the requests; `nil` where there are not enough.
+    public static func choice(
+        _ requests: [DeviceRequest], from devices: [DeviceSnapshot]
+    ) -> [(device: Int, request: Int?)]? {
+        guard let chosen = choose(requests, from: devices) else { return nil }
+        // Augmenting paths (Kuhn 1955): a device that has two of the aliases may have to leave the first to another.
+        var served: [Int: Int] = [:]
+        for (number, request) in requests.enumerated() {
+            for _ in 0..<request.count {
+                var visited: Set<Int> = []
+                _ = serve(number, requests, chosen, devices, &served, &visited)
+            }
+        }
+        return chosen.map { ($0, served[$0]) }
+    }
+
+    private static func serve(
+        _ number: Int, _ requests: [DeviceRequest], _ chosen: [Int], _ devices: [DeviceSnapshot],
+        _ served: inout [Int: Int], _ visited: inout Set<Int>
+    ) -> Bool {
+        for index in chosen where devices[index].aliases >> UInt64(requests[number].alias) & 1 == 1 {
+            guard visited.insert(index).inserted else { continue }
+            let other = served[index]
+            if other == nil || serve(other!, requests, chosen, devices, &served, &visited) {
+                served[index] = number
+                return true
+            }
+        }
+        return false
+    }
+
     private static func size(_ groups: [[Int]]) -> Int { groups.reduce(0) { $0 + $1.count } }
 
     /// Leaves out, from the end on, each group without which the rest is enough.

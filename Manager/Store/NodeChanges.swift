@@ -17,21 +17,21 @@ public final class NodeChanges {
         public var copies: Set<Copy> = []
         /// Nodes that an instance has left, or whose transaction was undone: addresses in use are to be read again.
         public var addresses: Set<NodeID> = []
-        /// Groups of nodes, what they say, or who is in them.
-        public var aggregates = false
+        /// What is about many nodes at once: aggregates, what they say and who is in them, and names of devices.
+        public var grounds = false
 
-        public var isEmpty: Bool { nodes.isEmpty && copies.isEmpty && addresses.isEmpty && !aggregates }
+        public var isEmpty: Bool { nodes.isEmpty && copies.isEmpty && addresses.isEmpty && !grounds }
 
         mutating func add(_ other: Self) {
             nodes.formUnion(other.nodes)
             copies.formUnion(other.copies)
             addresses.formUnion(other.addresses)
-            aggregates = aggregates || other.aggregates
+            grounds = grounds || other.grounds
         }
 
         /// As it must be read again when it was undone.
         var undone: Self {
-            Self(nodes: nodes, copies: copies, addresses: addresses.union(nodes), aggregates: aggregates)
+            Self(nodes: nodes, copies: copies, addresses: addresses.union(nodes), grounds: grounds)
         }
     }
 
@@ -75,9 +75,9 @@ public final class NodeChanges {
         if keeper != nil { pending.copies.insert(copy) }
     }
 
-    func aggregatesChanged() {
-        current.aggregates = true
-        if keeper != nil { pending.aggregates = true }
+    func groundsChanged() {
+        current.grounds = true
+        if keeper != nil { pending.grounds = true }
     }
 
     func addressFreed(on node: NodeID) {

@@ -13,7 +13,7 @@ public struct Device: Resource, Equatable {
     public var address: String
     /// By what names flavors can ask for it, by the site's rules.
     public var aliases: [String]
-    /// `free`, `offline`, `disabled`, `unusable`, `quarantined` or `absent`.
+    /// `free`, `in_use`, `offline`, `disabled`, `unusable`, `quarantined` or `absent`.
     public var status: String
     /// Why it is not free.
     public var reason: String
@@ -29,6 +29,14 @@ public struct Device: Resource, Equatable {
     public var groupMembers: [String]
     /// Near which part of the host's memory it is.
     public var numaNode: Int?
+    /// The name of the instance that has it.
+    public var instance: String?
+    public var instanceID: String?
+    /// The user whose instance has it.
+    public var owner: String?
+    /// By what alias the instance asked for it; empty: it goes along with another of its group.
+    public var usedAs: String?
+    public var inUseSince: Date?
     /// Since when it is kept out of service.
     public var quarantinedAt: Date?
     /// When its node first told of it.
@@ -39,6 +47,7 @@ public struct Device: Resource, Equatable {
     enum CodingKeys: String, CodingKey {
         case id, node, address, aliases, status, reason, name, vendorID = "vendor_id", productID = "product_id",
             deviceClass = "class", groupMembers = "group_members", numaNode = "numa_node",
+            instance, instanceID = "instance_id", owner, usedAs = "used_as", inUseSince = "in_use_since",
             quarantinedAt = "quarantined_at", firstSeenAt = "first_seen_at", changedAt = "changed_at"
     }
 }

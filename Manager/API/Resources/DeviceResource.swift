@@ -12,6 +12,8 @@ enum DeviceResource {
             ("subsystem_product_id", .nullable(.text)), ("class", .text), ("iommu_group", number),
             ("numa_node", number),
             ("driver", .text), ("group_members", .array(.text, maximum: 64)), ("boot_display", .boolean),
+            ("instance", .nullable(.text)), ("instance_id", .nullable(.identifier)), ("owner", .nullable(.text)),
+            ("used_as", .nullable(.text)), ("in_use_since", .nullable(.time)),
             ("quarantined_at", .nullable(.time)), ("first_seen_at", .time), ("changed_at", .time),
         ])
 
@@ -28,7 +30,10 @@ enum DeviceResource {
             "class": .string(PCIDevice.digits(facts.classCode, 6)), "iommu_group": .count(facts.iommuGroup),
             "numa_node": .count(facts.numaNode), "driver": .string(facts.driver),
             "group_members": .texts(facts.groupMembers ?? []), "boot_display": .boolean(facts.isBootDisplay ?? false),
-            "quarantined_at": .text(device.quarantinedAt), "first_seen_at": .text(device.firstSeenAt),
+            "instance": .text(hosted.instanceName), "instance_id": .text(device.claim?.instance),
+            "owner": .text(hosted.owner), "used_as": .text(device.claim?.alias),
+            "in_use_since": .text(device.claim?.since), "quarantined_at": .text(device.quarantinedAt),
+            "first_seen_at": .text(device.firstSeenAt),
             "changed_at": .text(device.changedAt),
         ]
     }

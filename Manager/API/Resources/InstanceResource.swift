@@ -3,6 +3,9 @@ import ProtocolModel
 
 /// Instances as clients see them (DESIGN §10).
 enum InstanceResource {
+    static let device = ObjectSchema.answer(
+        "InstanceDevice", [("id", .identifier), ("alias", .text), ("address", .text), ("name", .text)])
+
     static let schema = ObjectSchema.answer(
         "Instance",
         [
@@ -14,7 +17,8 @@ enum InstanceResource {
             ("node_id", .nullable(.identifier)), ("addresses", .array(.text, maximum: 64)), ("created_at", .time),
             ("updated_at", .time), ("owner", .text), ("owner_id", .identifier), ("account", .text),
             ("key_name", .nullable(.text)), ("metadata", .map(.text, maximum: 1000)), ("host_name", .text),
-            ("vcpus", .count), ("ram_mib", .count), ("disk_gib", .count), ("generation", .count), ("epoch", .count),
+            ("vcpus", .count), ("ram_mib", .count), ("disk_gib", .count),
+            ("devices", .array(.object(device), maximum: 1024)), ("generation", .count), ("epoch", .count),
             ("ready_at", .nullable(.time)), ("started_at", .nullable(.time)), ("operation_id", .nullable(.identifier)),
         ])
 
@@ -35,10 +39,22 @@ enum InstanceResource {
             "metadata": .map(instance.metadata), "host_name": .string(instance.hostName),
             "vcpus": .count(instance.vcpus),
             "ram_mib": .count(instance.ramMiB), "disk_gib": .count(instance.diskGiB),
+            "devices": .array(try devices(of: instance, names)),
             "generation": .count(instance.generation.value), "epoch": .count(instance.epoch.value),
             "ready_at": .text(instance.readyAt), "started_at": .text(instance.startedAt),
             "operation_id": .text(instance.operation),
         ]
+    }
+
+    /// What it has now; nearly none asks for any.
+    private static func devices(of instance: Instance, _ names: Names) throws -> [JSONValue] {
+        guard !instance.devices.isEmpty else { return [] }
+        return try names.devices(of: instance.id).map { device in
+            [
+                "id": .text(device.id), "alias": .string(device.claim?.alias ?? ""),
+                "address": .string(device.facts.address), "name": .string(device.facts.name),
+            ]
+        }
     }
 
     private static func powerState(_ status: InstanceStatus) -> String {

@@ -27,6 +27,9 @@ final class Names {
         return name
     }
 
+    /// Those that an instance has.
+    func devices(of instance: InstanceID) throws -> [Device] { try transaction.devices.list(of: instance) }
+
     func flavor(_ id: FlavorID) throws -> String {
         if let name = flavors[id] { return name }
         let name = try transaction.flavors.name(of: id) ?? id.description

@@ -13,9 +13,11 @@ public struct Device: Sendable, Equatable {
     public var aliases: [String]
     /// Why it can be asked for by none.
     public var objection: String?
-    /// Why it is kept out of service though it is there; `nil`: it is in service.
+    /// Why an operator keeps it out of service though it is there; `nil`: nobody does. Its host may (`facts`).
     public var quarantineReason: String?
     public var quarantinedAt: Timestamp?
+    /// Who has it; `nil`: nobody.
+    public var claim: DeviceClaim?
     public var firstSeenAt: Timestamp
     /// When it last appeared, went or changed.
     public var changedAt: Timestamp
@@ -29,12 +31,15 @@ public struct Device: Sendable, Equatable {
         objection = nil
         quarantineReason = nil
         quarantinedAt = nil
+        claim = nil
         firstSeenAt = now
         changedAt = now
     }
 
     public enum Status: String, Sendable, CaseIterable {
         case free
+        /// An instance has it, or its host keeps it for one.
+        case inUse = "in_use"
         /// Its host, or a rule of the site, does not let it go.
         case unusable
         /// Kept out of service.
@@ -44,8 +49,9 @@ public struct Device: Sendable, Equatable {
     }
 
     public var status: Status {
-        if quarantineReason != nil { return .quarantined }
+        if (quarantineReason ?? facts.quarantineReason) != nil { return .quarantined }
         if !isPresent { return .absent }
+        if claim != nil || facts.heldBy != nil { return .inUse }
         return aliases.isEmpty ? .unusable : .free
     }
 
@@ -53,14 +59,34 @@ public struct Device: Sendable, Equatable {
     public var reason: String? {
         switch status {
         case .free: nil
+        case .inUse: claim == nil ? "its host makes it ready for the next guest" : nil
         case .unusable: objection
-        case .quarantined: quarantineReason
+        case .quarantined: quarantineReason ?? facts.quarantineReason
         case .absent: "its host does not report it any more"
         }
     }
 
+    /// Whether a guest may have it now, if only together with another of its group.
+    public var isGivable: Bool {
+        status == .free || (status == .unusable && objection == DeviceRules.nameless)
+    }
+
     public mutating func heed(_ rules: DeviceRules, node name: String) {
         (aliases, objection) = rules.offer(of: facts, on: name)
+    }
+}
+
+/// That an instance has a device, from when it is placed or started until its guest is gone (GPU-09).
+public struct DeviceClaim: Sendable, Hashable {
+    public var instance: InstanceID
+    /// By what the instance asked for it; empty: it goes along with one of its group that was asked for.
+    public var alias: String
+    public var since: Timestamp
+
+    public init(instance: InstanceID, alias: String, since: Timestamp) {
+        self.instance = instance
+        self.alias = alias
+        self.since = since
     }
 }
 

@@ -1,4 +1,4 @@
-public import ProtocolModel
+import ProtocolModel
 
 /// How many devices have an alias, and what keeps guests from them (GPU-07, GPU-09). Each device is counted for one thing.
 public struct DeviceNumbers: Sendable, Equatable {
@@ -17,24 +17,18 @@ public struct DeviceNumbers: Sendable, Equatable {
 
     public init(alias: String) { self.alias = alias }
 
-    /// - Parameters:
-    ///   - devices: of the whole site; those without the alias are passed over.
-    ///   - used: those that instances have.
-    public init(of alias: String, among devices: [HostedDevice], inUse used: Set<DeviceID>) {
+    /// - Parameter devices: of the whole site; those without the alias are passed over.
+    public init(of alias: String, among devices: [HostedDevice]) {
         self.init(alias: alias)
         var freeOn: [NodeID: Int] = [:]
         for hosted in devices where hosted.device.aliases.contains(alias) {
-            guard !used.contains(hosted.device.id) else {
-                total += 1
-                inUse += 1
-                continue
-            }
             switch hosted.status {
             // One without an alias is of no interest here, and `unusable` means that it has none.
             case .absent, .unusable: continue
             case .free:
                 free += 1
                 freeOn[hosted.device.node, default: 0] += 1
+            case .inUse: inUse += 1
             case .quarantined: quarantined += 1
             case .offline: offline += 1
             case .disabled: disabled += 1

@@ -66,6 +66,8 @@ public struct DeviceRules: Sendable, Equatable {
     public static let maximumAliases = 64
     /// Each device is compared with each rule.
     public static let maximumRules = 1000
+    /// Why a device that the host lets go, and that no rule denies, can be asked for by nothing. It may go along with others.
+    static let nameless = "no rule gives it an alias; 'roost device rule create alias' makes one"
 
     public init(_ rules: [DeviceRule]) {
         aliases = rules.filter { $0.action == .alias }
@@ -87,7 +89,7 @@ public struct DeviceRules: Sendable, Equatable {
         }
         let names = Set(aliases.filter { $0.match.fits(device, on: node) }.map(\.alias))
         guard !names.isEmpty else {
-            return ([], "no alias names it; 'roost device rule add alias' gives it one")
+            return ([], Self.nameless)
         }
         return (names.sorted(), nil)
     }

@@ -4,6 +4,9 @@ public struct HostedDevice: Sendable, Equatable {
     public var nodeName: String
     public var isNodeEnabled: Bool
     public var isNodeAlive: Bool
+    /// Of the instance that has it.
+    public var instanceName: String?
+    public var owner: String?
 
     public init(_ device: Device, on nodeName: String, isNodeEnabled: Bool, isNodeAlive: Bool) {
         self.device = device
@@ -14,6 +17,8 @@ public struct HostedDevice: Sendable, Equatable {
 
     public enum Status: String, Sendable, CaseIterable {
         case free
+        /// An instance has it.
+        case inUse = "in_use"
         /// Its node is not heard from.
         case offline
         /// Its node takes no instances.
@@ -32,6 +37,7 @@ public struct HostedDevice: Sendable, Equatable {
         case .unusable: .unusable
         case .quarantined: .quarantined
         case .absent: .absent
+        case .inUse: .inUse
         case .free: !isNodeAlive ? .offline : isNodeEnabled ? .free : .disabled
         }
     }

@@ -33,6 +33,7 @@ public struct StoreCheck {
         var check = StoreCheck(connection)
         try check.pages()
         try check.claims()
+        try check.devices()
         try check.quotas()
         try check.addresses()
         try check.orphans()
@@ -87,6 +88,33 @@ public struct StoreCheck {
             """)
         {
             find("revision", "instance \(try row.text("id"))", "its revision is newer than that of its node's set")
+        }
+    }
+
+    /// A device is held by an instance of its node that runs or is to run, which has all that it is to have (P3).
+    private mutating func devices() throws {
+        for row in try sql.query(
+            """
+            SELECT d.id AS id, d.instance_id AS instance_id FROM devices d LEFT JOIN instances i ON i.id = d.instance_id
+            WHERE d.instance_id IS NOT NULL
+                AND (i.id IS NULL OR i.status IN ('STOPPED', 'DELETED') OR i.node_id <> d.node_id)
+            """)
+        {
+            find(
+                "claim", "device \(try row.text("id"))",
+                "instance \(try row.text("instance_id")) has it, which is not there, does not run, or is on another node"
+            )
+        }
+        for row in try sql.query(
+            "SELECT * FROM instances WHERE devices IS NOT NULL AND status NOT IN ('STOPPED', 'DELETED')")
+        {
+            let instance = try Instance(row: row)
+            let held = Dictionary(grouping: try sql.devices.list(of: instance.id).compactMap(\.claim), by: \.alias)
+            for wanted in instance.devices where held[wanted.alias, default: []].count != wanted.count {
+                find(
+                    "claim", "instance \(instance.id)",
+                    "it has \(held[wanted.alias, default: []].count) devices '\(wanted.alias)' of \(wanted.count)")
+            }
         }
     }
 

@@ -14,7 +14,11 @@ extension Migration {
                 id VARCHAR(36) NOT NULL PRIMARY KEY, node_id VARCHAR(36) NOT NULL, address VARCHAR(16) NOT NULL,
                 facts TEXT NOT NULL, present BIGINT NOT NULL, status VARCHAR(16) NOT NULL, aliases TEXT NOT NULL,
                 objection TEXT, quarantine_reason TEXT, quarantined_at BIGINT, first_seen_at BIGINT NOT NULL,
-                changed_at BIGINT NOT NULL, UNIQUE (node_id, address))
+                changed_at BIGINT NOT NULL, instance_id VARCHAR(36), claimed_alias VARCHAR(64), claimed_at BIGINT,
+                UNIQUE (node_id, address))
             """,
+            "CREATE INDEX IF NOT EXISTS devices_by_instance ON devices (instance_id)",
+            // What the instance's flavor asked for when it was created: `a100:2,t4:1`.
+            "ALTER TABLE instances ADD COLUMN IF NOT EXISTS devices TEXT",
         ])
 }

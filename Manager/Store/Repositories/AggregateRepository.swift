@@ -29,20 +29,20 @@ public struct AggregateRepository {
         try sql.execute(
             "INSERT INTO aggregates (id, name, metadata, created_at, updated_at) VALUES (?, ?, ?, ?, ?)", aggregate.id,
             aggregate.name, try jsonText(aggregate.metadata), aggregate.createdAt, aggregate.updatedAt)
-        sql.nodeChanges.aggregatesChanged()
+        sql.nodeChanges.groundsChanged()
     }
 
     public func update(_ aggregate: Aggregate) throws {
         try sql.execute(
             "UPDATE aggregates SET name = ?, metadata = ?, updated_at = ? WHERE id = ?", aggregate.name,
             try jsonText(aggregate.metadata), aggregate.updatedAt, aggregate.id)
-        sql.nodeChanges.aggregatesChanged()
+        sql.nodeChanges.groundsChanged()
     }
 
     public func remove(_ id: AggregateID) throws {
         try sql.execute("DELETE FROM aggregate_nodes WHERE aggregate_id = ?", id)
         try sql.execute("DELETE FROM aggregates WHERE id = ?", id)
-        sql.nodeChanges.aggregatesChanged()
+        sql.nodeChanges.groundsChanged()
     }
 
     // MARK: Nodes
@@ -82,12 +82,12 @@ public struct AggregateRepository {
     /// The node is not in it yet.
     public func add(_ node: NodeID, to id: AggregateID) throws {
         try sql.execute("INSERT INTO aggregate_nodes (aggregate_id, node_id) VALUES (?, ?)", id, node)
-        sql.nodeChanges.aggregatesChanged()
+        sql.nodeChanges.groundsChanged()
     }
 
     public func remove(_ node: NodeID, from id: AggregateID) throws {
         try sql.execute("DELETE FROM aggregate_nodes WHERE aggregate_id = ? AND node_id = ?", id, node)
-        sql.nodeChanges.aggregatesChanged()
+        sql.nodeChanges.groundsChanged()
     }
 }
 

@@ -47,8 +47,10 @@ public struct DeviceRepository {
     private static let hosted = """
         SELECT d.*, n.name AS node_name, n.enabled AS node_enabled, n.liveness AS node_liveness, \(standing) AS standing, \
         CASE WHEN \(standing) = 'free' THEN 1 ELSE 0 END AS is_free, \
-        CASE WHEN d.quarantine_reason IS NULL THEN 0 ELSE 1 END AS is_quarantined \
-        FROM devices d JOIN nodes n ON n.id = d.node_id
+        CASE WHEN d.quarantine_reason IS NULL THEN 0 ELSE 1 END AS is_quarantined, \
+        i.name AS instance_name, u.name AS owner_name \
+        FROM devices d JOIN nodes n ON n.id = d.node_id LEFT JOIN instances i ON i.id = d.instance_id \
+        LEFT JOIN users u ON u.id = i.owner_id
         """
 
     /// In order of address.
@@ -60,21 +62,31 @@ public struct DeviceRepository {
         try sql.execute(
             """
             INSERT INTO devices (id, node_id, address, facts, present, status, aliases, objection, quarantine_reason,
-                quarantined_at, first_seen_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                quarantined_at, first_seen_at, changed_at, instance_id, claimed_alias, claimed_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             device.id, device.node, device.facts.address, try jsonText(device.facts), device.isPresent,
             device.status.rawValue, Self.text(device.aliases), device.objection, device.quarantineReason,
-            device.quarantinedAt, device.firstSeenAt, device.changedAt)
+            device.quarantinedAt, device.firstSeenAt, device.changedAt, device.claim?.instance, device.claim?.alias,
+            device.claim?.since)
+        sql.nodeChanges.changed(device.node)
     }
 
     public func update(_ device: Device) throws {
         try sql.execute(
             """
             UPDATE devices SET facts = ?, present = ?, status = ?, aliases = ?, objection = ?, quarantine_reason = ?,
-                quarantined_at = ?, changed_at = ? WHERE id = ?
+                quarantined_at = ?, changed_at = ?, instance_id = ?, claimed_alias = ?, claimed_at = ? WHERE id = ?
             """,
             try jsonText(device.facts), device.isPresent, device.status.rawValue, Self.text(device.aliases),
-            device.objection, device.quarantineReason, device.quarantinedAt, device.changedAt, device.id)
+            device.objection, device.quarantineReason, device.quarantinedAt, device.changedAt, device.claim?.instance,
+            device.claim?.alias, device.claim?.since, device.id)
+        sql.nodeChanges.changed(device.node)
+    }
+
+    /// Those that an instance has, in order of address.
+    public func list(of instance: InstanceID) throws -> [Device] {
+        try sql.query("SELECT * FROM devices WHERE instance_id = ? ORDER BY address", instance).map(Device.init(row:))
     }
 
     public func remove(_ id: DeviceID) throws { try sql.execute("DELETE FROM devices WHERE id = ?", id) }
@@ -101,6 +113,7 @@ public struct DeviceRepository {
     }
 
     public func insert(_ rule: DeviceRule) throws {
+        sql.nodeChanges.groundsChanged()
         try sql.execute(
             """
             INSERT INTO device_rules (id, action, alias, match_text, description, created_at, updated_at)
@@ -111,12 +124,16 @@ public struct DeviceRepository {
     }
 
     public func update(_ rule: DeviceRule) throws {
+        sql.nodeChanges.groundsChanged()
         try sql.execute(
             "UPDATE device_rules SET alias = ?, match_text = ?, description = ?, updated_at = ? WHERE id = ?",
             rule.alias, try jsonText(rule.match), rule.description, rule.updatedAt, rule.id)
     }
 
-    public func remove(_ id: DeviceRuleID) throws { try sql.execute("DELETE FROM device_rules WHERE id = ?", id) }
+    public func remove(_ id: DeviceRuleID) throws {
+        try sql.execute("DELETE FROM device_rules WHERE id = ?", id)
+        sql.nodeChanges.groundsChanged()
+    }
 }
 
 extension Device {
@@ -130,6 +147,10 @@ extension Device {
         quarantineReason = try row.optionalText("quarantine_reason")
         quarantinedAt = try row.optionalTimestamp("quarantined_at")
         changedAt = try row.timestamp("changed_at")
+        if let instance: InstanceID = try row.optionalID("instance_id") {
+            claim = DeviceClaim(
+                instance: instance, alias: try row.text("claimed_alias"), since: try row.timestamp("claimed_at"))
+        }
     }
 }
 
@@ -139,6 +160,8 @@ extension HostedDevice {
         self.init(
             try Device(row: row), on: try row.text("node_name"), isNodeEnabled: try row.flag("node_enabled"),
             isNodeAlive: liveness == .alive)
+        instanceName = try row.optionalText("instance_name")
+        owner = try row.optionalText("owner_name")
     }
 }
 

@@ -122,8 +122,8 @@ public struct InstanceRepository {
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
                 host_name, vcpus, ram_mib, disk_gib, gpus, node_id, epoch, mac_address, ip_address, desired, generation,
                 power_cycle, forced, stop_timeout_seconds, stopped_by_drain, status, status_code, status_reason, started_at,
-                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision, devices)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             instance.id, instance.name, instance.owner, instance.account, instance.flavor, instance.image,
             instance.keyName, try jsonText(instance.sshKeys), instance.userData, try jsonText(instance.metadata),
@@ -132,8 +132,14 @@ public struct InstanceRepository {
             instance.macAddress, instance.ipAddress, instance.desired.rawValue, instance.generation,
             instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
-            instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision)
+            instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision,
+            Self.text(instance.devices))
         try sql.quotas.count(instance, by: 1)
+    }
+
+    /// As a flavor's property has it; `nil`: none, as with nearly all.
+    private static func text(_ devices: [FlavorRequirements.Devices]) -> String? {
+        devices.isEmpty ? nil : devices.map { "\($0.alias):\($0.count)" }.joined(separator: ",")
     }
 
     /// Writes what changed. `assigned`: the node must be told.
@@ -210,7 +216,8 @@ extension Instance {
             userData: try row.blob("user_data"), metadata: try row.json("metadata"),
             hostName: try row.text("host_name"),
             vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
-            gpus: try row.int("gpus"), node: try row.id("node_id"), epoch: try row.counter("epoch"),
+            gpus: try row.int("gpus"), devices: try row.optionalText("devices").flatMap(FlavorProperties.devices) ?? [],
+            node: try row.id("node_id"), epoch: try row.counter("epoch"),
             macAddress: try row.optionalText("mac_address"),
             ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
             generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),

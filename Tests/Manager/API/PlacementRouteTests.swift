@@ -170,7 +170,7 @@ struct PlacementRouteTests {
                 (["flavor": "small", "nodes": ["a", "z"]], 404, "node 'z'"),
                 (["flavor": "small", "exclude_nodes": ["z"]], 404, "node 'z'"),
                 (["flavor": "small", "availability_zone": "boulder"], 404, "denver"),
-                (["flavor": "k2"], 501, "K2"), (["image": "debian"], 400, "flavor"),
+                (["flavor": "k2"], 422, "K2"), (["image": "debian"], 400, "flavor"),
             ] as [(JSONValue, Int, String)] {
                 let reply = try await client.post(Self.path, question, as: "root")
                 #expect(reply.status == status && reply.text.contains(word), "\(question): \(reply.text)")

@@ -13,7 +13,8 @@ struct DeviceCommandTests {
             ("cn42/10000:01:00.0", "cn42", "10000:01:00.0"),
         ])
     func names(text: String, host: String, address: String) throws {
-        let place = try #require(try #require(DeviceName(argument: text)).place)
+        let name = try #require(DeviceName(argument: text))
+        let place = try #require(name.place)
         #expect(place.host == host && place.address == address)
     }
 
@@ -75,12 +76,13 @@ struct DeviceCommandTests {
         let device: JSON = [
             "id": .string("1"), "node": .string("cn1"), "address": .string("0000:3b:00.0"),
             "aliases": .texts(["K2_Grid", "gpu"]), "status": .string("disabled"),
-            "reason": .string("its node is disabled"), "name": .string("GRID K2"), "changed_at": .string("t"),
+            "reason": .string("its node is disabled"), "name": .string("GRID K2"), "owner": .string("ann"),
+            "instance": .string("vm"), "in_use_since": .string("t"),
         ]
         #expect(
             TableWriter(columns: DeviceCommand.columns).table([device]) == """
-                ALIAS        NODE  ADDRESS       STATUS    NAME     REASON                SINCE  ID
-                K2_Grid gpu  cn1   0000:3b:00.0  disabled  GRID K2  its node is disabled  t      1
+                ALIAS        NODE  ADDRESS       STATUS    NAME     IN USE BY  INSTANCE  SINCE  REASON                ID
+                K2_Grid gpu  cn1   0000:3b:00.0  disabled  GRID K2  ann        vm        t      its node is disabled  1
                 """)
         let rule: JSON = [
             "action": .string("deny"), "alias": .null, "match": ["vendor_id": .string("10de"), "node": .string("cn*")],

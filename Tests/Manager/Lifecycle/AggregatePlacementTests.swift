@@ -114,20 +114,4 @@ struct AggregatePlacementTests {
             #expect(refusal?.fields.map(\.pointer) == ["/metadata/\(key)"])
         }
     }
-
-    @Test("devices cannot be passed through yet, and nothing pretends that they are")
-    func devices() async throws {
-        let record = try await TestRecord(hosts: 1)
-        try await record.request(by: record.root) {
-            var match = DeviceMatch()
-            match.vendor = 0x10DE
-            _ = try $0.createDeviceRule(.alias, alias: "K2_Grid", match: match, description: "")
-            _ = try $0.createFlavor(
-                name: "k2", vcpus: 1, ramMiB: 512, diskGiB: 10, properties: ["pci_passthrough:alias": "K2_Grid:1"])
-        }
-        let refusal = try await record.refused(.notImplemented, by: record.ann) {
-            try $0.createInstances(InstanceCreation(name: "i", flavor: "k2", image: "debian"))
-        }
-        #expect(refusal?.sentence.contains("K2_Grid") == true)
-    }
 }

@@ -148,6 +148,9 @@ final class TestRecord: Sendable {
         }
     }
 
+    /// What the record's own check finds wrong.
+    func findings() async throws -> [StoreFinding] { try StoreCheck.run(place.location) }
+
     func eventKinds() async throws -> [String] {
         try await store.read { try $0.events.list(after: 0, .everything, limit: 10_000).map(\.kind) }
     }

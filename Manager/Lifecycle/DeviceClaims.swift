@@ -1,0 +1,72 @@
+import ManagerModel
+import ManagerPlacement
+import ManagerStore
+import ProtocolModel
+
+// Devices that instances have: claimed when an instance is placed or started, and free again when its guest is gone (GPU-09).
+extension Commands {
+    /// What a flavor asks for, in the numbers of `HostGroups`.
+    ///
+    /// - Throws: `Refusal.unprocessable` where no rule of the site gives such an alias.
+    func deviceRequests(_ wanted: [FlavorRequirements.Devices]) throws -> [DeviceRequest] {
+        guard !wanted.isEmpty else { return [] }
+        let rules = try sql.devices.rules()
+        guard let requests = DeviceAliases(rules).requests(wanted) else {
+            let names = DeviceRules(rules).aliasNames
+            let missing = wanted.first { !names.contains($0.alias) }?.alias ?? ""
+            throw Refusal(
+                .unprocessable,
+                "no rule of this site gives devices the alias '\(missing)'; its operator can make one with "
+                    + "'roost device rule create alias'")
+        }
+        return requests
+    }
+
+    /// Gives an instance the devices that it is to have, on its node. Whoever decided that they are there did so in this
+    /// transaction, or it is decided here.
+    ///
+    /// - Throws: `Refusal.noCapacity`, with the numbers that its owner needs.
+    func claimDevices(for instance: Instance, on node: Node) throws {
+        guard !instance.devices.isEmpty else { return }
+        let held = try sql.devices.list(of: instance.id)
+        // Started again before the last guest was seen to be gone: it has them still.
+        guard held.isEmpty else { return }
+        let requests = try deviceRequests(instance.devices)
+        let devices = try sql.devices.list(on: node.id).filter(\.isPresent)
+        let aliases = DeviceAliases(try sql.devices.rules())
+        guard let choice = DeviceRequest.choice(requests, from: aliases.snapshots(of: devices)) else {
+            throw Refusal(
+                .noCapacity,
+                "node '\(node.name)', which holds this instance's disk, has not the devices that it needs: "
+                    + (try deviceShortage(of: instance.devices, on: node.id)
+                        ?? "its devices stand in groups that can only go together"))
+        }
+        for (index, request) in choice {
+            var device = devices[index]
+            device.claim = DeviceClaim(
+                instance: instance.id, alias: request.map { instance.devices[$0].alias } ?? "", since: now)
+            try sql.devices.update(device)
+        }
+    }
+
+    /// The instance's guest is gone. A device that its host has not made ready for others yet is not free until it has.
+    func releaseDevices(of instance: Instance) throws {
+        guard !instance.devices.isEmpty else { return }
+        for var device in try sql.devices.list(of: instance.id) {
+            device.claim = nil
+            try sql.devices.update(device)
+        }
+    }
+
+    /// What is in the way of whoever asks for these devices; `nil`: nothing that the numbers show.
+    ///
+    /// - Parameter node: where they must be; `nil`: anywhere.
+    func deviceShortage(of wanted: [FlavorRequirements.Devices], on node: NodeID? = nil) throws -> String? {
+        guard !wanted.isEmpty else { return nil }
+        let devices = try sql.devices.hosted().filter { node == nil || $0.device.node == node }
+        let sentences = wanted.compactMap { wish in
+            DeviceNumbers(of: wish.alias, among: devices).shortage(of: wish.count)
+        }
+        return sentences.isEmpty ? nil : sentences.joined(separator: "; ")
+    }
+}
