@@ -38,6 +38,18 @@ public struct HostBoot: Sendable, Equatable {
         }
     }
 
+    /// The boot that this process lives in; what the agent has seen stays as it is.
+    public static func current(
+        source: String = source, files: any FileSystem = HostFileSystem()
+    ) throws(Problem) -> BootID {
+        do {
+            guard let now = try id(in: source, files) else { throw Problem.unreadable(source) }
+            return now
+        } catch {
+            throw .unreadable(source)
+        }
+    }
+
     private static func id(in path: String, _ files: any FileSystem) throws(FileProblem) -> BootID? {
         guard let bytes = try files.read(path, limit: 4096) else { return nil }
         return BootID(String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))

@@ -32,6 +32,8 @@ public struct LinkCore: Sendable {
         case capture(CaptureStatusValue)
         /// There is a new batch in the spool.
         case usageKept
+        /// The host's own operator has taken the host back, or given it back (`nil`).
+        case departed(Departure?)
         /// The answer to `Effect.due`, once for any number of them.
         case ready(Errand)
         /// The answer to `Effect.collectInventory`, or a change.
@@ -82,6 +84,8 @@ public struct LinkCore: Sendable {
     }
 
     public private(set) var book: AssignmentBook
+    /// The host's own operator has taken it back.
+    public private(set) var departure: Departure?
     /// As this host reaches the manager.
     private let managerHost: String
     /// A setting of this host, where it has one, wins over the manager's wish.
@@ -91,12 +95,15 @@ public struct LinkCore: Sendable {
     private var parts = AssignmentParts()
     private var pending: Pending?
     private var isLive = false
+    /// What the last `Hello` said.
+    private var introducedHold: Roost_V1_HostHold?
     /// Tells the sessions apart for those who work beside them.
     public private(set) var session: UInt64 = 0
     private var resynchronisations = Backoff(first: .seconds(1), maximum: .seconds(60))
 
-    public init(book: AssignmentBook, managerHost: String, usageInterval: Duration?) {
+    public init(book: AssignmentBook, departure: Departure? = nil, managerHost: String, usageInterval: Duration?) {
         self.book = book
+        self.departure = departure
         self.managerHost = managerHost
         self.usageInterval = usageInterval
     }
@@ -104,6 +111,21 @@ public struct LinkCore: Sendable {
     /// The wait before the session that follows on `Effect.resynchronise`.
     public mutating func nextResynchronisation(using random: inout some RandomNumberGenerator) -> Duration {
         resynchronisations.next(using: &random)
+    }
+
+    /// What `Hello` is to say of the host's own operator; what changes from then on is told in the session.
+    public mutating func introduceHostHold() -> Roost_V1_HostHold {
+        introducedHold = hostHold
+        return hostHold
+    }
+
+    private var hostHold: Roost_V1_HostHold {
+        .with {
+            guard let departure else { return }
+            $0.left = true
+            $0.reason = departure.reason
+            $0.sinceMs = departure.since.milliseconds
+        }
     }
 
     /// Takes in what happened and says what to do about it, in this order.
@@ -131,9 +153,15 @@ public struct LinkCore: Sendable {
             outbox.add(status)
             return [.due(.statuses)]
         case .usageKept: return [.due(.usage)]
+        case .departed(let departure):
+            self.departure = departure
+            outbox.add(hostHold)
+            return [
+                hold(book.images.values.compactMap { ImageAssignmentValue($0) }, renewed: []), .due(.statuses),
+            ]
         case .ready(.statuses):
             guard isLive, let report = outbox.take() else { return [] }
-            return [.send(.statusReport(report), session: session)]
+            return [.send(.statusReport(report), session: session)] + (outbox.isEmpty ? [] : [.due(.statuses)])
         case .ready(.usage):
             guard isLive, window.room > 0 else { return [] }
             return [.fetchUsage(after: window.position, limit: window.room, session: session)]
@@ -161,6 +189,7 @@ public struct LinkCore: Sendable {
         session += 1
         isLive = true
         outbox.begin()
+        if (introducedHold ?? .init()) != hostHold { outbox.add(hostHold) }
         window = SendWindow()
         parts = AssignmentParts()
         let wished = Duration.milliseconds(Int64(welcome.usageIntervalMs))
@@ -229,8 +258,8 @@ public struct LinkCore: Sendable {
     private func hold(_ images: [ImageAssignmentValue], renewed: Set<ImageID>) -> Effect {
         .hold(
             WantedImages(
-                images: images.map { $0.completed(managerHost: managerHost) }, guests: book.imagesOfGuests,
-                renewed: renewed))
+                images: images.map { $0.completed(managerHost: managerHost, isPaused: departure != nil) },
+                guests: book.imagesOfGuests, renewed: renewed))
     }
 
     // MARK: Telling
@@ -288,8 +317,11 @@ public struct WantedImages: Sendable, Equatable {
 extension ImageAssignmentValue {
     /// A manager that does not know by which of its addresses its agents reach it names a port alone (`:7402`): then it
     /// is where the session goes.
-    func completed(managerHost host: String) -> ImageAssignmentValue {
+    ///
+    /// - Parameter isPaused: nothing is fetched, whatever the manager says.
+    func completed(managerHost host: String, isPaused: Bool) -> ImageAssignmentValue {
         var completed = self
+        completed.isPaused = completed.isPaused || isPaused
         completed.sources = sources.map { source in
             guard source.node == nil, source.address.hasPrefix(":") else { return source }
             return ChunkSource(node: nil, address: (host.contains(":") ? "[\(host)]" : host) + source.address)

@@ -13,13 +13,15 @@ struct StatusOutbox: Sendable {
     private var imagesSeen: [ImageID: ImageStatusValue] = [:]
     private var captures: [ImageID: CaptureStatusValue] = [:]
     private var capturesSeen: [ImageID: CaptureStatusValue] = [:]
+    private var hostHold: Roost_V1_HostHold?
     private var isLive = false
 
-    var isEmpty: Bool { !isFull && instances.isEmpty && images.isEmpty && captures.isEmpty }
+    var isEmpty: Bool { hostHold == nil && !isFull && instances.isEmpty && images.isEmpty && captures.isEmpty }
 
     /// A session begins: every image is told about again; the instances follow as a full report.
     mutating func begin() {
         isLive = true
+        hostHold = nil
         isFull = false
         instances = [:]
         images = imagesSeen
@@ -50,6 +52,11 @@ struct StatusOutbox: Sendable {
         if isLive { captures[status.image] = status }
     }
 
+    /// What the host's own operator says of it.
+    mutating func add(_ hold: Roost_V1_HostHold) {
+        if isLive { hostHold = hold }
+    }
+
     /// Forgets the images that are not to be made of a disk any more.
     mutating func keepCaptures(_ wanted: Set<ImageID>) {
         captures = captures.filter { wanted.contains($0.key) }
@@ -70,6 +77,8 @@ struct StatusOutbox: Sendable {
     /// What there is to tell, as one message.
     mutating func take() -> Roost_V1_StatusReport? {
         guard isLive, !isEmpty else { return nil }
+        // By itself and first: from then on nothing more is placed here.
+        if let hold = hostHold.take() { return .with { $0.hostHold = hold } }
         defer {
             isFull = false
             instances = [:]

@@ -57,6 +57,10 @@ public enum Event: Sendable, Hashable {
     case diskWanted(InstanceID)
     /// Who had the disk has it no more.
     case diskReturned(InstanceID)
+    /// The host's own operator has taken the host back.
+    case departed(Departure)
+    /// The host was given back.
+    case returned
     case sessionStarted
     case sessionEnded
     case tick

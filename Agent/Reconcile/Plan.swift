@@ -16,6 +16,8 @@ struct Surroundings {
     /// A whole set has been received or loaded, so what it does not name is a stray.
     let setIsKnown: Bool
     let heldImages: Set<ImageID>
+    /// The host was taken back: when guests are forced off; `nil`: it was not.
+    let forceAt: Uptime?
 }
 
 extension InstanceRecord {
@@ -24,6 +26,8 @@ extension InstanceRecord {
         guard inFlight == nil, domain != .unknown else { return .rest }
         if let retryAt, surroundings.now < retryAt { return .wait(until: retryAt) }
         if mustInspect { return .act(.inspect(id)) }
+        // Whatever the manager wants, and whichever placement runs: the host belongs to somebody else.
+        if surroundings.forceAt != nil, domainRuns { return leavingStep(in: surroundings) }
         guard let assignment else {
             return surroundings.setIsKnown && !isNamed ? strayStep() : .rest
         }
@@ -53,7 +57,7 @@ extension InstanceRecord {
         case .present:
             return staysDown ? .rest : .act(.removeDomain(id))
         case .absent:
-            if staysDown { return .rest }
+            if staysDown || surroundings.forceAt != nil { return .rest }
             if let startAt, surroundings.now < startAt { return .wait(until: startAt) }
             if diskIsLent { return .rest }
             guard surroundings.heldImages.contains(assignment.image) || needsNoImage else { return .rest }
@@ -89,12 +93,26 @@ extension InstanceRecord {
         }
     }
 
+    /// A guest on a host that was taken back. What was to end at once, does.
+    private mutating func leavingStep(in surroundings: Surroundings) -> Step {
+        guard let assignment, assignment.desired != .running else {
+            if assignment == nil && surroundings.setIsKnown && !isNamed { return .act(.powerOff(id)) }
+            return shutDownStep(within: nil, in: surroundings)
+        }
+        return assignment.desired == .deleted ? .act(.powerOff(id)) : shutDownStep(assignment, in: surroundings)
+    }
+
     private mutating func shutDownStep(_ assignment: Assignment, in surroundings: Surroundings) -> Step {
-        if assignment.force { return .act(.powerOff(id)) }
+        assignment.force ? .act(.powerOff(id)) : shutDownStep(within: assignment.stopTimeout, in: surroundings)
+    }
+
+    /// - Parameter limit: how long the guest may take before it is forced off; `nil`: as long as it likes, on a host that was
+    ///   not taken back.
+    private mutating func shutDownStep(within limit: Duration?, in surroundings: Surroundings) -> Step {
         let now = surroundings.now
         var stopping = self.stopping ?? Stopping(since: now, nextRequest: now)
         defer { self.stopping = stopping }
-        let deadline = assignment.stopTimeout.map { stopping.since + $0 }
+        let deadline = [limit.map { stopping.since + $0 }, surroundings.forceAt].compactMap(\.self).min()
         if let deadline, now >= deadline { return .act(.powerOff(id)) }
         guard now >= stopping.nextRequest else {
             return .wait(until: deadline.map { min($0, stopping.nextRequest) } ?? stopping.nextRequest)

@@ -16,7 +16,8 @@ extension Reconciler {
         watchReadiness(of: &record, at: now, &effects)
         record.wakeAt = nil
         let surroundings = Surroundings(
-            now: now.uptime, policy: policy, setIsKnown: setIsKnown, heldImages: heldImages)
+            now: now.uptime, policy: policy, setIsKnown: setIsKnown, heldImages: heldImages,
+            forceAt: leaving?.forceAt)
         let step = record.nextStep(in: surroundings)
         switch step {
         case .rest: break
@@ -73,6 +74,7 @@ extension Reconciler {
         guard case .powerOff = action, let observation = record.observation, !record.noticed else { return }
         guard let assignment = record.assignment else {
             record.noticed = true
+            if leaving != nil { return }
             effects.append(.notice(.strayDomain(record.id, epoch: observation.epoch)))
             return
         }
@@ -109,7 +111,8 @@ extension Reconciler {
     private func currentStatus(of record: InstanceRecord, at now: Moment) -> Status? {
         let image = record.assignment?.image
         return record.currentStatus(
-            at: now.timestamp, policy: policy, imageProblem: image.flatMap { imageProblems[$0] },
+            at: now.timestamp, policy: policy, departure: leaving?.departure,
+            imageProblem: image.flatMap { imageProblems[$0] },
             imageIsHeld: record.needsNoImage || image.map { heldImages.contains($0) } ?? false)
     }
 }

@@ -25,6 +25,7 @@ extension Reconciler {
         outstandingSurvey = nil
         surveyBackoff.reset()
         surveyAt = now.uptime + policy.surveyInterval
+        if let leaving, token.sequence >= leaving.sequence { self.leaving?.isSurveyed = true }
         let isFirst = !isSurveyed
         isSurveyed = true
         disks = survey.disks
@@ -62,7 +63,8 @@ extension Reconciler {
         case .running:
             record.addressReserved = true
             beginRun(&record, at: now, &effects)
-        case .stopped(.guestShutdown) where !hostRebooted:
+        // On a host that was taken back it was asked to, by the process before this one.
+        case .stopped(.guestShutdown) where !hostRebooted && leaving == nil:
             guard let assignment = record.assignment, observation.powerCycle == assignment.powerCycle else { return }
             record.ended = InstanceRecord.Ended(
                 generation: assignment.generation, powerCycle: assignment.powerCycle)

@@ -13,6 +13,9 @@ public import ProtocolModel
 /// deleted   running --> force --> removed --> address released --> disk removed
 /// stray     running --> force --> removed (disk kept)
 /// ```
+///
+/// On a host that its own operator has taken back (`Departure`) every guest goes the way of `stopped`, forced in time, and
+/// none is started.
 public struct Reconciler: Sendable {
     let policy: ReconcilePolicy
     /// The host booted since the assignments were last persisted, so why a guest is down says nothing about the guest.
@@ -32,6 +35,9 @@ public struct Reconciler: Sendable {
     var surveyBackoff = Backoff(first: .seconds(1), maximum: .seconds(30))
     var disks: Set<InstanceID> = []
     var noticedDisks: Set<InstanceID> = []
+
+    /// The host's own operator has taken it back.
+    var leaving: Leaving?
 
     /// Disks that somebody else wants to read.
     var wantedDisks: Set<InstanceID> = []
@@ -88,6 +94,8 @@ public struct Reconciler: Sendable {
         case .answered(let id, let cycle): touched = answer(id, cycle, &effects)
         case .diskWanted(let id): wantedDisks.insert(id)
         case .diskReturned(let id): touched = takeBack(id)
+        case .departed(let departure): touched = depart(departure, at: now, &effects)
+        case .returned: touched = comeBack()
         case .sessionStarted:
             sessionIsLive = true
             owesFullReport = true

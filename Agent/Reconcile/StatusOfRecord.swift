@@ -2,8 +2,9 @@ import ProtocolModel
 
 extension InstanceRecord {
     /// What the manager is told of the instance; `nil` for what is not assigned, or not known yet.
-    func currentStatus(at now: Timestamp, policy: ReconcilePolicy, imageProblem: String?, imageIsHeld: Bool) -> Status?
-    {
+    func currentStatus(
+        at now: Timestamp, policy: ReconcilePolicy, departure: Departure?, imageProblem: String?, imageIsHeld: Bool
+    ) -> Status? {
         guard let assignment, domain != .unknown else { return nil }
         var status = Status(
             instance: id, epoch: assignment.epoch, generation: assignment.generation, state: .preparing, at: now,
@@ -15,6 +16,10 @@ extension InstanceRecord {
                 "the host runs a newer placement of this instance (epoch \(observation.epoch)) and leaves it alone")
             return status
         }
+        if let departure, assignment.desired == .running {
+            tell(departure, in: &status)
+            return status
+        }
         switch assignment.desired {
         case .deleted: tellDeletion(in: &status)
         case .stopped: tellStop(in: &status)
@@ -22,6 +27,16 @@ extension InstanceRecord {
         case .running: tellStart(assignment, &status, policy, imageProblem: imageProblem, imageIsHeld: imageIsHeld)
         }
         return status
+    }
+
+    private func tell(_ departure: Departure, in status: inout Status) {
+        let reason = departure.reason.isEmpty ? "" : " (\(departure.reason))"
+        let sentence = "the host's own operator has taken the host back\(reason)"
+        if surelyHasNoDomain {
+            status.tell(.stopped, "host_left", "\(sentence); the guest starts once the host is given back")
+        } else {
+            status.tell(.stopping, "host_left", "\(sentence); the guest is shutting down")
+        }
     }
 
     private func tellDeletion(in status: inout Status) {

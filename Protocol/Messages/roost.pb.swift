@@ -362,6 +362,36 @@ public nonisolated struct Roost_V1_Hello: Sendable {
   /// the site that the agent joined
   public var siteID: Data = Data()
 
+  /// absent: the agent knows of none
+  public var hostHold: Roost_V1_HostHold {
+    get {_hostHold ?? Roost_V1_HostHold()}
+    set {_hostHold = newValue}
+  }
+  /// Returns true if `hostHold` has been explicitly set.
+  public var hasHostHold: Bool {self._hostHold != nil}
+  /// Clears the value of `hostHold`. Subsequent reads from it will return its default value.
+  public mutating func clearHostHold() {self._hostHold = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _hostHold: Roost_V1_HostHold? = nil
+}
+
+/// What the host's own operator says of it, whatever the manager wants (roost-agent leave, return).
+public nonisolated struct Roost_V1_HostHold: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// taken back: no guest runs there, and none is started
+  public var left: Bool = false
+
+  public var reason: String = String()
+
+  public var sinceMs: Int64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1212,9 +1242,21 @@ public nonisolated struct Roost_V1_StatusReport: Sendable {
 
   public var captures: [Roost_V1_CaptureStatus] = []
 
+  /// absent: as before
+  public var hostHold: Roost_V1_HostHold {
+    get {_hostHold ?? Roost_V1_HostHold()}
+    set {_hostHold = newValue}
+  }
+  /// Returns true if `hostHold` has been explicitly set.
+  public var hasHostHold: Bool {self._hostHold != nil}
+  /// Clears the value of `hostHold`. Subsequent reads from it will return its default value.
+  public mutating func clearHostHold() {self._hostHold = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _hostHold: Roost_V1_HostHold? = nil
 }
 
 /// What one domain used in [from, to). Counters are differences, so a lost sample is lost and never counted twice.
@@ -1553,7 +1595,7 @@ nonisolated extension Roost_V1_ChunkEncoding: SwiftProtobuf._ProtoNameProviding 
 
 nonisolated extension Roost_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{3}protocol_minimum\0\u{3}protocol_maximum\0\u{3}software_version\0\u{3}boot_id\0\u{3}process_id\0\u{1}features\0\u{3}applied_revision\0\u{3}site_id\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{3}protocol_minimum\0\u{3}protocol_maximum\0\u{3}software_version\0\u{3}boot_id\0\u{3}process_id\0\u{1}features\0\u{3}applied_revision\0\u{3}site_id\0\u{3}host_hold\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1570,12 +1612,17 @@ nonisolated extension Roost_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.features) }()
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.appliedRevision) }()
       case 9: try { try decoder.decodeSingularBytesField(value: &self.siteID) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._hostHold) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.nodeID.isEmpty {
       try visitor.visitSingularBytesField(value: self.nodeID, fieldNumber: 1)
     }
@@ -1603,6 +1650,9 @@ nonisolated extension Roost_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.siteID.isEmpty {
       try visitor.visitSingularBytesField(value: self.siteID, fieldNumber: 9)
     }
+    try { if let v = self._hostHold {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1616,6 +1666,47 @@ nonisolated extension Roost_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.features != rhs.features {return false}
     if lhs.appliedRevision != rhs.appliedRevision {return false}
     if lhs.siteID != rhs.siteID {return false}
+    if lhs._hostHold != rhs._hostHold {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_HostHold: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HostHold"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}left\0\u{1}reason\0\u{3}since_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.left) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.sinceMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.left != false {
+      try visitor.visitSingularBoolField(value: self.left, fieldNumber: 1)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
+    }
+    if self.sinceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.sinceMs, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_HostHold, rhs: Roost_V1_HostHold) -> Bool {
+    if lhs.left != rhs.left {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.sinceMs != rhs.sinceMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3211,7 +3302,7 @@ nonisolated extension Roost_V1_CaptureStatus: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StatusReport"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}full\0\u{1}instances\0\u{1}images\0\u{1}captures\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}full\0\u{1}instances\0\u{1}images\0\u{1}captures\0\u{3}host_hold\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3223,12 +3314,17 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.instances) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.images) }()
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.captures) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._hostHold) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.full != false {
       try visitor.visitSingularBoolField(value: self.full, fieldNumber: 1)
     }
@@ -3241,6 +3337,9 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
     if !self.captures.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.captures, fieldNumber: 4)
     }
+    try { if let v = self._hostHold {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3249,6 +3348,7 @@ nonisolated extension Roost_V1_StatusReport: SwiftProtobuf.Message, SwiftProtobu
     if lhs.instances != rhs.instances {return false}
     if lhs.images != rhs.images {return false}
     if lhs.captures != rhs.captures {return false}
+    if lhs._hostHold != rhs._hostHold {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

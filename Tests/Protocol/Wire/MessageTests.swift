@@ -42,6 +42,15 @@ struct MessageTests {
         ),
         (.assignmentAcknowledgement(.with { $0.revision = 2 }), "00000002310000000802"),
         (.statusReport(.with { $0.full = true }), "00000002400000000801"),
+        (
+            .statusReport(
+                .with {
+                    $0.hostHold.left = true
+                    $0.hostHold.reason = "r"
+                    $0.hostHold.sinceMs = 1
+                }), "00000009400000002a0708011201721801"
+        ),
+        (.hello(.with { $0.hostHold = .init() }), "00000002010000005200"),
         (.usageBatch(.with { $0.number = 5 }), "00000002500000001005"),
         (.usageAcknowledgement(.with { $0.number = 5 }), "00000002510000001005"),
         (.streamOpen(stream: 1, .with { $0.kind = "console" }), "00000009600000010a07636f6e736f6c65"),
