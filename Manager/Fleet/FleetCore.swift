@@ -112,7 +112,8 @@ public struct FleetCore: Sendable {
                         connection, node,
                         SessionFacts(
                             bootID: BootID(octets: hello.bootID)?.description ?? "",
-                            softwareVersion: String(hello.softwareVersion.prefix(32)), remoteAddress: remoteAddress)),
+                            softwareVersion: String(hello.softwareVersion.prefix(32)), remoteAddress: remoteAddress,
+                            hostWord: hello.hasHostHold ? HostWord(hello.hostHold) : nil)),
                     at: now.timestamp)
             ]
         case .received(let connection, let node, let message): return take(message, connection, node, at: now)
@@ -246,8 +247,12 @@ public struct FleetCore: Sendable {
             let captures = report.captures.prefix(Self.mostCopies).compactMap(CaptureStatusValue.init)
             var (urgent, effects) = take(images, of: node, at: now)
             if !captures.isEmpty { effects.append(.work(.captures(connection, node, captures), at: now.timestamp)) }
-            if instances.isEmpty && urgent.isEmpty { return effects }
-            return [.work(.status(connection, node, instances, urgent), at: now.timestamp)] + effects
+            if !instances.isEmpty || !urgent.isEmpty {
+                effects.insert(.work(.status(connection, node, instances, urgent), at: now.timestamp), at: 0)
+            }
+            guard report.hasHostHold else { return effects }
+            // First: what is placed there afterwards would only be stopped again.
+            return [.work(.hostWord(connection, node, HostWord(report.hostHold)), at: now.timestamp)] + effects
         case .usageBatch(let message):
             guard let batch = UsageBatch(message) else { return [.close(connection, .malformedMessage)] }
             return [.work(.usage(connection, node, batch), at: now.timestamp)]
@@ -312,7 +317,7 @@ public struct FleetCore: Sendable {
             return [.notice(.sessionNotRecorded(node, error)), .refuse(connection, .busy)]
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
             .imageCopies(let connection, let node, _), .captures(let connection, let node, _),
-            .usage(let connection, let node, _):
+            .usage(let connection, let node, _), .hostWord(let connection, let node, _):
             // Not committed, so not acknowledged: the agent says it again in its next session.
             return [.notice(.messageNotRecorded(node, error)), .close(connection, .busy)]
         case .liveness(let change):

@@ -12,6 +12,8 @@ public struct SessionFacts: Sendable, Equatable {
     public var softwareVersion: String
     /// The peer's IP address and port.
     public var remoteAddress: String
+    /// `nil`: its agent knows nothing of its host's own operator.
+    public var hostWord: HostWord?
 }
 
 /// One transaction on behalf of the fleet. It may be run again as a whole, so that it does nothing beside the store.
@@ -21,6 +23,8 @@ public enum FleetWork: Sendable {
     case status(ConnectionID, NodeID, [ObservedInstance], [FleetReports.ObservedImage])
     case imageCopies(ConnectionID, NodeID, [ImageCopy])
     case captures(ConnectionID, NodeID, [CaptureStatusValue])
+    /// What the host's own operator wants.
+    case hostWord(ConnectionID, NodeID, HostWord)
     case usage(ConnectionID, NodeID, UsageBatch)
     case liveness(LivenessChange)
     case advanceDrain(OperationID)
@@ -70,7 +74,7 @@ public enum FleetWork: Sendable {
     var speaker: (ConnectionID, NodeID)? {
         switch self {
         case .inventory(let connection, let node, _, _), .status(let connection, let node, _, _),
-            .usage(let connection, let node, _):
+            .usage(let connection, let node, _), .hostWord(let connection, let node, _):
             (connection, node)
         // Copies come with an inventory, and before it: the session waits for that. So do images of disks with the rest of a
         // report, or alone: then they are few.
@@ -85,9 +89,8 @@ public enum FleetWork: Sendable {
     /// Whether it changes the record; otherwise it is to be run in a snapshot.
     public var isWrite: Bool {
         switch self {
-        case .openSession, .inventory, .status, .imageCopies, .captures, .usage, .liveness, .advanceDrain,
-            .advancePrefill,
-            .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules:
+        case .openSession, .inventory, .status, .imageCopies, .captures, .hostWord, .usage, .liveness, .advanceDrain,
+            .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules:
             true
         case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules, .chains: false
         }
@@ -102,6 +105,10 @@ public enum FleetWork: Sendable {
         }
     }
 
+    private func commands(in sql: Transaction, at now: Timestamp, _ settings: FleetCore.Settings) -> Commands {
+        Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)
+    }
+
     /// Does the work inside one transaction.
     ///
     /// - Throws: a `StoreError` or a `Refusal`; then the transaction is to be undone.
@@ -109,10 +116,14 @@ public enum FleetWork: Sendable {
         let reports = FleetReports(in: sql, at: now)
         switch self {
         case .openSession(_, let node, let facts):
-            return .session(
-                try reports.openSession(
-                    node, bootID: facts.bootID, softwareVersion: facts.softwareVersion,
-                    remoteAddress: facts.remoteAddress))
+            let epoch = try reports.openSession(
+                node, bootID: facts.bootID, softwareVersion: facts.softwareVersion, remoteAddress: facts.remoteAddress)
+            // Before anything else can be placed there.
+            if let word = facts.hostWord { try commands(in: sql, at: now, settings).hear(word, from: node) }
+            return .session(epoch)
+        case .hostWord(_, let node, let word):
+            try commands(in: sql, at: now, settings).hear(word, from: node)
+            return .done
         case .inventory(_, let node, let inventory, let location):
             try reports.takeInventory(node, inventory, location: location)
             return .done
@@ -141,15 +152,15 @@ public enum FleetWork: Sendable {
         case .advanceDrain(let id):
             // Read again: the operation may have ended meanwhile.
             guard let current = try sql.operations.find(id), current.status == .running else { return .done }
-            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advanceDrain(current)
+            try commands(in: sql, at: now, settings).advanceDrain(current)
             return .done
         case .advancePrefill(let id):
             guard let current = try sql.operations.find(id), current.status == .running else { return .done }
-            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advancePrefill(current)
+            try commands(in: sql, at: now, settings).advancePrefill(current)
             return .done
         case .advancePolicy(let id):
             guard let policy = try sql.prefillPolicies.find(id) else { return .done }
-            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advancePolicy(policy)
+            try commands(in: sql, at: now, settings).advancePolicy(policy)
             return .done
         case .progress(let seen, let throughput):
             try reports.observeProgress(seen.map { ($0.node, $0.image) })
@@ -166,16 +177,16 @@ public enum FleetWork: Sendable {
                 ).set(since: revision))
         case .nodeIDs: return .nodeIDs(try sql.nodes.ids())
         case .balanceTransfers:
-            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).balanceTransfers()
+            try commands(in: sql, at: now, settings).balanceTransfers()
             return .done
         case .schedules:
-            let commands = Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)
+            let commands = self.commands(in: sql, at: now, settings)
             return .schedules(isDue: try commands.isScheduleDue())
         case .advanceSchedules:
-            try Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle).advanceSchedules()
+            try commands(in: sql, at: now, settings).advanceSchedules()
             return .done
         case .policies:
-            let commands = Commands(in: sql, actor: .manager, at: now, settings: settings.lifecycle)
+            let commands = self.commands(in: sql, at: now, settings)
             // Those that have nothing to send cost no write.
             let due = try sql.prefillPolicies.list().filter { try commands.isDue($0) }
             return .policies(due.map(\.id), isBalanceDue: try commands.isBalanceDue())

@@ -49,6 +49,17 @@ extension ObservedInstance {
     }
 }
 
+extension HostWord {
+    init(_ message: Roost_V1_HostHold) {
+        guard message.left else {
+            self = .isOurs
+            return
+        }
+        let text = message.reason.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }.prefix(256)
+        self = .left(HostHold(reason: String(String.UnicodeScalarView(text)), since: Timestamp(shown: message.sinceMs)))
+    }
+}
+
 extension ImageCopy {
     init?(_ message: Roost_V1_HeldImage, on node: NodeID) {
         guard let image = ImageID(octets: message.imageID) else { return nil }

@@ -15,7 +15,7 @@ public struct DrainOrder: Sendable, Equatable {
     public var parallel: Int
     /// When the nodes are to be in service again.
     public var until: Timestamp?
-    /// Asked for by the nodes' windows, not by a person: nothing is to be lifted later.
+    /// Asked for by the nodes' windows, or by a host's own operator, not by a person of the site: nothing is to be lifted later.
     public var isScheduled: Bool
 
     public static let usualWaitSeconds = 86_400

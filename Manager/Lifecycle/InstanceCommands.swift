@@ -99,6 +99,12 @@ extension Commands {
     public func startInstance(_ reference: String) throws -> Instance {
         let instance = try instance(reference)
         guard let node = try sql.nodes.find(instance.node) else { throw Refusal.notFound("node", "\(instance.node)") }
+        if let host = node.hostHold {
+            throw Refusal(
+                .nodeDisabled,
+                "node '\(node.name)', which holds this instance's disk, was taken back by its host's own operator "
+                    + "(\(host.sentence)); the instance can be started once the host is given back")
+        }
         guard node.enabled else {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")

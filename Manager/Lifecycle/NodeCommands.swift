@@ -27,6 +27,7 @@ extension Commands {
         return try references.map { reference in
             guard let node = try known(reference) else { return Self.unknown(reference) }
             let hold = until.map { NodeHold(enabled: true, owner: actor.name, until: $0) }
+            if let host = node.hostHold { return try note(hold, on: node, with: host) }
             if hold == nil, let shut = try liftHold(of: node) { return shut }
             return try enable(node.id, hold: hold)
         }
@@ -150,11 +151,13 @@ extension Commands {
             }
             // Named twice, it is emptied once.
             guard named.insert(node.name).inserted else { continue }
-            // A drain that its windows asked for goes on beside the operator's; neither asks a guest twice.
-            if let running = drains.first(where: { drain in
-                drain.parameters["scheduled"] != "true" && node.drainState == .draining
-                    && drain.hosts.contains { $0.node == node.name && Self.isUnderWay($0) }
-            }) {
+            // A drain that its windows or its host asked for goes on beside the operator's; neither asks a guest twice.
+            if !order.isScheduled,
+                let running = drains.first(where: { drain in
+                    drain.parameters["scheduled"] != "true" && node.drainState == .draining
+                        && drain.hosts.contains { $0.node == node.name && Self.isUnderWay($0) }
+                })
+            {
                 throw conflict(with: running, on: "node '\(node.name)'")
             }
             try disable(node, order, operation: operation.id)
@@ -172,7 +175,7 @@ extension Commands {
     private func disable(_ before: Node, _ order: DrainOrder, operation: OperationID) throws {
         var node = before
         node.enabled = false
-        node.disabledReason = order.reason
+        node.disabledReason = node.hostHold?.sentence ?? order.reason
         if !order.isScheduled {
             node.hold = NodeHold(enabled: false, owner: actor.name, reason: order.reason, until: order.until)
         }

@@ -74,10 +74,12 @@ extension Commands {
         var node = try node(reference)
         let before = node
         node.availability = availability
-        if !node.enabled && before.availability == nil && node.hold == nil {
+        // A host that was taken back is no operator's doing.
+        let isHeld = !node.enabled && node.hostHold == nil
+        if isHeld && before.availability == nil && node.hold == nil {
             node.hold = NodeHold(enabled: false, owner: "operator", reason: node.disabledReason)
         }
-        if availability == nil && !node.enabled && node.hold == nil {
+        if availability == nil && isHeld && node.hold == nil {
             // Nobody would open it any more.
             node.hold = NodeHold(enabled: false, owner: actor.name, reason: node.disabledReason)
         }

@@ -147,6 +147,7 @@ extension Node: Audited {
             fields["hold"] = "\(hold.enabled ? "enabled" : "disabled") by \(hold.owner)"
             fields["until"] = hold.until?.description
         }
+        if let hostHold { fields["host_hold"] = "left: \(hostHold.sentence)" }
         if let availability {
             fields["availability"] = "\(availability.text) (\(availability.timeZone))"
             fields["availability_owner"] = availability.owner

@@ -22,6 +22,8 @@ public struct Node: Sendable, Equatable {
     public var disabledReason: String
     /// An operator's word; `nil`: windows decide, or nobody keeps it from being in service.
     public var hold: NodeHold?
+    /// The host's own operator has taken it back; goes before everything else.
+    public var hostHold: HostHold?
     /// When it may be used; `nil`: always.
     public var availability: Availability?
     public var liveness: Liveness
@@ -63,6 +65,7 @@ public struct Node: Sendable, Equatable {
         self.enabled = true
         self.disabledReason = ""
         self.hold = nil
+        self.hostHold = nil
         self.availability = nil
         self.liveness = .never
         self.lastSeenAt = nil

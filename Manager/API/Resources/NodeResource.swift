@@ -32,7 +32,7 @@ enum NodeResource {
         ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
         ("joined_at", .time), ("cache_budget_bytes", .nullable(.count)),
         ("drain", .object(drain)), ("disabled_by", .nullable(.text)), ("until", .nullable(.time)),
-        ("availability", .nullable(.object(AvailabilityResource.schema))),
+        ("left_at", .nullable(.time)), ("availability", .nullable(.object(AvailabilityResource.schema))),
     ]
 
     /// In lists, without what is long.
@@ -108,7 +108,8 @@ enum NodeResource {
             "guest_subnet": .string(inventory.guestSubnet), "location": .string(node.location),
             "joined_at": .text(node.joinedAt), "cache_budget_bytes": .count(inventory.cacheBudgetBytes),
             "drain": ["state": .string(node.drainState.rawValue), "reason": .string(node.drainReason)],
-            "disabled_by": .text(node.disabledBy), "until": .text(node.hold?.until),
+            "disabled_by": .text(node.disabledBy),
+            "until": .text(node.hostHold == nil ? node.hold?.until : nil), "left_at": .text(node.hostHold?.since),
             "availability": AvailabilityResource.encode(node.availability),
         ]
         return value.members ?? []

@@ -22,6 +22,7 @@ extension Node {
     /// Who keeps it out of service; `nil` where it is in service, or nobody knows.
     public var disabledBy: String? {
         guard !enabled else { return nil }
+        if hostHold != nil { return "host" }
         if let hold, !hold.enabled { return hold.owner }
         return availability.map { "windows of \($0.owner)" }
     }
@@ -38,9 +39,10 @@ extension Node {
 
     /// What is due now. The state of its windows is given by whoever asks, since many nodes share theirs.
     ///
-    /// The rule: a hold holds until it runs out. Without one, windows decide; where there are none, the opposite of a hold
+    /// The rule: a host that its own operator has taken back stays so until it is given back. Otherwise a hold holds until it runs out. Without one, windows decide; where there are none, the opposite of a hold
     /// that ran out is done.
     public func scheduleStep(windows state: Availability.State?, at now: Timestamp) -> ScheduleStep {
+        if hostHold != nil { return .rest }
         if let hold {
             guard let until = hold.until, until <= now else { return .rest }
             guard availability != nil, state != nil else {

@@ -31,6 +31,11 @@ public struct NodeRepository {
         try !sql.query("SELECT 1 FROM nodes WHERE id = ? AND enabled = 1", id).isEmpty
     }
 
+    /// Whether the node's host was taken back by its own operator.
+    public func hasHostHold(_ id: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM nodes WHERE id = ? AND host_hold IS NOT NULL", id).isEmpty
+    }
+
     /// Where the node differs from what the site says; `nil` where it does not, or is not on record.
     public func transferLimits(of id: NodeID) throws -> TransferLimits? {
         try sql.query("SELECT transfer_limits FROM nodes WHERE id = ?", id).first?
@@ -69,7 +74,7 @@ public struct NodeRepository {
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
         ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
-        instance_count, own_ratios, is_opportunistic, hold, availability
+        instance_count, own_ratios, is_opportunistic, hold, availability, host_hold
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -90,8 +95,8 @@ public struct NodeRepository {
                 boot_id, location, certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason,
                 joined_at, inventory, cpu_allocation_ratio, ram_allocation_ratio, disk_allocation_ratio, transfer_limits,
                 claimed_vcpus, claimed_ram_mib, claimed_disk_gib, instance_count, own_ratios, is_opportunistic, hold,
-                availability)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)
+                availability, host_hold)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?)
             """,
             node.id, node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt,
             node.remoteAddress, node.softwareVersion, node.bootID, node.location, node.certificateSerial,
@@ -99,7 +104,7 @@ public struct NodeRepository {
             try jsonText(node.inventory), node.ratios.cpu, node.ratios.ram, node.ratios.disk,
             try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic,
             try node.hold.map { try jsonText($0) },
-            try node.availability.map { try jsonText($0) })
+            try node.availability.map { try jsonText($0) }, try node.hostHold.map { try jsonText($0) })
         sql.nodeChanges.changed(node.id)
     }
 
@@ -111,7 +116,7 @@ public struct NodeRepository {
                 software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
                 drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
                 disk_allocation_ratio = ?, transfer_limits = ?, own_ratios = ?, is_opportunistic = ?, hold = ?,
-                availability = ?
+                availability = ?, host_hold = ?
             WHERE id = ?
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
@@ -121,7 +126,7 @@ public struct NodeRepository {
             node.ratios.cpu, node.ratios.ram, node.ratios.disk, try Self.text(node.transferLimits), node.ownRatios,
             node.isOpportunistic, try node.hold.map { try jsonText($0) },
             try node.availability.map { try jsonText($0) },
-            node.id)
+            try node.hostHold.map { try jsonText($0) }, node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
     }
@@ -235,6 +240,7 @@ extension Node {
         enabled = try row.flag("enabled")
         disabledReason = try row.text("disabled_reason")
         if let text = try row.optionalText("hold") { hold = try decoded(text) }
+        if let text = try row.optionalText("host_hold") { hostHold = try decoded(text) }
         if let text = try row.optionalText("availability") { availability = try decoded(text) }
         liveness = try row.choice("liveness")
         lastSeenAt = try row.optionalTimestamp("last_seen_at")
