@@ -50,6 +50,8 @@ struct Agent: Sendable {
         let manager = managers[0]
         let journal = AssignmentJournal(data: settings.data)
         let (book, isKnown) = try Self.book(journal, logger)
+        let departureFile = DepartureFile(data: settings.data)
+        let departure = try departureFile.load(at: time.timestamp)
 
         let governor = TransferGovernor()
         let cache = try Self.cache(settings, keeper, governor, time, logger)
@@ -78,9 +80,9 @@ struct Agent: Sendable {
             introduction: ManagerLink.Introduction(
                 boot: boot.id, process: BootID.generate(at: time.timestamp), version: AgentVersion.current,
                 managerHost: manager.host),
-            book: book, journal: journal, reconcile: reconcile, images: cache, captures: captures,
+            book: book, departure: departure, journal: journal, reconcile: reconcile, images: cache, captures: captures,
             inventory: inventory, identity: keeper, usageInterval: settings.usageInterval, files: files, logger: logger)
-        let usage = try Self.usage(settings, parts, boot, time, logger) { router.link?.usageWaits() }
+        let usage = try Self.usage(settings, parts, boot.id, time, logger) { router.link?.usageWaits() }
         link.use(usage)
         router.set(link: link, usage: usage, captures: captures)
 
@@ -88,10 +90,16 @@ struct Agent: Sendable {
             configuration: Uplink.Configuration(
                 managers: managers, learned: try identityFiles.managers(), softwareVersion: AgentVersion.current),
             identity: keeper.identity, delegate: link, time: time, logger: logger)
+        let departures = DepartureKeeper(
+            departure, file: departureFile, reconcile: reconcile, link: link, time: time, logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services =
-            [chunks, usage, reconcile] + (captures.map { [$0] } ?? []) + [UplinkService(uplink: uplink, link: link)]
+            [chunks, usage, reconcile] + (captures.map { [$0] } ?? []) + [
+                UplinkService(uplink: uplink, link: link),
+                try ControlService(data: settings.data, keeper: departures, time: time, logger: logger),
+            ]
 
+        departures.begin()
         link.begin(bookIsKnown: isKnown)
         for status in cache.ready() { router.took(status) }
         logger.info(
@@ -185,15 +193,15 @@ struct Agent: Sendable {
             copiesDisks: parts.copies != nil, thread: files)
     }
 
-    private static func usage(
-        _ settings: AgentSettings, _ parts: HostParts, _ boot: HostBoot, _ time: any TimeSource, _ logger: Logger,
+    static func usage(
+        _ settings: AgentSettings, _ parts: HostParts, _ boot: BootID, _ time: any TimeSource, _ logger: Logger,
         kept: @escaping @Sendable () -> Void
     ) throws -> UsageService {
         let opened = try UsageSpool.open(
             folder: settings.data + "/usage", budgetBytes: settings.usageBudgetBytes,
             newID: SpoolID.generate(at: time.timestamp))
         for notice in opened.notices { notice.log(to: logger) }
-        let sampler = Sampler(state: opened.state, boot: boot.id, at: time.timestamp)
+        let sampler = Sampler(state: opened.state, boot: boot, at: time.timestamp)
         return UsageService(
             host: parts.guests, recorder: UsageRecorder(sampler: sampler, spool: opened.spool),
             interval: settings.usageInterval ?? .seconds(10), time: time, logger: logger, kept: kept)

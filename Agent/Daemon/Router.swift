@@ -13,7 +13,7 @@ final class Router: Sendable {
 
     private let parts = Mutex(Parts())
 
-    func set(link: ManagerLink, usage: UsageService, captures: CaptureService?) {
+    func set(link: ManagerLink?, usage: UsageService, captures: CaptureService?) {
         parts.withLock { $0 = Parts(link: link, usage: usage, captures: captures) }
     }
 

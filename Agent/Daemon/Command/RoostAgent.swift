@@ -9,7 +9,10 @@ import ProcessSettings
 struct RoostAgent: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "roost-agent", abstract: "Runs the guests of one host as a Roost manager wants them.",
-        subcommands: [JoinCommand.self, RunCommand.self, DevicesCommand.self, VersionCommand.self])
+        subcommands: [
+            JoinCommand.self, RunCommand.self, DevicesCommand.self, LeaveCommand.self, ReturnCommand.self,
+            VersionCommand.self,
+        ])
 
     /// Exit status: 0 done, 1 failed, 2 wrong usage.
     static func main() async {
@@ -46,7 +49,7 @@ struct RoostAgent: AsyncParsableCommand {
         }
     }
 
-    private static func complain(_ sentence: String) {
+    static func complain(_ sentence: String) {
         standardError(Array("roost-agent: \(sentence)\n".utf8))
     }
 }

@@ -10,6 +10,8 @@ final class ReconcileService: Service {
     struct Figures: Sendable, Equatable {
         var runningDomains = 0
         var imagesInUse: Set<ImageID> = []
+        /// `nil` where the host was not taken back.
+        var departure: DepartureSight?
     }
 
     private let mailbox = Mailbox<Event>()
@@ -61,7 +63,8 @@ final class ReconcileService: Service {
                     for effect in reconciler.handle(event, at: Moment(of: time)) { carryOut(effect, in: &group) }
                 }
                 let figures = Figures(
-                    runningDomains: reconciler.runningDomains, imagesInUse: reconciler.imagesInUse)
+                    runningDomains: reconciler.runningDomains, imagesInUse: reconciler.imagesInUse,
+                    departure: reconciler.departureSight)
                 figuresHeld.withLock { $0 = figures }
                 await pause(until: reconciler.nextWake)
             }

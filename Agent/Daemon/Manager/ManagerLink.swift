@@ -46,7 +46,8 @@ final class ManagerLink: UplinkDelegate {
     private let resynchroniseBell = Bell()
 
     init(
-        introduction: Introduction, book: AssignmentBook, journal: AssignmentJournal, reconcile: ReconcileService,
+        introduction: Introduction, book: AssignmentBook, departure: Departure?, journal: AssignmentJournal,
+        reconcile: ReconcileService,
         images: any HostImages, captures: CaptureService?, inventory: InventoryKeeper, identity: IdentityKeeper,
         usageInterval: Duration?, files: BlockingThreads, logger: Logger
     ) {
@@ -62,7 +63,8 @@ final class ManagerLink: UplinkDelegate {
         self.state = Mutex(
             State(
                 core: LinkCore(
-                    book: book, managerHost: introduction.managerHost, usageInterval: usageInterval)))
+                    book: book, departure: departure, managerHost: introduction.managerHost,
+                    usageInterval: usageInterval)))
     }
 
     /// The two know each other, so the second is named after both are made.
@@ -80,12 +82,18 @@ final class ManagerLink: UplinkDelegate {
 
     func usageWaits() { note(.usageKept) }
 
+    /// The host was taken back, or given back (`nil`). Blocks for the image cache.
+    func departed(_ departure: Departure?) { note(.departed(departure)) }
+
+    var hasSession: Bool { state.withLock { $0.sender != nil } }
+
     /// What follows from these events is done at once.
     private func note(_ event: LinkCore.Event) {
         for effect in handle(event) {
             switch effect {
             case .due(let errand): ring(errand)
             case .reconcile(let event): reconcile.post(event)
+            case .hold(let wanted): images.apply(wanted)
             default: logger.error("an effect was not carried out", metadata: ["effect": "\(effect)"])
             }
         }
@@ -99,6 +107,7 @@ final class ManagerLink: UplinkDelegate {
             $0.processID = introduction.process.bytes
             $0.softwareVersion = introduction.version
             $0.appliedRevision = appliedRevision
+            $0.hostHold = state.withLock { $0.core.introduceHostHold() }
         }
     }
 

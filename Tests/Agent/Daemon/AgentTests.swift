@@ -34,20 +34,27 @@ struct AgentTests {
                 manager: ManagerAddress(host: "127.0.0.1", port: manager.state.withLock { $0.agentPort }))
         }
 
-        /// - Parameter pretends: with the hypervisor of `memory:`, which ends with its agent.
-        func agent(pretends: Bool = false) throws -> Agent {
-            let settings = try AgentSettings(
+        func settings() throws -> AgentSettings {
+            try AgentSettings(
                 flags: SettingsFlags(
                     data: folder.path,
                     assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:]
             )
+        }
+
+        var parts: HostParts {
+            HostParts(
+                guests: host, describe: { EngineDescription(accelerator: "tcg") }, ask: { _ in true }, devices: { [] })
+        }
+
+        /// - Parameter pretends: with the hypervisor of `memory:`, which ends with its agent.
+        func agent(pretends: Bool = false) throws -> Agent {
+            let settings = try settings()
             return try Agent(settings: settings, logger: silent) { node, boot, imagePath in
                 if pretends {
                     return try HostParts.open(settings, node: node, boot: boot, imagePath: imagePath, logger: silent)
                 }
-                return HostParts(
-                    guests: host, describe: { EngineDescription(accelerator: "tcg") }, ask: { _ in true },
-                    devices: { [] })
+                return parts
             }
         }
 

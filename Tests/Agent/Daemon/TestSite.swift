@@ -28,6 +28,7 @@ final class TestManager: FleetBackend, ChunkSourceStore {
         var inventories: [Roost_V1_Inventory] = []
         var statuses: [InstanceID: Roost_V1_InstanceStatus] = [:]
         var fullReports = 0
+        var holds: [Roost_V1_HostHold] = []
         var acknowledged: UInt64 = 0
         var batches: [Data: [UInt64: Roost_V1_UsageBatch]] = [:]
         var duplicates = 0
@@ -177,6 +178,7 @@ final class TestManager: FleetBackend, ChunkSourceStore {
         case .assignmentAcknowledgement(let message): state.withLock { $0.acknowledged = message.revision }
         case .statusReport(let report):
             state.withLock { state in
+                if report.hasHostHold { state.holds.append(report.hostHold) }
                 if report.full {
                     state.statuses = [:]
                     state.fullReports += 1
