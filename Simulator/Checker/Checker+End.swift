@@ -113,6 +113,7 @@ extension Checker {
             guard let node = nodes.first(where: { $0.id == machine.identity?.node }) else { continue }
             if !hasSession(machine) { broken("P2", "\(machine.name) has no session, though nothing is in the way") }
             if node.liveness != .alive { broken("P2", "\(machine.name) is recorded as \(node.liveness.rawValue)") }
+            checkDeparture(machine, node)
             if node.drainState == .draining { broken("P6", "\(machine.name) is still being drained") }
             let batches = left(machine)
             if batches > 2 { broken("P4", "\(machine.name) still holds \(batches) usage batches") }
@@ -126,6 +127,22 @@ extension Checker {
                 }
             }
             checkKeptSet(machine, instances.filter { $0.node == node.id && $0.status != .deleted })
+        }
+    }
+
+    /// The record knows of each host whether its own operator has taken it back, and nothing runs there then.
+    private func checkDeparture(_ machine: Machine, _ node: Node) {
+        guard machine.departure != nil else {
+            if node.hostHold != nil { broken("P6", "\(machine.name) was given back, and the record does not know") }
+            return
+        }
+        if node.enabled || node.hostHold == nil || node.disabledBy != "host" {
+            broken("P6", "\(machine.name) was taken back by its operator, and the record does not know")
+        }
+        if let domain = machine.hypervisor.running.first {
+            broken(
+                "P6",
+                "\(machine.name) was taken back by its operator and runs instance \(domain.assignment.instance.short)")
         }
     }
 

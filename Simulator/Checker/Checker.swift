@@ -68,6 +68,9 @@ public final class Checker: SiteWatch {
                 }
             }
         }
+        if let departure = machine.departure, world.now > departure.at + Self.longestCall {
+            broken("P6", "\(machine.name) was taken back by its operator and starts instance \(id.short)")
+        }
         checkImage(of: domain, on: machine)
         checkKept(id, on: machine)
     }
@@ -94,6 +97,9 @@ public final class Checker: SiteWatch {
     /// An agent ends a run, or asks the guest to end it.
     private func cut(_ host: Int, _ domain: SimulatedHypervisor.Domain) {
         let id = domain.assignment.instance
+        // What an operator takes back is emptied, whatever anybody wants; a call of that time may come late.
+        if machines[host].departure != nil { return }
+        if let returned = machines[host].returnedAt, world.now < returned + Self.longestCall { return }
         guard let instance = read({ try $0.instances.find(id) }) ?? nil else { return }
         if instance.desired == .running, instance.node == machines[host].identity?.node,
             instance.epoch == domain.observation.epoch, instance.powerCycle == domain.observation.powerCycle
@@ -123,6 +129,7 @@ public final class Checker: SiteWatch {
         for node in nodes { checkClaims(of: node, instances.filter { $0.node == node.id }) }
         checkLimits(instances)
         checkPlacements(nodes, instances)
+        checkDepartures()
         for instance in instances { checkStopped(instance) }
         let known = Set(nodes.map(\.id))
         inspectLeadership(known)
@@ -172,6 +179,24 @@ public final class Checker: SiteWatch {
         else { return }
         if let kept = keptSet(of: machine)?[instance.id], kept < instance.generation.value {
             broken("P6", "instance \(instance.id.short) is STOPPED, and \(machine.name) has not kept that wish")
+        }
+    }
+
+    /// How long a call of the hypervisor may take, and how long before its effect it was decided on.
+    private static let longestCall = SimulatedTime.seconds(90)
+
+    /// A host that was taken back runs no guest after the deadline, unless something kept its agent from ending them.
+    private func checkDepartures() {
+        for machine in machines {
+            guard let departure = machine.departure, machine.isUp,
+                world.now > departure.at + departure.deadline + .seconds(2),
+                let domain = machine.hypervisor.running.first,
+                !machine.faults.contains(where: { $0.at + $0.lasting + Self.longestCall > departure.at })
+            else { continue }
+            broken(
+                "P6",
+                "\(machine.name) was taken back by its operator and still runs instance \(domain.assignment.instance.short)"
+            )
         }
     }
 

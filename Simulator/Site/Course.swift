@@ -4,20 +4,24 @@ public import SimulatorWorld
 public final class Course {
     private let clients: Clients
     private let faults: FaultSchedule
+    private let owners: HostOwners
 
     public init(site: Site, watch: (any SiteWatch)?) {
         clients = Clients(site: site, watch: watch)
         faults = FaultSchedule(site: site, clients: clients)
+        owners = HostOwners(site: site)
     }
 
     public func start() {
         clients.start()
         faults.start()
+        owners.start()
     }
 
     /// From now on nothing new is wanted and nothing goes wrong, so that everything must come to its end.
     public func calmDown() {
         clients.stop()
         faults.stop()
+        owners.stop()
     }
 }

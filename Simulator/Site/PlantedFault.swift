@@ -55,6 +55,12 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case agentsWithoutLeading = "agents-without-leading"
     /// A leader whose term is over keeps its agents.
     case sessionsOutliveTheTerm = "sessions-outlive-the-term"
+    /// An agent tells the manager that its host was taken back, and runs guests as before.
+    case startsAfterDeparture = "starts-after-departure"
+    /// That a host was taken back is not written down.
+    case departureNotKept = "departure-not-kept"
+    /// A manager does not listen to what agents say of their hosts' operators.
+    case departureNotHeard = "departure-not-heard"
     /// What other managers change is not followed.
     case feedNotFollowed = "feed-not-followed"
 }

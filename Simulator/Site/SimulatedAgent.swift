@@ -29,6 +29,7 @@ final class SimulatedAgent {
     private(set) var reconciler: Reconciler
     private(set) var recorder: UsageRecorder
     let journal: AssignmentJournal
+    let departures: DepartureFile
     let images: ImageFetcher
     let uplink: SimulatedUplink
     private let boot: Int
@@ -60,7 +61,9 @@ final class SimulatedAgent {
         var book = AssignmentBook()
         var bookIsKnown = false
         if case .book(let kept) = try journal.load() { (book, bookIsKnown) = (kept, true) }
-        link = LinkCore(book: book, managerHost: site.managers[0].name, usageInterval: nil)
+        departures = DepartureFile(data: Self.data, files: machine.disk)
+        let departure = try departures.load(at: machine.now.timestamp)
+        link = LinkCore(book: book, departure: departure, managerHost: site.managers[0].name, usageInterval: nil)
         reconciler = Reconciler(hostRebooted: hostBoot.hostRebooted, seed: world.random.next())
         var random = world.random
         let opened = try UsageSpool.open(
@@ -75,6 +78,12 @@ final class SimulatedAgent {
         images = ImageFetcher(machine: machine, site: site)
         uplink = SimulatedUplink(machine: machine, site: site)
         if machine.disk.isDead { throw FileProblem(operation: "start", path: Self.data, code: 5) }
+        if machine.departure?.isKept == false {
+            machine.departure = departure.map { _ in
+                Machine.Departure(at: world.now, deadline: .minutes(1), isKept: true)
+            }
+        }
+        if let departure, site.planted != .startsAfterDeparture { post(.departed(departure)) }
         images.agent = self
         uplink.agent = self
         for image in machine.images.keys.sorted() where images.holds(image) {
@@ -98,7 +107,7 @@ final class SimulatedAgent {
     }
 
     /// Ends the process if it died in a call of the disk.
-    private func checkDisk() -> Bool {
+    func checkDisk() -> Bool {
         guard isAlive else { return false }
         guard machine.disk.isDead else { return true }
         site.agentDied(machine)
@@ -114,6 +123,9 @@ final class SimulatedAgent {
     }
 
     // MARK: Link
+
+    /// For `Hello`.
+    func introduceHostHold() -> Roost_V1_HostHold { link.introduceHostHold() }
 
     func handle(_ event: LinkCore.Event) {
         guard isAlive else { return }

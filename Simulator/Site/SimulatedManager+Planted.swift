@@ -55,6 +55,10 @@ extension SimulatedManager {
                 return seen
             }
             return .status(id, node, hasty, images)
+        case (.departureNotHeard, .hostWord(let id, let node, _)): return .hostWord(id, node, .isOurs)
+        case (.departureNotHeard, .openSession(let id, let node, var facts)):
+            facts.hostWord = nil
+            return .openSession(id, node, facts)
         case (.duplicateUsageCounted, .usage(let id, let node, let batch)):
             guard try sql.usage.lastNumber(node: node, spool: batch.spool) >= batch.number else { return work }
             return .usage(

@@ -82,6 +82,7 @@ final class SimulatedUplink {
             $0.softwareVersion = "0.0"
             $0.appliedRevision = agent?.link.book.revision ?? 0
             $0.features = [ProtocolFeature.managers]
+            if let hold = agent?.introduceHostHold() { $0.hostHold = hold }
         }
         apply { $0.start(hello, at: $1) }
         tick(turn)

@@ -28,6 +28,20 @@ public final class Machine {
         }
     }
 
+    /// That its own operator has taken the host back.
+    public struct Departure: Sendable {
+        public let at: SimulatedTime
+        public let deadline: SimulatedTime
+        /// On the disk; otherwise the next agent may or may not know of it.
+        public var isKept: Bool
+
+        public init(at: SimulatedTime, deadline: SimulatedTime, isKept: Bool) {
+            self.at = at
+            self.deadline = deadline
+            self.isKept = isKept
+        }
+    }
+
     public let index: Int
     public let name: String
     public let disk: SimulatedDisk
@@ -39,6 +53,9 @@ public final class Machine {
     /// How far the wall clock is off.
     public var clockError = SimulatedTime.zero
     public var isUp = true
+    public var departure: Departure?
+    /// When it was last given back by its own operator.
+    public var returnedAt: SimulatedTime?
     /// What went wrong here that hides guests from the agent, so that a check can tell what it must forgive.
     public private(set) var faults: [(at: SimulatedTime, lasting: SimulatedTime)] = []
     private let world: World

@@ -42,6 +42,7 @@ public final class World {
     }
 
     public private(set) var now = SimulatedTime.zero
+    public let seed: UInt64
     public let random: Randomness
     public let trace: Trace
     private var due: [Due] = []
@@ -50,6 +51,7 @@ public final class World {
     public static let epoch = Timestamp(milliseconds: 1_780_272_000_000)
 
     public init(seed: UInt64, trace: Trace) {
+        self.seed = seed
         random = Randomness(seed: seed)
         self.trace = trace
     }
