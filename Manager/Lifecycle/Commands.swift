@@ -120,4 +120,5 @@ extension ResourceReference {
     public init(_ account: Account) { self.init(kind: "account", id: "\(account.id)", name: account.name) }
     public init(_ group: Group) { self.init(kind: "group", id: "\(group.id)", name: group.name) }
     public init(_ key: KeyPair) { self.init(kind: "keypair", id: "\(key.id)", name: key.name) }
+    public init(_ group: ServerGroup) { self.init(kind: "server_group", id: "\(group.id)", name: group.name) }
 }

@@ -18,12 +18,14 @@ public struct InstanceCreation: Sendable, Equatable {
     /// Hosts that the operator leaves out.
     public var excludedNodes: [String]
     public var availabilityZone: String?
+    /// One of the owner's.
+    public var serverGroup: String?
     public var hostName: String?
 
     public init(
         name: String, flavor: String, image: String, keyName: String? = nil, userData: [UInt8] = [],
         metadata: [String: String] = [:], count: Int = 1, node: String? = nil, excludedNodes: [String] = [],
-        availabilityZone: String? = nil, hostName: String? = nil
+        availabilityZone: String? = nil, serverGroup: String? = nil, hostName: String? = nil
     ) {
         self.name = name
         self.flavor = flavor
@@ -35,6 +37,7 @@ public struct InstanceCreation: Sendable, Equatable {
         self.node = node
         self.excludedNodes = excludedNodes
         self.availabilityZone = availabilityZone
+        self.serverGroup = serverGroup
         self.hostName = hostName
     }
 }
@@ -51,22 +54,24 @@ extension Commands {
         let image = try image(creation.image)
         try check(image, fits: flavor)
         let key = try creation.keyName.map { try keyPair($0) }
+        let group = try creation.serverGroup.map { try serverGroup($0, forInstancesOf: owner) }
         try checkQuota(of: owner, for: .instances(max(1, creation.count), of: flavor))
 
         let directory = HostDirectory.of(sql)
-        let request = try placementRequest(
+        var request = try placementRequest(
             flavor, image,
             PlacementWish(
                 nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
-                availabilityZone: creation.availabilityZone))
+                availabilityZone: creation.availabilityZone), in: group)
+        if creation.count > 1 { try gather(&request, count: creation.count, directory) }
 
         var created: [Instance] = []
         for index in 1...max(1, creation.count) {
             switch try directory.place(request, in: sql, at: now) {
             case .refused(let counts):
                 throw noCapacity(
-                    counts, flavor: flavor, placed: created.count, wanted: creation.count, hosts: directory.count,
-                    shortage: try deviceShortage(of: flavor.devices))
+                    counts, flavor: flavor, group, placed: created.count, wanted: creation.count,
+                    hosts: directory.count, shortage: try deviceShortage(of: flavor.devices))
             case .placed(let host):
                 let node = host.id
                 let number = creation.count > 1 ? "-\(index)" : ""
@@ -78,12 +83,13 @@ extension Commands {
                     id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
                     keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
                     metadata: creation.metadata, hostName: hostName, node: node,
-                    macAddress: macAddress, ipAddress: ipAddress, createdAt: now)
+                    macAddress: macAddress, ipAddress: ipAddress, serverGroup: group?.id, createdAt: now)
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)
                 try claimDevices(for: instance, on: host)
                 directory.recorded(request, on: host, in: sql)
+                request.group?.add(to: node)
                 try wantImage(image.id, on: node, operation: nil, priority: .launch)
                 try event(
                     "instance.created", ResourceReference(instance), owner: owner.id,
@@ -234,8 +240,18 @@ extension Commands {
         }
     }
 
+    /// The first of a group with affinity decides where the others go: of several at once it goes where there is room for all,
+    /// if there is such a host.
+    private func gather(_ request: inout PlacementRequest, count: Int, _ directory: HostDirectory) throws {
+        guard let group = request.group, group.policy == .affinity, group.members.isEmpty,
+            case .placed(let host) = try directory.place(request.together(count), in: sql, at: now)
+        else { return }
+        request.nodes = [host.id]
+    }
+
     private func noCapacity(
-        _ counts: [Refusal.FilterCount], flavor: Flavor, placed: Int, wanted: Int, hosts: Int, shortage: String?
+        _ counts: [Refusal.FilterCount], flavor: Flavor, _ group: ServerGroup?, placed: Int, wanted: Int, hosts: Int,
+        shortage: String?
     ) -> Refusal {
         let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
         let what =
@@ -244,6 +260,7 @@ extension Commands {
         return Refusal(
             .noCapacity,
             "\(what): flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
+                + (group.map { ", server group '\($0.name)' \($0.policy.rawValue)" } ?? "")
                 + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)")
                 + (shortage.map { "; \($0)" } ?? ""),
             removedBy: counts)

@@ -21,12 +21,15 @@ public struct PlacementWish: Sendable, Equatable {
 extension Commands {
     /// Where an instance would go now, and why; nothing is claimed.
     ///
-    /// - Parameter limit: names for each filter, and candidates in the ranking.
+    /// - Parameters:
+    ///   - serverGroup: anybody's whom the caller may see.
+    ///   - limit: names for each filter, and candidates in the ranking.
     public func explainPlacement(
-        flavor: String, image: String?, _ wish: PlacementWish, limit: Int
+        flavor: String, image: String?, serverGroup: String? = nil, _ wish: PlacementWish, limit: Int
     ) throws -> Placement.Explanation {
         let image = try image.map { try self.image($0) }
-        let request = try placementRequest(try self.flavor(flavor), image, wish)
+        let group = try serverGroup.map { try self.serverGroup($0) }
+        let request = try placementRequest(try self.flavor(flavor), image, wish, in: group)
         var table = HostTable(try HostGroups(sql).snapshots(in: sql))
         if let image { table.setHeldBy(try sql.images.holders(of: image.id), image: image.id) }
         return table.explain(request, limit: limit)
@@ -35,7 +38,9 @@ extension Commands {
     /// What placement is asked for.
     ///
     /// - Throws: `Refusal` (`not_found`, `not_implemented`, `unprocessable`).
-    func placementRequest(_ flavor: Flavor, _ image: Image?, _ wish: PlacementWish) throws -> PlacementRequest {
+    func placementRequest(
+        _ flavor: Flavor, _ image: Image?, _ wish: PlacementWish, in group: ServerGroup?
+    ) throws -> PlacementRequest {
         let requirements = try requirements(of: flavor)
         if let zone = wish.availabilityZone { try check(zone: zone) }
         return PlacementRequest(
@@ -44,7 +49,7 @@ extension Commands {
             nodes: Set(try wish.nodes.map { try node($0).id }),
             excluded: Set(try wish.excludedNodes.map { try node($0).id }), zone: wish.availabilityZone,
             aggregates: requirements.aggregates, opportunistic: requirements.opportunistic,
-            devices: try deviceRequests(requirements.devices))
+            devices: try deviceRequests(requirements.devices), group: try group.map { try placement(of: $0) })
     }
 
     /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.

@@ -67,6 +67,13 @@ extension Commands {
             list: { try sql.keyPairs.list($0, name: reference, Page(limit: 2)) })
     }
 
+    public func serverGroup(_ reference: String) throws -> ServerGroup {
+        try owned(
+            reference, .serverGroupRead, "server group", owner: \.owner,
+            find: { try ServerGroupID($0).map { try sql.serverGroups.find($0) } },
+            list: { try sql.serverGroups.list($0, name: reference, Page(limit: 2)) })
+    }
+
     public func apiKey(_ reference: String) throws -> APIKey {
         try owned(
             reference, .apiKeyRead, "API key", owner: \.user,

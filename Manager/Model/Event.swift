@@ -103,6 +103,7 @@ extension Instance: Audited {
         ]
         if let keyName { fields["key_name"] = keyName }
         if let ipAddress { fields["address"] = ipAddress }
+        if let serverGroup { fields["server_group"] = "\(serverGroup)" }
         // Values are for the guest, and may be what only it should know.
         if !metadata.isEmpty { fields["metadata"] = metadata.keys.sorted().joined(separator: " ") }
         return fields

@@ -24,6 +24,8 @@ public struct Instance: Sendable, Equatable {
     public var devices: [FlavorRequirements.Devices]
 
     // Placement.
+    /// Whose others it was placed beside, or away from.
+    public var serverGroup: ServerGroupID?
     public var node: NodeID
     public var epoch: Epoch
     public var macAddress: String?
@@ -55,7 +57,7 @@ public struct Instance: Sendable, Equatable {
     public init(
         id: InstanceID, name: String, owner: UserID, account: String, flavor: Flavor, image: ImageID, keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, node: NodeID,
-        macAddress: String, ipAddress: String, createdAt: Timestamp
+        macAddress: String, ipAddress: String, serverGroup: ServerGroupID? = nil, createdAt: Timestamp
     ) {
         self.id = id
         self.name = name
@@ -73,6 +75,7 @@ public struct Instance: Sendable, Equatable {
         self.diskGiB = flavor.diskGiB
         self.gpus = flavor.gpus
         self.devices = flavor.devices
+        self.serverGroup = serverGroup
         self.node = node
         self.epoch = Epoch(1)
         self.macAddress = macAddress
@@ -95,8 +98,8 @@ public struct Instance: Sendable, Equatable {
         id: InstanceID, name: String, owner: UserID, account: String, flavor: FlavorID, image: ImageID,
         keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, vcpus: Int, ramMiB: Int,
-        diskGiB: Int, gpus: Int = 0, devices: [FlavorRequirements.Devices] = [], node: NodeID, epoch: Epoch,
-        macAddress: String?, ipAddress: String?,
+        diskGiB: Int, gpus: Int = 0, devices: [FlavorRequirements.Devices] = [], serverGroup: ServerGroupID? = nil,
+        node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?,
         desired: DesiredState,
         generation: Generation, powerCycle: PowerCycle, force: Bool, stopTimeoutSeconds: Int?, stoppedByDrain: Bool,
         status: InstanceStatus, statusCode: String, statusReason: String, startedAt: Timestamp?, readyAt: Timestamp?,
@@ -118,6 +121,7 @@ public struct Instance: Sendable, Equatable {
         self.diskGiB = diskGiB
         self.gpus = gpus
         self.devices = devices
+        self.serverGroup = serverGroup
         self.node = node
         self.epoch = epoch
         self.macAddress = macAddress

@@ -11,6 +11,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case groupRead, groupCreate, groupChange, groupDelete
     case roleRead, roleCreate, roleChange, roleDelete
     case keyPairRead, keyPairCreate, keyPairChange, keyPairDelete
+    case serverGroupRead, serverGroupCreate, serverGroupDelete
     case apiKeyRead, apiKeyCreate, apiKeyChange, apiKeyDelete
     case tokenIntrospect, signingKeyRotate
     case registrationRead, registrationChange, registrationRequest

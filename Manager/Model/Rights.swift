@@ -64,8 +64,8 @@ extension Rights {
                 .userRead, .userChange, .accountRead, .groupRead, .keyPairRead, .keyPairCreate, .keyPairChange,
                 .keyPairDelete, .apiKeyRead, .apiKeyCreate, .apiKeyChange, .apiKeyDelete, .quotaRead, .imageRead,
                 .imageCreate, .imageUpload, .imageChange, .imageDelete, .instanceRead, .instanceCreate, .instanceChange,
-                .instancePower, .instanceDelete, .instanceConsole, .operationRead, .operationChange, .usageRead,
-                .eventRead,
+                .instancePower, .instanceDelete, .instanceConsole, .serverGroupRead, .serverGroupCreate,
+                .serverGroupDelete, .operationRead, .operationChange, .usageRead, .eventRead,
             ]
         ).merging(reach(.all, [.flavorRead, .roleRead, .notYetServed])) { $1 })
 
@@ -89,8 +89,9 @@ extension Rights {
             reach(
                 .all,
                 [
-                    .userRead, .accountRead, .groupRead, .keyPairRead, .imageRead, .instanceRead, .nodeRead,
-                    .aggregateRead, .deviceRead, .deviceRuleRead, .managerRead, .operationRead, .tokenIntrospect,
+                    .userRead, .accountRead, .groupRead, .keyPairRead, .imageRead, .instanceRead, .serverGroupRead,
+                    .nodeRead, .aggregateRead, .deviceRead, .deviceRuleRead, .managerRead, .operationRead,
+                    .tokenIntrospect,
                 ])))
 
     /// The site's accounting: who there is and what they used (AUT-07).

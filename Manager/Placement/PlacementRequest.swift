@@ -41,30 +41,39 @@ public struct PlacementRequest: Sendable, Equatable {
     }
 }
 
-/// Instances that are to be on one host, or on different ones (SCH-06).
-public struct GroupPlacement: Sendable, Equatable {
-    public enum Policy: String, Sendable, CaseIterable {
-        case affinity
-        case antiAffinity = "anti-affinity"
-        /// Together where that can be.
-        case softAffinity = "soft-affinity"
-        /// Apart where that can be.
-        case softAntiAffinity = "soft-anti-affinity"
+extension PlacementRequest {
+    /// So many of them on one host, as one request: who passes its filters has room for all. Of addresses it wants one.
+    public func together(_ count: Int) -> PlacementRequest {
+        var all = self
+        all.vcpus *= count
+        all.ramMiB *= count
+        all.diskGiB *= count
+        for index in all.devices.indices { all.devices[index].count *= count }
+        return all
     }
+}
 
-    public var policy: Policy
-    /// How many of the group each host has.
+/// A server group as placement sees it.
+public struct GroupPlacement: Sendable, Equatable {
+    public var policy: ServerGroup.Policy
+    /// With `antiAffinity`: how many of the group a host may have.
+    public var maximumPerHost: Int
+    /// How many of the group each host has; none of them is 0.
     public var members: [NodeID: Int]
 
-    public init(_ policy: Policy, members: [NodeID: Int]) {
+    public init(_ policy: ServerGroup.Policy, maximumPerHost: Int = 1, members: [NodeID: Int]) {
         self.policy = policy
+        self.maximumPerHost = maximumPerHost
         self.members = members
     }
+
+    /// Counts one more in, so that the next of the group is placed by it.
+    public mutating func add(to node: NodeID) { members[node, default: 0] += 1 }
 
     func accepts(_ node: NodeID) -> Bool {
         switch policy {
         case .affinity: members.isEmpty || members[node] != nil
-        case .antiAffinity: members[node] == nil
+        case .antiAffinity: members[node] ?? 0 < maximumPerHost
         case .softAffinity, .softAntiAffinity: true
         }
     }

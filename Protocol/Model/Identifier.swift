@@ -121,6 +121,7 @@ public enum TokenKind: IdentifierKind { public static let noun = "token" }
 public enum SiteKind: IdentifierKind { public static let noun = "site" }
 public enum ManagerKind: IdentifierKind { public static let noun = "manager" }
 public enum AggregateKind: IdentifierKind { public static let noun = "aggregate" }
+public enum ServerGroupKind: IdentifierKind { public static let noun = "server group" }
 public enum DeviceKind: IdentifierKind { public static let noun = "device" }
 public enum DeviceRuleKind: IdentifierKind { public static let noun = "device rule" }
 public enum PrefillPolicyKind: IdentifierKind { public static let noun = "prefill policy" }
@@ -145,6 +146,7 @@ public typealias SiteID = ID<SiteKind>
 /// One manager of a site, for as long as its data folder lives.
 public typealias ManagerID = ID<ManagerKind>
 public typealias AggregateID = ID<AggregateKind>
+public typealias ServerGroupID = ID<ServerGroupKind>
 public typealias PrefillPolicyID = ID<PrefillPolicyKind>
 public typealias DeviceID = ID<DeviceKind>
 public typealias DeviceRuleID = ID<DeviceRuleKind>

@@ -294,10 +294,13 @@ public struct UserService: Sendable {
         }
         let instances = try transaction.instances.handOver(from: user.id, to: heir.id, at: now)
         let images = try transaction.images.handOver(from: user.id, to: heir.id, at: now)
+        let groups = try transaction.serverGroups.handOver(from: user, to: heir.id)
         try transaction.quotas.recount([.user(user.id), .user(heir.id)])
         try transaction.events.append(
             "user.handed_over", actor: actor, owner: heir.id, resource: user.reference,
             detail: "\(instances) instances and \(images) images are \(heir.name)'s now",
-            data: ["to": heir.name, "instances": "\(instances)", "images": "\(images)"], at: now)
+            data: [
+                "to": heir.name, "instances": "\(instances)", "images": "\(images)", "server_groups": "\(groups)",
+            ], at: now)
     }
 }

@@ -84,7 +84,8 @@ public struct TokenScope: Sendable, Equatable {
 
     /// Such as `keyPair` and `keypairs`: what a permission is about, and how the API's paths call it.
     private static let nouns = [
-        ("keyPair", "keypairs"), ("apiKey", "api-keys"), ("signingKey", "signing-keys"), ("site", "site"),
+        ("keyPair", "keypairs"), ("serverGroup", "server-groups"), ("apiKey", "api-keys"),
+        ("signingKey", "signing-keys"), ("site", "site"),
         ("user", "users"), ("account", "accounts"), ("group", "groups"), ("role", "roles"), ("flavor", "flavors"),
         ("image", "images"), ("instance", "instances"), ("node", "nodes"), ("aggregate", "aggregates"),
         ("deviceRule", "device-rules"), ("device", "devices"),

@@ -36,6 +36,7 @@ public struct StoreCheck {
         try check.devices()
         try check.quotas()
         try check.addresses()
+        try check.serverGroups()
         try check.orphans()
         try check.operations()
         try check.events()
@@ -154,6 +155,11 @@ public struct StoreCheck {
             ("instances", "id", "owner_id", "users", "c.status <> 'DELETED'"),
             ("instances", "id", "flavor_id", "flavors", "c.status <> 'DELETED'"),
             ("instances", "id", "image_id", "images", "c.status <> 'DELETED'"),
+            (
+                "instances", "id", "server_group_id", "server_groups",
+                "c.status <> 'DELETED' AND c.server_group_id IS NOT NULL"
+            ),
+            ("server_groups", "id", "owner_id", "users", "1 = 1"),
             ("keypairs", "id", "owner_id", "users", "1 = 1"),
             ("refresh_tokens", "family", "user_id", "users", "1 = 1"),
             ("image_shares", "image_id", "image_id", "images", "1 = 1"),
@@ -243,6 +249,9 @@ public struct StoreCheck {
         let all = 500
         read("users", \.id.description) { try $0.users.list(.everything, Page(limit: all, after: $1)) }
         read("keypairs", \.id.description) { try $0.keyPairs.list(.everything, Page(limit: all, after: $1)) }
+        read("server_groups", \.id.description) {
+            try $0.serverGroups.list(.everything, Page(limit: all, after: $1))
+        }
         read("flavors", \.id.description) { try $0.flavors.list(Page(limit: all, after: $1)) }
         read("images", \.id.description) {
             try $0.images.list(.everything, offeredTo: nil, Page(limit: all, after: $1))

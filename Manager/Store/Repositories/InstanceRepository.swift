@@ -122,8 +122,8 @@ public struct InstanceRepository {
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
                 host_name, vcpus, ram_mib, disk_gib, gpus, node_id, epoch, mac_address, ip_address, desired, generation,
                 power_cycle, forced, stop_timeout_seconds, stopped_by_drain, status, status_code, status_reason, started_at,
-                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision, devices)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision, devices, server_group_id)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             instance.id, instance.name, instance.owner, instance.account, instance.flavor, instance.image,
             instance.keyName, try jsonText(instance.sshKeys), instance.userData, try jsonText(instance.metadata),
@@ -133,7 +133,7 @@ public struct InstanceRepository {
             instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
             instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision,
-            Self.text(instance.devices))
+            Self.text(instance.devices), instance.serverGroup)
         try sql.quotas.count(instance, by: 1)
     }
 
@@ -217,7 +217,8 @@ extension Instance {
             hostName: try row.text("host_name"),
             vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
             gpus: try row.int("gpus"), devices: try row.optionalText("devices").flatMap(FlavorProperties.devices) ?? [],
-            node: try row.id("node_id"), epoch: try row.counter("epoch"),
+            serverGroup: try row.optionalID("server_group_id"), node: try row.id("node_id"),
+            epoch: try row.counter("epoch"),
             macAddress: try row.optionalText("mac_address"),
             ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
             generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),

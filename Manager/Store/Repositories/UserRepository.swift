@@ -85,6 +85,7 @@ public struct UserRepository {
     public func remove(_ id: UserID) throws {
         try sql.credentials.removeAll(of: id)
         try sql.execute("DELETE FROM keypairs WHERE owner_id = ?", id)
+        try sql.execute("DELETE FROM server_groups WHERE owner_id = ?", id)
         try sql.execute("DELETE FROM group_members WHERE user_id = ?", id)
         try sql.execute("DELETE FROM users WHERE id = ?", id)
         try sql.quotas.remove(.user(id))

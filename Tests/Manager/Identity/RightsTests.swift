@@ -7,6 +7,7 @@ struct RightsTests {
     private static let userMay: [Permission: Reach] = [
         .userRead: .own, .userChange: .own, .accountRead: .own, .groupRead: .own,
         .keyPairRead: .own, .keyPairCreate: .own, .keyPairChange: .own, .keyPairDelete: .own,
+        .serverGroupRead: .own, .serverGroupCreate: .own, .serverGroupDelete: .own,
         .apiKeyRead: .own, .apiKeyCreate: .own, .apiKeyChange: .own, .apiKeyDelete: .own, .quotaRead: .own,
         .imageRead: .own, .imageCreate: .own, .imageUpload: .own, .imageChange: .own, .imageDelete: .own,
         .instanceRead: .own, .instanceCreate: .own, .instanceChange: .own, .instancePower: .own,

@@ -85,11 +85,11 @@ struct HostTableTests {
             }
         }
         if .random(in: 0..<3, using: &random) == 0,
-            let policy = GroupPlacement.Policy.allCases.randomElement(using: &random)
+            let policy = ServerGroup.Policy.allCases.randomElement(using: &random)
         {
             let members = hosts.shuffled(using: &random).prefix(.random(in: 0...3, using: &random))
             request.group = GroupPlacement(
-                policy,
+                policy, maximumPerHost: .random(in: 1...3, using: &random),
                 members: Dictionary(members.map { ($0.node, Int.random(in: 1...3, using: &random)) }) { first, _ in
                     first
                 })

@@ -50,7 +50,7 @@ struct SimplePlacement {
         case .group:
             switch request.group?.policy {
             case .affinity: members.isEmpty || members[host.node] ?? 0 > 0
-            case .antiAffinity: members[host.node] == nil
+            case .antiAffinity: (members[host.node] ?? 0) + 1 <= request.group?.maximumPerHost ?? 1
             default: true
             }
         case .vcpus: host.claimedVCPUs + request.vcpus <= host.vcpus

@@ -169,12 +169,24 @@ struct MaintenanceTests {
         #expect(!FileManager.default.fileExists(atPath: path))
     }
 
+    private static let groupID = "00000000-0000-7000-8000-00000000000a"
+    /// Two on host0, one on host1.
+    private static let regroup =
+        "UPDATE instances SET server_group_id = CASE WHEN name IN ('i0', 'i1', 'i4') THEN '\(groupID)' ELSE NULL END"
+
     @Test("each fault that is planted in a record is found and named", arguments: StoreEngine.allCases)
     func check(_ engine: StoreEngine) async throws {
         let place = try StorePlace(engine)
         let store = try Store(place.location)
         try await Self.fill(store)
         store.close()
+        let groups = try place.location.connection()
+        try groups.run(
+            """
+            INSERT INTO server_groups (id, name, owner_id, policy, max_per_host, created_at)
+            SELECT '\(Self.groupID)', 'web', id, 'anti-affinity', 2, 0 FROM users WHERE name = 'ann'
+            """)
+        try groups.run(Self.regroup)
         #expect(try StoreCheck.run(place.location) == [])
         let faults: [(kind: String, plant: String, mend: String)] = [
             (
@@ -194,6 +206,23 @@ struct MaintenanceTests {
                 "UPDATE quota_use SET vcpus = vcpus + 1 WHERE subject_kind = 'user' AND flavor_id = ''"
             ),
             ("quota", "DELETE FROM quota_use WHERE subject_kind = 'account' AND flavor_id <> ''", ""),
+            (
+                "server_group", "UPDATE instances SET server_group_id = '\(Self.groupID)' WHERE name = 'i8'",
+                Self.regroup
+            ),
+            (
+                "server_group", "UPDATE server_groups SET max_per_host = NULL",
+                "UPDATE server_groups SET max_per_host = 2"
+            ),
+            (
+                "server_group", "UPDATE server_groups SET policy = 'affinity'",
+                "UPDATE server_groups SET policy = 'anti-affinity'"
+            ),
+            (
+                "server_group", "UPDATE server_groups SET owner_id = 'x'",
+                "UPDATE server_groups SET owner_id = (SELECT id FROM users WHERE name = 'ann')"
+            ),
+            ("orphan", "UPDATE server_groups SET id = 'x'", "UPDATE server_groups SET id = '\(Self.groupID)'"),
             ("orphan", "UPDATE users SET id = 'x' WHERE name = 'ann'", ""),
             (
                 "operation",
