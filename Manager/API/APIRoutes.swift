@@ -11,8 +11,8 @@ enum APIRoutes {
         + GroupRoutes.routes + RoleRoutes.routes
         + APIKeyRoutes.routes + SigningKeyRoutes.routes
         + KeyPairRoutes.routes + FlavorRoutes.routes + ImageRoutes.routes + ImageCacheRoutes.routes
-        + PrefillPolicyRoutes.routes + InstanceRoutes.routes + NodeRoutes.routes + AggregateRoutes.routes
-        + PlacementRoutes.routes + PCIDeviceRoutes.routes + DeviceRuleRoutes.routes
+        + PrefillPolicyRoutes.routes + InstanceRoutes.routes + ServerGroupRoutes.routes + NodeRoutes.routes
+        + AggregateRoutes.routes + PlacementRoutes.routes + PCIDeviceRoutes.routes + DeviceRuleRoutes.routes
         + ManagerRoutes.routes + QuotaRoutes.routes
         + OperationRoutes.routes
         + UsageRoutes.routes + EventRoutes.routes + SiteRoutes.absent

@@ -25,6 +25,10 @@ extension InstanceCommand {
             help: ArgumentHelp("Not on this node; may be given several times (superusers).", valueName: "node"))
         var excludeNode: [String] = []
         @Option(name: .long, help: "Only on nodes of this availability zone.") var zone: String?
+        @Option(
+            name: .long,
+            help: ArgumentHelp("Beside, or away from, the others of this server group.", valueName: "group"))
+        var serverGroup: String?
         @Option(name: .long, help: "What the guest calls itself; its name if left out.") var hostName: String?
         @OptionGroup var waiting: WaitOptions
         @OptionGroup var site: SiteOptions
@@ -40,7 +44,7 @@ extension InstanceCommand {
                 "metadata": try KeyValueOptions.object(metadata), "count": .whole(count),
                 "node": node.map { .string($0) }, "availability_zone": zone.map { .string($0) },
                 "exclude_nodes": excludeNode.isEmpty ? nil : .array(excludeNode.map { .string($0) }),
-                "host_name": hostName.map { .string($0) },
+                "server_group": serverGroup.map { .string($0) }, "host_name": hostName.map { .string($0) },
             ])
             try await site.withClient { client, printer in
                 let answer = try await client.post("/v1/instances", body)

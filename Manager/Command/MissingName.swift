@@ -5,7 +5,7 @@ struct MissingName: Equatable {
     private static let collections = [
         "instance": "instances", "flavor": "flavors", "image": "images", "node": "nodes", "aggregate": "aggregates",
         "key pair": "keypairs", "user": "users", "account": "accounts", "group": "groups", "role": "roles",
-        "API key": "api-keys", "prefill policy": "image-policies",
+        "server group": "server-groups", "API key": "api-keys", "prefill policy": "image-policies",
     ]
 
     var collection: String

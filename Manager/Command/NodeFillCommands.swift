@@ -11,6 +11,10 @@ extension NodeCommand {
         @Option(name: .long, help: "Of the instances.") var image: String
         @Option(name: .long, help: "Their group, kept in their metadata; they are named GROUP-1 and on.")
         var group = "worker"
+        @Option(
+            name: .long,
+            help: ArgumentHelp("One of yours, whose policy says how many a node gets.", valueName: "server group"))
+        var serverGroup: String?
         @Option(name: [.long, .customLong("key-name")], help: "An ssh key of yours.") var key: String?
         @Option(name: .long, help: ArgumentHelp("First-boot data.", valueName: "file")) var userData: String?
         @Option(name: .long, help: "No more than this.") var limit: Int?
@@ -39,6 +43,7 @@ extension NodeCommand {
                     let body = JSON.present([
                         "flavor": .string(flavor), "image": .string(image), "name": .string(group),
                         "key_name": key.map { .string($0) }, "user_data": data.map { .string($0) },
+                        "server_group": serverGroup.map { .string($0) },
                         "metadata": ["role": .string("worker"), "group": .string(group)], "limit": .whole(wanted),
                         "dry_run": .flag(!forReal),
                     ])

@@ -17,6 +17,8 @@ struct PlacementCommand: AsyncParsableCommand {
         @Option(name: .long, help: "The size, by name or ID.") var flavor: String
         @Option(name: .long, help: "The image, by name or ID.") var image: String?
         @Option(name: .long, help: "Only on nodes of this availability zone.") var zone: String?
+        @Option(name: .long, help: ArgumentHelp("As one of this server group.", valueName: "group"))
+        var serverGroup: String?
         @Option(name: .long, help: ArgumentHelp("Only these; may be given several times.", valueName: "node"))
         var node: [String] = []
         @Option(name: .long, help: ArgumentHelp("Not these; may be given several times.", valueName: "node"))
@@ -45,7 +47,7 @@ struct PlacementCommand: AsyncParsableCommand {
             func names(_ names: [String]) -> JSON? { names.isEmpty ? nil : .texts(names) }
             let question = JSON.present([
                 "flavor": .string(flavor), "image": image.map { .string($0) },
-                "availability_zone": zone.map { .string($0) },
+                "availability_zone": zone.map { .string($0) }, "server_group": serverGroup.map { .string($0) },
                 "nodes": names(node), "exclude_nodes": names(excludeNode), "limit": .whole(limit),
             ])
             return try await client.post("/v1/placement/explain", question)

@@ -20,7 +20,7 @@ struct Roost: AsyncParsableCommand {
             FlavorCommand.self,
             NodeCommand.self, AggregateCommand.self, DeviceCommand.self, PlacementCommand.self, SiteCommand.self,
             ManagerCommand.self,
-            KeyCommand.self,
+            ServerGroupCommand.self, KeyCommand.self,
             UserCommand.self, AccountCommand.self, GroupCommand.self, RoleCommand.self, APIKeyCommand.self,
             WhitelistCommand.self,
             QuotaCommand.self, UsageCommand.self, OperationCommand.self, EventCommand.self, AuditCommand.self,

@@ -15,6 +15,8 @@ extension RoostClient {
     public var deviceAliases: Resources<DeviceAlias> { Resources(client: self) }
     /// `/v1/device-rules`
     public var deviceRules: Resources<DeviceRule> { Resources(client: self) }
+    /// `/v1/server-groups`
+    public var serverGroups: Resources<ServerGroup> { Resources(client: self) }
     /// `/v1/keypairs`
     public var keyPairs: Resources<KeyPair> { Resources(client: self) }
     /// `/v1/users`

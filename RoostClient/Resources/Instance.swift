@@ -45,6 +45,10 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var account: String
     /// The ssh key that it was made with.
     public var keyName: String?
+    /// The server group that it is in, by name.
+    public var serverGroup: String?
+    /// Of that group.
+    public var serverGroupID: String?
     /// For people and programs; the site takes no notice of it.
     public var metadata: [String: String]
     /// What the guest calls itself.
@@ -70,7 +74,8 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
         case id, name, status, statusReason = "status_reason", statusCode = "status_code", powerState = "power_state",
             desiredState = "desired_state", flavor, flavorID = "flavor_id", image, imageID = "image_id", node,
             nodeID = "node_id", addresses, createdAt = "created_at", updatedAt = "updated_at", owner,
-            ownerID = "owner_id", account, keyName = "key_name", metadata, hostName = "host_name", vcpus,
+            ownerID = "owner_id", account, keyName = "key_name", serverGroup = "server_group",
+            serverGroupID = "server_group_id", metadata, hostName = "host_name", vcpus,
             ramMiB = "ram_mib", diskGiB = "disk_gib", generation, epoch, readyAt = "ready_at",
             startedAt = "started_at", operationID = "operation_id"
     }
@@ -122,18 +127,20 @@ extension Instance {
         public var metadata: [String: String]?
         /// Where; for operators.
         public var node: String?
+        /// One of the caller's, by name or ID: its policy says where it may go.
+        public var serverGroup: String?
         /// Its name where left out.
         public var hostName: String?
 
         enum CodingKeys: String, CodingKey {
             case name, flavor, image, keyName = "key_name", userData = "user_data", metadata, node,
-                hostName = "host_name"
+                serverGroup = "server_group", hostName = "host_name"
         }
 
         /// What is left out is left to the site, or as it is.
         public init(
             name: String, flavor: String, image: String, keyName: String? = nil, userData: String? = nil,
-            metadata: [String: String]? = nil, node: String? = nil, hostName: String? = nil
+            metadata: [String: String]? = nil, node: String? = nil, serverGroup: String? = nil, hostName: String? = nil
         ) {
             self.name = name
             self.flavor = flavor
@@ -142,6 +149,7 @@ extension Instance {
             self.userData = userData
             self.metadata = metadata
             self.node = node
+            self.serverGroup = serverGroup
             self.hostName = hostName
         }
     }

@@ -227,7 +227,7 @@ class Output(CommandLine):
         roles = [one["name"] for one in self.json("role", "list", "--sort", "-name", "--filter", "built_in=true")["items"]]
         self.assertEqual(roles, sorted(roles, reverse=True))
         for noun in ("instance", "image", "flavor", "key", "user", "account", "group", "role", "api-key", "whitelist", "node",
-                     "aggregate", "operation", "manager", "quota"):
+                     "aggregate", "server-group", "operation", "manager", "quota"):
             self.json(noun, "list", "--sort", "-kind" if noun == "operation" else "-name" if noun != "whitelist" else "-pattern")
 
     def test_whitelist(self):
@@ -328,7 +328,7 @@ class Nouns(CommandLine):
         self.roost("account", "delete", "lab")
 
     def test_lists(self):
-        for noun in ("instance", "image", "flavor", "node", "aggregate", "manager", "key", "user", "account", "group", "role",
+        for noun in ("instance", "image", "flavor", "node", "aggregate", "server-group", "manager", "key", "user", "account", "group", "role",
                      "api-key", "quota", "operation", "event", "audit", "profile"):
             self.assertIn("items", self.json(noun, "list"), noun)
             self.roost(noun, "list")
@@ -336,6 +336,20 @@ class Nouns(CommandLine):
         self.roost("site", "show")
         self.roost("role", "show", "supruser", code=1)
         self.assertIn("did you mean 'superuser'?", self.error)
+
+    def test_server_groups(self):
+        made = self.json("server-group", "create", "apart", "--policy", "anti-affinity", "--max-per-host", "2")
+        self.assertEqual(made["max_per_host"], 2)
+        self.roost("server-group", "create", "apart", "--policy", "affinity", code=1)
+        self.assertIn("already", self.error)
+        self.assertEqual(self.json("server-group", "show", "apart"), made)
+        self.roost("server-group", "show", "apat", code=1)
+        self.assertIn("did you mean 'apart'?", self.error)
+        self.site.add_flavor("grouped")
+        self.roost("placement", "explain", "--flavor", "grouped", "--server-group", "apart")
+        self.assertIn("Of 0 nodes none can take the instance.", self.error)
+        self.roost("server-group", "delete", "apart")
+        self.assertEqual(self.json("server-group", "list")["items"], [])
 
     def test_password_change(self):
         self.roost("user", "create", "changer", "--must-change-password", "--password-file", "-", typed=PASSWORD + "\n")

@@ -11,6 +11,8 @@ enum Examples {
         "name": "web-1", "Flavor.name": "small", "Image.name": "debian-12", "Node.name": "cn42",
         "NodeItem.name": "cn42",
         "User.name": "ann", "Account.name": "physics", "Group.name": "lab", "KeyPair.name": "laptop",
+        "ServerGroup.name": "web-apart", "ServerGroupItem.name": "web-apart", "server_group": "web-apart",
+        "ServerGroup.policy": "anti-affinity", "ServerGroupItem.policy": "anti-affinity", "max_per_host": .null,
         "Aggregate.name": "gpu-hosts", "PrefillPolicy.name": "debian-everywhere",
         "PrefillPolicyItem.name": "debian-everywhere", "Manager.name": "manager-1", "OperationStep.name": "placed",
         "ResourceReference.name": "web-1", "Role.name": "image-curator", "ApiKey.name": "nightly",

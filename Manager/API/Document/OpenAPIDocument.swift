@@ -211,7 +211,7 @@ enum OpenAPIDocument {
         let names = [
             "flavors": "small", "images": "debian-12", "nodes": "cn42", "users": "ann", "accounts": "physics",
             "groups": "lab", "keypairs": "laptop", "aggregates": "gpu-hosts", "roles": "image-curator",
-            "image-policies": "debian-everywhere",
+            "image-policies": "debian-everywhere", "server-groups": "web-apart",
         ]
         return names[DocumentTag.name(of: route.pattern)] ?? "web-1"
     }

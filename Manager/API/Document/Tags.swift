@@ -3,6 +3,7 @@ enum DocumentTag {
     private static let descriptions: [(name: String, description: String)] = [
         ("instances", "Virtual machines: created, started, stopped, deleted."),
         ("flavors", "Sizes of instances."), ("images", "Disks that instances are made from."),
+        ("server-groups", "Instances that are to be on one host, or on different ones."),
         ("keypairs", "ssh keys that instances let in."), ("users", "People and services that have an account here."),
         ("accounts", "Groups of users with an owner, for whom limits and reports are."),
         ("groups", "Users of an account by a common name."), ("roles", "Sets of permissions."),

@@ -33,6 +33,16 @@ enum Listings {
         sort: [.init("name") { .text($0.name) }, .init("type") { .text($0.type) }, created { $0.createdAt }],
         filters: [name(), owner(), .init("type", .line(1...64), "Only those of this type, such as ssh-ed25519.")])
 
+    static let serverGroups = Listing<ServerGroup>(
+        "server-groups", ServerGroupResource.item, identifier: { $0.id.description },
+        sort: [
+            .init("name") { .text($0.name) }, .init("policy") { .text($0.policy.rawValue) }, created { $0.createdAt },
+        ],
+        filters: [
+            name(), owner(),
+            .init("policy", .choice(ServerGroup.Policy.allCases.map(\.rawValue)), "Only those with this policy."),
+        ])
+
     static let flavors = Listing<Flavor>(
         "flavors", FlavorResource.schema, identifier: { $0.id.description },
         sort: [
@@ -74,6 +84,9 @@ enum Listings {
             },
             .init("image", .reference, "Only those made from this image.", column: "image_id") {
                 .text(try $1.image($0.string ?? "").id.description)
+            },
+            .init("server_group", .reference, "Only those of this server group.", column: "server_group_id") {
+                .text(try $1.serverGroup($0.string ?? "").id.description)
             },
         ])
 

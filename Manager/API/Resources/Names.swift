@@ -9,6 +9,7 @@ final class Names {
     private var nodes: [NodeID: String] = [:]
     private var flavors: [FlavorID: String] = [:]
     private var images: [ImageID: String] = [:]
+    private var serverGroups: [ServerGroupID: String] = [:]
 
     init(_ transaction: Transaction) { self.transaction = transaction }
 
@@ -39,6 +40,13 @@ final class Names {
 
     func aggregate(_ id: AggregateID) throws -> String {
         try transaction.aggregates.find(id)?.name ?? id.description
+    }
+
+    func serverGroup(_ id: ServerGroupID) throws -> String {
+        if let name = serverGroups[id] { return name }
+        let name = try transaction.serverGroups.find(id)?.name ?? id.description
+        serverGroups[id] = name
+        return name
     }
 
     func image(_ id: ImageID) throws -> String {

@@ -23,6 +23,7 @@ enum InstanceRoutes {
             .init(
                 "availability_zone", .nullable(.line(1...255)),
                 "only hosts whose aggregates name this zone; any host if not given"),
+            .init("server_group", .nullable(.reference), "one of yours, whose policy says where it may go"),
             .init("host_name", .nullable(.hostName)),
         ])
     static let change = ObjectSchema(
@@ -115,7 +116,7 @@ enum InstanceRoutes {
         }
         let scope = try call.scope(.instanceRead)
         let request = try Listings.instances.request(call)
-        let isPlain = ["owner", "node", "flavor", "image"].allSatisfy { query[$0] == nil }
+        let isPlain = ["owner", "node", "flavor", "image", "server_group"].allSatisfy { query[$0] == nil }
         return try await call.list("instances", scope, isPlain: isPlain) { transaction in
             var filter = InstanceRepository.Filter()
             filter.scope = scope
@@ -145,7 +146,7 @@ enum InstanceRoutes {
             keyName: body["key_name"]?.string, userData: try userData(body["user_data"]?.string),
             metadata: body.texts("metadata") ?? [:], count: body.count("count") ?? 1, node: body["node"]?.string,
             excludedNodes: excluded, availabilityZone: body["availability_zone"]?.string,
-            hostName: body["host_name"]?.string)
+            serverGroup: body["server_group"]?.string, hostName: body["host_name"]?.string)
         return try await call.write { transaction in
             let created = try call.commands(in: transaction).createInstances(creation)
             let names = Names(transaction)

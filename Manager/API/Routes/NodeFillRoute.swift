@@ -12,7 +12,9 @@ enum NodeFillRoute {
             .init("name", .name(maximum: 100), required: true, "of the instances, which get a number"),
             .init("key_name", .nullable(.reference), "an ssh key of yours"),
             .init("user_data", .nullable(.string(InstanceRoutes.userDataRule)), "base64, at most 64 KiB decoded"),
-            .init("metadata", .properties), .init("limit", .integer(1...1000), "1000 if not given"),
+            .init("metadata", .properties),
+            .init("server_group", .nullable(.reference), "one of yours, whose policy says how many a host gets"),
+            .init("limit", .integer(1...1000), "1000 if not given"),
             .init("dry_run", .boolean, "true if not given: says how many, and starts none"),
         ])
     static let answer = ObjectSchema.answer(
@@ -27,7 +29,7 @@ enum NodeFillRoute {
         let creation = InstanceCreation(
             name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
             keyName: body["key_name"]?.string, userData: try InstanceRoutes.userData(body["user_data"]?.string),
-            metadata: body.texts("metadata") ?? [:])
+            metadata: body.texts("metadata") ?? [:], serverGroup: body["server_group"]?.string)
         do {
             return try await call.write { transaction in
                 let result = try call.commands(in: transaction).fillNodes(

@@ -13,6 +13,7 @@ enum PlacementRoutes {
             .init("flavor", .reference, required: true), .init("image", .nullable(.reference)),
             .init("nodes", references, "only these"), .init("exclude_nodes", references, "not these"),
             .init("availability_zone", .nullable(.line(1...255))),
+            .init("server_group", .nullable(.reference), "with the instances that are in it now"),
             .init("limit", .integer(1...1000), "names for each filter, and nodes in the ranking; 20 if not given"),
         ])
     static let removal = ObjectSchema.answer(
@@ -44,7 +45,8 @@ enum PlacementRoutes {
                 availabilityZone: body["availability_zone"]?.string)
             return try await call.read { transaction in
                 let explanation = try call.commands(in: transaction).explainPlacement(
-                    flavor: body.text("flavor"), image: body["image"]?.string, wish, limit: body.count("limit") ?? 20)
+                    flavor: body.text("flavor"), image: body["image"]?.string,
+                    serverGroup: body["server_group"]?.string, wish, limit: body.count("limit") ?? 20)
                 return .document(encode(explanation))
             }
         }

@@ -15,6 +15,7 @@ struct Fixtures: Sendable {
     let privateImage: Image
     let instance: Instance
     let keyPair: KeyPair
+    let serverGroup: ServerGroup
     let apiKey: APIKey
     let operation: ManagerModel.Operation
     let aggregate: Aggregate
@@ -82,6 +83,9 @@ struct Fixtures: Sendable {
                 id: .generate(at: now), name: "laptop", owner: owner.id, type: "ssh-ed25519", fingerprint: "SHA256:x",
                 publicKey: ed25519, createdAt: now)
             try transaction.keyPairs.insert(pair)
+            let serverGroup = ServerGroup(
+                id: .generate(at: now), name: "apart", owner: owner.id, policy: .antiAffinity, createdAt: now)
+            try transaction.serverGroups.insert(serverGroup)
             let apiKey = APIKey(
                 id: .generate(at: now), user: owner.id, name: "robot", secretHash: SecretText.fresh(.keySecret).hash,
                 scopes: ["*"], createdAt: now, expiresAt: nil)
@@ -118,7 +122,8 @@ struct Fixtures: Sendable {
             try transaction.devices.insert(device)
             return Fixtures(
                 node: node, flavor: flavor, publicImage: images[0], privateImage: images[1], instance: instance,
-                keyPair: pair, apiKey: apiKey, operation: operation, aggregate: aggregate, policy: policy, group: group,
+                keyPair: pair, serverGroup: serverGroup, apiKey: apiKey, operation: operation, aggregate: aggregate,
+                policy: policy, group: group,
                 role: role,
                 account: account, whitelistEntry: entry, device: device, deviceRule: rule)
         }
@@ -131,6 +136,7 @@ struct Fixtures: Sendable {
             case "users": owner.id.description
             case "api-keys": apiKey.id.description
             case "keypairs": keyPair.id.description
+            case "server-groups": serverGroup.id.description
             case "flavors": flavor.id.description
             case "images": privateImage.id.description
             case "instances": instance.id.description
@@ -184,7 +190,7 @@ enum Sample {
         case "checksum": .string("sha256:" + String(repeating: "0a", count: 32))
         // What an address or an instance's disk makes happen is tested by itself.
         case "url", "from_instance": nil
-        case "node": nil
+        case "node", "server_group", "max_per_host": nil
         case "nodes": ["cn1"]
         case "flavor": "small"
         case "scopes": ["instances:read"]

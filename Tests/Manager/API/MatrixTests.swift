@@ -16,7 +16,7 @@ struct MatrixTests {
         let site = try await TestSite()
         _ = try await Fixtures.make(in: site)
         try await site.test { client async throws in
-            for path in ["/v1/instances", "/v1/keypairs", "/v1/operations", "/v1/events"] {
+            for path in ["/v1/instances", "/v1/keypairs", "/v1/server-groups", "/v1/operations", "/v1/events"] {
                 let (ann, bob, root) = (
                     try await client.get(path, as: "ann"), try await client.get(path, as: "bob"),
                     try await client.get(path, as: "root")

@@ -51,6 +51,7 @@ struct PermissionMatrixTests {
         return switch route.pattern.split(separator: "/").dropFirst().first {
         case "users": (.userRead, anns)
         case "keypairs": (.keyPairRead, anns)
+        case "server-groups": (.serverGroupRead, anns)
         case "images": (.imageRead, anns)
         case "instances": (.instanceRead, anns)
         case "operations": (.operationRead, anns)

@@ -28,14 +28,14 @@ struct PlacementCommandTests {
         try await APIClientTests.run({ _, _ in .init(body: Self.answer) }) { client, server in
             let all = try Self.parsed([
                 "--flavor", "small", "--image", "debian", "--zone", "denver", "--node", "cn1", "--node", "cn2",
-                "--exclude-node", "cn3", "--limit", "5",
+                "--exclude-node", "cn3", "--server-group", "web", "--limit", "5",
             ])
             #expect(try await all.ask(client) == Self.json(Self.answer))
             _ = try await Self.parsed(["--flavor", "small"]).ask(client)
             #expect(server.requests.map(\.path) == Array(repeating: "/v1/placement/explain", count: 2))
             #expect(
                 server.requests.map(\.text) == [
-                    #"{"flavor":"small","image":"debian","availability_zone":"denver","nodes":["cn1","cn2"],"#
+                    #"{"flavor":"small","image":"debian","availability_zone":"denver","server_group":"web","nodes":["cn1","cn2"],"#
                         + #""exclude_nodes":["cn3"],"limit":5}"#,
                     #"{"flavor":"small","limit":20}"#,
                 ])

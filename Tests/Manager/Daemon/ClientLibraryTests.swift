@@ -53,6 +53,14 @@ struct ClientLibraryTests {
             let roles = try await roost.roles.list().all()
             #expect(roles.contains { $0.name == "superuser" && $0.isBuiltIn })
 
+            let apart = try await roost.serverGroups.create(
+                .init(name: "apart", policy: .antiAffinity, maximumPerHost: 2))
+            #expect(apart.policy == .antiAffinity && apart.maximumPerHost == 2 && apart.instances == [])
+            let listed = try await roost.serverGroups.list(["policy": "anti-affinity"]).all()
+            #expect(listed.map(\.id) == [apart.id] && listed[0].instances == nil && listed[0].instanceCount == 0)
+            #expect(try await roost.serverGroups.show("apart") == apart)
+            try await roost.serverGroups.delete("apart")
+
             let quota = try await roost.quotas.change(account: "lab", .init(limits: ["vcpus": 4]))
             #expect(quota.effectiveLimits["vcpus"] == 4 && quota.used["vcpus"] == 0)
             #expect(try await roost.quotas.list().all().contains { $0.name == "lab" })
