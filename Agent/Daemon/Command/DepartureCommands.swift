@@ -55,7 +55,7 @@ struct LeaveCommand: AsyncParsableCommand {
     private static func endSoon(_ writer: DepartureWriter) {
         DispatchQueue.global().asyncAfter(deadline: .now() + 5) {
             if let failure = writer.failure { RoostAgent.complain("\(failure)") }
-            exit(writer.failure == nil ? 0 : 1)
+            Foundation.exit(writer.failure == nil ? 0 : 1)
         }
     }
 
