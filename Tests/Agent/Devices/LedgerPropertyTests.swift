@@ -119,7 +119,7 @@ private struct World {
 
     mutating func step() {
         switch Int.random(in: 0..<100, using: &random) {
-        case 0..<55: performNext()
+        case 0..<55: for _ in 0..<Int.random(in: 1...6, using: &random) { performNext() }
         case 55..<70:
             let number = Int.random(in: 1...6, using: &random)
             if !wanted.keys.contains(where: { $0.instance == DeviceLedgerTests.claim(number).instance }) {
@@ -185,7 +185,7 @@ struct LedgerPropertyTests {
         var world = World(seed: seed)
         for _ in 0..<1500 { world.step() }
         #expect(world.problems == [], "seed \(seed)")
-        #expect(world.grants > 0, "seed \(seed): nothing happened")
+        #expect(world.grants > 10, "seed \(seed): nothing happened")
         world.settle()
         #expect(world.ledger.holds == [] && world.ledger.quarantine == [:], "seed \(seed): \(world.ledger.content)")
         #expect(world.cards.values.allSatisfy { $0.last == nil }, "seed \(seed)")
