@@ -31,6 +31,56 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+public nonisolated enum Roost_V1_DeviceHoldState: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// nobody holds it
+  case unspecified // = 0
+
+  /// kept for an instance that is being started
+  case claimed // = 1
+
+  /// a domain has it
+  case attached // = 2
+
+  /// being reset, verified and given back to the host
+  case cleaning // = 3
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .claimed
+    case 2: self = .attached
+    case 3: self = .cleaning
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .claimed: return 1
+    case .attached: return 2
+    case .cleaning: return 3
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Roost_V1_DeviceHoldState] = [
+    .unspecified,
+    .claimed,
+    .attached,
+    .cleaning,
+  ]
+
+}
+
 public nonisolated enum Roost_V1_DesiredState: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
@@ -627,6 +677,12 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._copiesDisks = newValue}
   }
 
+  /// heeds InstanceAssignment.devices; one that does not would start a guest without them
+  public var passesDevices: Bool {
+    get {_storage._passesDevices}
+    set {_uniqueStorage()._passesDevices = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -742,6 +798,34 @@ public nonisolated struct Roost_V1_PCIDevice: @unchecked Sendable {
   public var unusableReason: String {
     get {_storage._unusableReason}
     set {_uniqueStorage()._unusableReason = newValue}
+  }
+
+  /// instance that the host keeps it for; empty: none
+  public var heldBy: Data {
+    get {_storage._heldBy}
+    set {_uniqueStorage()._heldBy = newValue}
+  }
+
+  /// when the hold came into its state; 0: nobody holds it
+  public var heldSinceMs: Int64 {
+    get {_storage._heldSinceMs}
+    set {_uniqueStorage()._heldSinceMs = newValue}
+  }
+
+  public var holdState: Roost_V1_DeviceHoldState {
+    get {_storage._holdState}
+    set {_uniqueStorage()._holdState = newValue}
+  }
+
+  /// why the host keeps it out of service; empty: it is in service
+  public var quarantineReason: String {
+    get {_storage._quarantineReason}
+    set {_uniqueStorage()._quarantineReason = newValue}
+  }
+
+  public var quarantinedAtMs: Int64 {
+    get {_storage._quarantinedAtMs}
+    set {_uniqueStorage()._quarantinedAtMs = newValue}
   }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -923,11 +1007,34 @@ public nonisolated struct Roost_V1_InstanceAssignment: @unchecked Sendable {
     set {_uniqueStorage()._owner = newValue}
   }
 
+  /// passed to the guest, each with what its IOMMU group obliges to go along
+  public var devices: [Roost_V1_AssignedDevice] {
+    get {_storage._devices}
+    set {_uniqueStorage()._devices = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// A PCI device of the host that a guest is given.
+public nonisolated struct Roost_V1_AssignedDevice: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// as in PCIDevice
+  public var address: String = String()
+
+  /// what it was asked for by, for people
+  public var alias: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// An image that the node should hold, and whom it may give it to.
@@ -1119,6 +1226,9 @@ public nonisolated struct Roost_V1_InstanceStatus: Sendable {
 
   /// the agent will not try again by itself
   public var failureFinal: Bool = false
+
+  /// addresses of the assigned devices that the domain has
+  public var devices: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1569,6 +1679,10 @@ public nonisolated struct Roost_V1_ChunkRefusal: Sendable {
 
 fileprivate nonisolated let _protobuf_package = "roost.v1"
 
+nonisolated extension Roost_V1_DeviceHoldState: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DEVICE_HOLD_STATE_UNSPECIFIED\0\u{1}DEVICE_HOLD_STATE_CLAIMED\0\u{1}DEVICE_HOLD_STATE_ATTACHED\0\u{1}DEVICE_HOLD_STATE_CLEANING\0")
+}
+
 nonisolated extension Roost_V1_DesiredState: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DESIRED_STATE_UNSPECIFIED\0\u{1}DESIRED_STATE_RUNNING\0\u{1}DESIRED_STATE_STOPPED\0\u{1}DESIRED_STATE_DELETED\0")
 }
@@ -1999,7 +2113,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -2021,6 +2135,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _location: String = String()
     var _cacheBudgetBytes: UInt64 = 0
     var _copiesDisks: Bool = false
+    var _passesDevices: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2050,6 +2165,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _location = source._location
       _cacheBudgetBytes = source._cacheBudgetBytes
       _copiesDisks = source._copiesDisks
+      _passesDevices = source._passesDevices
     }
   }
 
@@ -2087,6 +2203,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 17: try { try decoder.decodeSingularStringField(value: &_storage._location) }()
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBudgetBytes) }()
         case 19: try { try decoder.decodeSingularBoolField(value: &_storage._copiesDisks) }()
+        case 24: try { try decoder.decodeSingularBoolField(value: &_storage._passesDevices) }()
         default: break
         }
       }
@@ -2152,6 +2269,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if _storage._copiesDisks != false {
         try visitor.visitSingularBoolField(value: _storage._copiesDisks, fieldNumber: 19)
       }
+      if _storage._passesDevices != false {
+        try visitor.visitSingularBoolField(value: _storage._passesDevices, fieldNumber: 24)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2180,6 +2300,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._location != rhs_storage._location {return false}
         if _storage._cacheBudgetBytes != rhs_storage._cacheBudgetBytes {return false}
         if _storage._copiesDisks != rhs_storage._copiesDisks {return false}
+        if _storage._passesDevices != rhs_storage._passesDevices {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2191,7 +2312,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PCIDevice"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{1}vendor\0\u{1}product\0\u{3}class_code\0\u{3}iommu_group\0\u{3}numa_node\0\u{1}driver\0\u{3}subsystem_vendor\0\u{3}subsystem_product\0\u{3}vendor_name\0\u{3}product_name\0\u{3}group_members\0\u{3}is_boot_display\0\u{3}virtual_functions_total\0\u{3}virtual_functions_of\0\u{3}mediated_types\0\u{3}is_usable\0\u{3}unusable_reason\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{1}vendor\0\u{1}product\0\u{3}class_code\0\u{3}iommu_group\0\u{3}numa_node\0\u{1}driver\0\u{3}subsystem_vendor\0\u{3}subsystem_product\0\u{3}vendor_name\0\u{3}product_name\0\u{3}group_members\0\u{3}is_boot_display\0\u{3}virtual_functions_total\0\u{3}virtual_functions_of\0\u{3}mediated_types\0\u{3}is_usable\0\u{3}unusable_reason\0\u{4}\u{c}held_by\0\u{3}held_since_ms\0\u{3}hold_state\0\u{3}quarantine_reason\0\u{3}quarantined_at_ms\0")
 
   fileprivate class _StorageClass {
     var _address: String = String()
@@ -2212,6 +2333,11 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
     var _mediatedTypes: [Roost_V1_MediatedType] = []
     var _isUsable: Bool? = nil
     var _unusableReason: String = String()
+    var _heldBy: Data = Data()
+    var _heldSinceMs: Int64 = 0
+    var _holdState: Roost_V1_DeviceHoldState = .unspecified
+    var _quarantineReason: String = String()
+    var _quarantinedAtMs: Int64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2240,6 +2366,11 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
       _mediatedTypes = source._mediatedTypes
       _isUsable = source._isUsable
       _unusableReason = source._unusableReason
+      _heldBy = source._heldBy
+      _heldSinceMs = source._heldSinceMs
+      _holdState = source._holdState
+      _quarantineReason = source._quarantineReason
+      _quarantinedAtMs = source._quarantinedAtMs
     }
   }
 
@@ -2276,6 +2407,11 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._mediatedTypes) }()
         case 17: try { try decoder.decodeSingularBoolField(value: &_storage._isUsable) }()
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._unusableReason) }()
+        case 30: try { try decoder.decodeSingularBytesField(value: &_storage._heldBy) }()
+        case 31: try { try decoder.decodeSingularInt64Field(value: &_storage._heldSinceMs) }()
+        case 32: try { try decoder.decodeSingularEnumField(value: &_storage._holdState) }()
+        case 33: try { try decoder.decodeSingularStringField(value: &_storage._quarantineReason) }()
+        case 34: try { try decoder.decodeSingularInt64Field(value: &_storage._quarantinedAtMs) }()
         default: break
         }
       }
@@ -2342,6 +2478,21 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
       if !_storage._unusableReason.isEmpty {
         try visitor.visitSingularStringField(value: _storage._unusableReason, fieldNumber: 18)
       }
+      if !_storage._heldBy.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._heldBy, fieldNumber: 30)
+      }
+      if _storage._heldSinceMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._heldSinceMs, fieldNumber: 31)
+      }
+      if _storage._holdState != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._holdState, fieldNumber: 32)
+      }
+      if !_storage._quarantineReason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._quarantineReason, fieldNumber: 33)
+      }
+      if _storage._quarantinedAtMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._quarantinedAtMs, fieldNumber: 34)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2369,6 +2520,11 @@ nonisolated extension Roost_V1_PCIDevice: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._mediatedTypes != rhs_storage._mediatedTypes {return false}
         if _storage._isUsable != rhs_storage._isUsable {return false}
         if _storage._unusableReason != rhs_storage._unusableReason {return false}
+        if _storage._heldBy != rhs_storage._heldBy {return false}
+        if _storage._heldSinceMs != rhs_storage._heldSinceMs {return false}
+        if _storage._holdState != rhs_storage._holdState {return false}
+        if _storage._quarantineReason != rhs_storage._quarantineReason {return false}
+        if _storage._quarantinedAtMs != rhs_storage._quarantinedAtMs {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2490,7 +2646,7 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InstanceAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0")
 
   fileprivate class _StorageClass {
     var _instanceID: Data = Data()
@@ -2515,6 +2671,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
     var _stopTimeoutSeconds: UInt32 = 0
     var _readinessProbe: Bool = false
     var _owner: String = String()
+    var _devices: [Roost_V1_AssignedDevice] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2547,6 +2704,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       _stopTimeoutSeconds = source._stopTimeoutSeconds
       _readinessProbe = source._readinessProbe
       _owner = source._owner
+      _devices = source._devices
     }
   }
 
@@ -2587,6 +2745,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         case 20: try { try decoder.decodeSingularUInt32Field(value: &_storage._stopTimeoutSeconds) }()
         case 21: try { try decoder.decodeSingularBoolField(value: &_storage._readinessProbe) }()
         case 22: try { try decoder.decodeSingularStringField(value: &_storage._owner) }()
+        case 40: try { try decoder.decodeRepeatedMessageField(value: &_storage._devices) }()
         default: break
         }
       }
@@ -2661,6 +2820,9 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       if !_storage._owner.isEmpty {
         try visitor.visitSingularStringField(value: _storage._owner, fieldNumber: 22)
       }
+      if !_storage._devices.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._devices, fieldNumber: 40)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2692,10 +2854,46 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         if _storage._stopTimeoutSeconds != rhs_storage._stopTimeoutSeconds {return false}
         if _storage._readinessProbe != rhs_storage._readinessProbe {return false}
         if _storage._owner != rhs_storage._owner {return false}
+        if _storage._devices != rhs_storage._devices {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_AssignedDevice: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".AssignedDevice"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}address\0\u{1}alias\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.alias) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 1)
+    }
+    if !self.alias.isEmpty {
+      try visitor.visitSingularStringField(value: self.alias, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_AssignedDevice, rhs: Roost_V1_AssignedDevice) -> Bool {
+    if lhs.address != rhs.address {return false}
+    if lhs.alias != rhs.alias {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3027,7 +3225,7 @@ nonisolated extension Roost_V1_AssignmentAcknowledgement: SwiftProtobuf.Message,
 
 nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InstanceStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}state\0\u{3}reason_code\0\u{1}reason\0\u{3}at_ms\0\u{3}power_cycle\0\u{3}domain_started_ms\0\u{3}failure_final\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}state\0\u{3}reason_code\0\u{1}reason\0\u{3}at_ms\0\u{3}power_cycle\0\u{3}domain_started_ms\0\u{3}failure_final\0\u{2}\u{a}devices\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3045,6 +3243,7 @@ nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProto
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.powerCycle) }()
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.domainStartedMs) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.failureFinal) }()
+      case 20: try { try decoder.decodeRepeatedStringField(value: &self.devices) }()
       default: break
       }
     }
@@ -3081,6 +3280,9 @@ nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProto
     if self.failureFinal != false {
       try visitor.visitSingularBoolField(value: self.failureFinal, fieldNumber: 10)
     }
+    if !self.devices.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.devices, fieldNumber: 20)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3095,6 +3297,7 @@ nonisolated extension Roost_V1_InstanceStatus: SwiftProtobuf.Message, SwiftProto
     if lhs.powerCycle != rhs.powerCycle {return false}
     if lhs.domainStartedMs != rhs.domainStartedMs {return false}
     if lhs.failureFinal != rhs.failureFinal {return false}
+    if lhs.devices != rhs.devices {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
