@@ -14,6 +14,8 @@ public protocol Hypervisor: Sendable {
     func powerOff(_ instance: InstanceID) async throws(HypervisorError)
     /// Cuts the power and removes the definition. No error where there is none.
     func remove(_ instance: InstanceID) async throws(HypervisorError)
+    /// Domains with PCI devices of the host, whoever made them: those that run, and those that are being started.
+    func deviceOwners() async throws(HypervisorError) -> [DeviceOwner]
     /// One look at all running domains.
     func statistics() async throws(HypervisorError) -> [DomainStatistics]
     /// What the hypervisor tells by itself. One consumer; of events that nobody fetches the oldest are dropped in favour
@@ -98,10 +100,13 @@ public struct ObservedDomain: Sendable, Equatable {
     public var powerCycle: PowerCycle
     public var state: DomainState
     public var startedAt: Timestamp?
+    public var devices: [String]
 
     public init(
-        instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, state: DomainState, startedAt: Timestamp?
+        instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, state: DomainState, startedAt: Timestamp?,
+        devices: [String] = []
     ) {
+        self.devices = devices
         self.instance = instance
         self.epoch = epoch
         self.powerCycle = powerCycle
@@ -142,13 +147,23 @@ public struct DomainSpecification: Sendable, Equatable {
     public var accelerator: Accelerator
     /// `nil`: the one that libvirt knows.
     public var emulator: String?
+    /// Passed to the guest; bound to VFIO by whoever starts it, since libvirt would bind them without a note of it.
+    public var devices: [PCIAddress]
+    /// As they were assigned, without what goes along; recorded in the domain.
+    public var assignedDevices: [String]
+    /// Where the guest lies, for the sake of its devices.
+    public var numa: NUMAPlace?
 
     public init(
         instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,
         memoryBytes: UInt64, diskPath: String, seedPath: String, consoleLogPath: String, macAddress: String,
         network: String, accelerator: Accelerator, emulator: String?, basePath: String? = nil,
-        diskFormat: DiskFormat = .qcow2
+        diskFormat: DiskFormat = .qcow2, devices: [PCIAddress] = [], assignedDevices: [String] = [],
+        numa: NUMAPlace? = nil
     ) {
+        self.devices = devices
+        self.assignedDevices = assignedDevices
+        self.numa = numa
         self.instance = instance
         self.epoch = epoch
         self.powerCycle = powerCycle

@@ -17,7 +17,10 @@ enum DomainXML {
             Element("title", text: title(domain))
             Element("metadata") { marks(of: domain, node) }
             Element("memory", ["unit": "KiB"], text: "\(domain.memoryBytes >> 10)")
-            Element("vcpu", text: "\(domain.vcpus)")
+            processors(of: domain)
+            if let numa = domain.numa {
+                Element("numatune") { Element("memory", ["mode": "preferred", "nodeset": "\(numa.node)"]) }
+            }
             Element("os") {
                 Element("type", ["arch": "x86_64", "machine": "q35"], text: "hvm")
                 Element("boot", ["dev": "hd"])
@@ -42,6 +45,11 @@ enum DomainXML {
         return line.isEmpty ? "\(domain.instance)" : line
     }
 
+    private static func processors(of domain: DomainSpecification) -> Element {
+        guard let processors = domain.numa?.processors else { return Element("vcpu", text: "\(domain.vcpus)") }
+        return Element("vcpu", ["placement": "static", "cpuset": processors], text: "\(domain.vcpus)")
+    }
+
     private static func marks(of domain: DomainSpecification, _ node: NodeID) -> Element {
         Element(
             "roost:instance",
@@ -49,7 +57,24 @@ enum DomainXML {
                 "xmlns:roost": namespace, "id": "\(domain.instance)", "node": "\(node)", "epoch": "\(domain.epoch)",
                 "power_cycle": "\(domain.powerCycle)", "started_at_ms": "\(domain.startedAt.milliseconds)",
                 "vcpus": "\(domain.vcpus)", "memory_bytes": "\(domain.memoryBytes)",
+                "devices": domain.assignedDevices.joined(separator: " "),
             ])
+    }
+
+    /// Never `managed`: libvirt would bind and unbind by itself, whatever the ledger says.
+    private static func passed(_ device: PCIAddress) -> Element {
+        Element("hostdev", ["mode": "subsystem", "type": "pci", "managed": "no"]) {
+            Element("driver", ["name": "vfio"])
+            Element("source") {
+                Element(
+                    "address",
+                    [
+                        "domain": "0x" + PCIAddress.digits(device.domain, 4),
+                        "bus": "0x" + PCIAddress.digits(UInt32(device.bus), 2),
+                        "slot": "0x" + PCIAddress.digits(UInt32(device.slot), 2), "function": "0x\(device.function)",
+                    ])
+            }
+        }
     }
 
     private static func devices(of domain: DomainSpecification) -> Element {
@@ -79,6 +104,7 @@ enum DomainXML {
             Element("console", ["type": "pty"])
             Element("rng", ["model": "virtio"]) { Element("backend", ["model": "random"], text: "/dev/urandom") }
             Element("memballoon", ["model": "virtio"]) { Element("stats", ["period": "10"]) }
+            for device in domain.devices { passed(device) }
         }
     }
 
@@ -100,6 +126,8 @@ enum DomainXML {
         var startedAt: Timestamp?
         var vcpus: Int
         var memoryBytes: UInt64
+        /// As assigned.
+        var devices: [String]
 
         /// Reads the element that libvirt hands back; anything that is not ours is `nil`.
         init?(_ xml: String) {
@@ -120,6 +148,7 @@ enum DomainXML {
             startedAt = reader.attributes["started_at_ms"].flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))
             vcpus = reader.attributes["vcpus"].flatMap { Int($0) } ?? 0
             memoryBytes = reader.attributes["memory_bytes"].flatMap { UInt64($0) } ?? 0
+            devices = (reader.attributes["devices"] ?? "").split(separator: " ").map(String.init)
         }
     }
 
@@ -188,4 +217,5 @@ enum ElementsBuilder {
     static func buildExpression(_ element: Element) -> [Element] { [element] }
     static func buildBlock(_ parts: [Element]...) -> [Element] { parts.flatMap { $0 } }
     static func buildOptional(_ part: [Element]?) -> [Element] { part ?? [] }
+    static func buildArray(_ parts: [[Element]]) -> [Element] { parts.flatMap { $0 } }
 }

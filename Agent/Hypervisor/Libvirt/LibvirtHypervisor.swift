@@ -70,11 +70,49 @@ public final class LibvirtHypervisor: Hypervisor {
         do throws(HypervisorError) {
             return ObservedDomain(
                 instance: marks.instance, epoch: marks.epoch, powerCycle: marks.powerCycle, state: try domain.state(),
-                startedAt: marks.startedAt)
+                startedAt: marks.startedAt, devices: marks.devices)
         } catch {
             if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return nil }
             throw error
         }
+    }
+
+    public func deviceOwners() async throws(HypervisorError) -> [DeviceOwner] {
+        try await connection.call { [node] connection in
+            var list: UnsafeMutablePointer<virDomainPtr?>?
+            let count = virConnectListAllDomains(connection, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE.rawValue)
+            guard count >= 0, let list else { throw LibvirtConnection.lastError }
+            defer {
+                for index in 0..<Int(count) { if let raw = list[index] { virDomainFree(raw) } }
+                free(list)
+            }
+            var owners: [DeviceOwner] = []
+            for index in 0..<Int(count) {
+                guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
+                if let owner = try Self.deviceOwner(DomainHandle(owning: raw), node) { owners.append(owner) }
+            }
+            return owners
+        }
+    }
+
+    /// `nil`: it has no device, or went away just now. A domain that cannot be read is an error: what it has is not free.
+    private static func deviceOwner(
+        _ domain: borrowing DomainHandle, _ node: NodeID
+    ) throws(HypervisorError) -> DeviceOwner? {
+        guard let text = virDomainGetXMLDesc(domain.raw, 0) else {
+            if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return nil }
+            throw LibvirtConnection.lastError
+        }
+        defer { free(text) }
+        guard let devices = DomainXML.passedDevices(in: String(cString: text)) else {
+            throw .refused(code: 0, message: "libvirt describes a domain in a way that cannot be read")
+        }
+        guard !devices.isEmpty else { return nil }
+        if let marks = try domain.marks(of: node) {
+            return DeviceOwner(.instance(marks.instance, marks.epoch), devices)
+        }
+        let name = virDomainGetName(domain.raw).map { String(cString: $0) } ?? "without a name"
+        return DeviceOwner(.stranger(name), devices)
     }
 
     public func statistics() async throws(HypervisorError) -> [DomainStatistics] {

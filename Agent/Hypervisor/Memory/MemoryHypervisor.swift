@@ -31,9 +31,18 @@ public final class MemoryHypervisor: Hypervisor {
             table.values.map {
                 ObservedDomain(
                     instance: $0.specification.instance, epoch: $0.specification.epoch,
-                    powerCycle: $0.specification.powerCycle, state: $0.state, startedAt: $0.specification.startedAt)
+                    powerCycle: $0.specification.powerCycle, state: $0.state, startedAt: $0.specification.startedAt,
+                    devices: $0.specification.assignedDevices)
             }
         }.sorted { $0.instance < $1.instance }
+    }
+
+    public func deviceOwners() async throws(HypervisorError) -> [DeviceOwner] {
+        table.withLock { table in
+            table.values.filter { $0.state == .running && !$0.specification.devices.isEmpty }.map {
+                DeviceOwner(.instance($0.specification.instance, $0.specification.epoch), $0.specification.devices)
+            }
+        }
     }
 
     public func start(_ domain: DomainSpecification) async throws(HypervisorError) {

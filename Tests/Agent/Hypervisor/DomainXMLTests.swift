@@ -142,6 +142,7 @@ struct DomainXMLTests {
         #expect(marks.startedAt == specification.startedAt)
         #expect(marks.vcpus == 2)
         #expect(marks.memoryBytes == 2 << 30)
+        #expect(marks.devices == [])
     }
 
     @Test(
@@ -154,12 +155,86 @@ struct DomainXMLTests {
         ])
     func foreign(_ text: String) { #expect(DomainXML.Marks(text) == nil) }
 
+    static func withDevices(_ domain: inout DomainSpecification) {
+        domain.devices = ["0000:3b:00.0", "0000:3b:00.1", "10000:01:1f.7"].compactMap { PCIAddress($0) }
+        domain.assignedDevices = ["0000:3b:00.0", "10000:01:1f.7"]
+        domain.numa = NUMAPlace(node: 1, processors: "8-15,24")
+    }
+
+    @Test("devices are passed by address, never bound by libvirt itself, and recorded as they were assigned")
+    func devices() throws {
+        let document = Self.document(Self.withDevices)
+        let shape = try #require(Shape(document))
+        #expect(shape.elements.count { $0.hasPrefix("domain/devices/hostdev ") } == 3)
+        #expect(shape.attributes["domain/devices/hostdev"]?["managed"] == "no")
+        #expect(
+            shape.attributes["domain/devices/hostdev/source/address"]
+                == ["domain": "0x10000", "bus": "0x01", "slot": "0x1f", "function": "0x7"])
+        #expect(shape.attributes["domain/numatune/memory"] == ["mode": "preferred", "nodeset": "1"])
+        #expect(shape.attributes["domain/vcpu"]?["cpuset"] == "8-15,24")
+        #expect(
+            shape.attributes["domain/metadata/roost:instance"]?["devices"] == "0000:3b:00.0 10000:01:1f.7")
+        #expect(
+            DomainXML.passedDevices(in: document)?.map(\.description) == [
+                "0000:3b:00.0", "0000:3b:00.1", "10000:01:1f.7",
+            ])
+        #expect(DomainXML.passedDevices(in: Self.document()) == [])
+    }
+
+    @Test("devices of others' domains are read, cards of networks among them, and what is no PCI device is not")
+    func othersDevices() {
+        let document = """
+            <domain><devices>
+            <hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source></hostdev>
+            <hostdev mode='subsystem' type='mdev'><source><address uuid='c2177883'/></source></hostdev>
+            <hostdev mode='subsystem' type='pci' managed='yes'><driver name='vfio'/>
+            <source><address domain='0x0000' bus='0x06' slot='0x12' function='0x5'/></source>
+            <address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></hostdev>
+            <interface type='hostdev'>
+            <source><address type='pci' domain='0x0000' bus='0x07' slot='0x00' function='0x1'/></source>
+            <address type='pci' domain='0x0000' bus='0x02' slot='0x00' function='0x0'/></interface>
+            <interface type='network'><source network='x'/>
+            <address type='pci' domain='0x0000' bus='0x03' slot='0x00' function='0x0'/></interface>
+            </devices></domain>
+            """
+        #expect(DomainXML.passedDevices(in: document)?.map(\.description) == ["0000:06:12.5", "0000:07:00.1"])
+        for length in [0, 7, 30, document.count - 3] {
+            #expect(DomainXML.passedDevices(in: String(document.prefix(length))) == nil)
+        }
+    }
+
+    @Test("addresses are read as sysfs writes them, and nothing else is one")
+    func addresses() {
+        for text in ["0000:3b:00.0", "10000:01:1f.7", "0000:ff:1f.7"] {
+            #expect(PCIAddress(text)?.description == text)
+        }
+        for text in [
+            "", "3b:00.0", "0000:3b:20.0", "0000:3b:00.8", "0000:3b:00", "0000:3b:00.0\"/>", "00g0:3b:00.0",
+            "0000:+b:00.0",
+            "123456789:00:00.0", "0000:3b:0.00",
+        ] { #expect(PCIAddress(text) == nil, "\(text)") }
+    }
+
+    @Test("a guest is put beside its devices, on their processors where it has no more than there are")
+    func numa() throws {
+        let root = NSTemporaryDirectory() + "roost-numa-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        let folder = root + "/devices/system/node/node1"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try Data("8-11,24\n".utf8).write(to: URL(filePath: folder + "/cpulist"))
+        #expect(NUMAPlace(node: 1, vcpus: 5, sysfsRoot: root) == NUMAPlace(node: 1, processors: "8-11,24"))
+        #expect(NUMAPlace(node: 1, vcpus: 6, sysfsRoot: root) == NUMAPlace(node: 1, processors: nil))
+        #expect(NUMAPlace(node: 2, vcpus: 1, sysfsRoot: root) == NUMAPlace(node: 2, processors: nil))
+        for text in ["", "a", "1-", "3-1", "1,,2", "-1"] { #expect(NUMAPlace.count(text) == nil, "\(text)") }
+    }
+
     @Test("libvirt's own schema accepts the document", arguments: ["web", "a <b> & \"c\"\n", ""])
     func schema(_ title: String) async throws {
         let path = NSTemporaryDirectory() + "roost-domain-\(UUID().uuidString).xml"
         defer { try? FileManager.default.removeItem(atPath: path) }
-        for base in ["/data/_base/abc", nil] {
+        for (base, hasDevices) in [("/data/_base/abc", false), (nil, false), (nil, true)] {
             let document = Self.document {
+                if hasDevices { Self.withDevices(&$0) }
                 $0.title = title
                 $0.basePath = base
                 $0.emulator = "/usr/bin/qemu-system-x86_64"
