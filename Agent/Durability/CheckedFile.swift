@@ -44,6 +44,12 @@ public struct CheckedFile: Sendable {
         return .damaged(copy: copy)
     }
 
+    /// The content, for those who only look: nothing is set aside, and what is seen may not be durable yet. `nil` where there
+    /// is none that can be read.
+    public func peek() throws(FileProblem) -> [UInt8]? {
+        try files.read(path, limit: limit + Self.headerBytes).flatMap(Self.content)
+    }
+
     static func content(of bytes: [UInt8]) -> [UInt8]? {
         guard bytes.count >= headerBytes, Array(bytes[..<8]) == magic,
             let length = UInt64(littleEndianBytes: bytes[8..<16]), length == UInt64(bytes.count - headerBytes),

@@ -51,6 +51,8 @@ public struct DeviceHold: Sendable, Equatable {
     public var addresses: [String]
     public var state: State
     public var since: Timestamp
+    /// Of these, the ones that VFIO had before anybody claimed them: an operator gave them to it, and it keeps them.
+    var kept: Set<String> = []
 
     /// How a process that begins has it: of a pass that another began, nobody awaits the answers.
     var asKept: DeviceHold {
@@ -59,7 +61,17 @@ public struct DeviceHold: Sendable, Equatable {
         return hold
     }
 
-    var isCleaning: Bool { if case .cleaning = state { true } else { false } }
+    public var isCleaning: Bool { if case .cleaning = state { true } else { false } }
+}
+
+/// Why a claim is not granted.
+public struct DeviceRefusal: Error, Sendable, Equatable, CustomStringConvertible {
+    public var description: String
+    /// Waiting alone does not help.
+    public var isLasting: Bool
+
+    static func lasting(_ sentence: String) -> Self { Self(description: sentence, isLasting: true) }
+    static func passing(_ sentence: String) -> Self { Self(description: sentence, isLasting: false) }
 }
 
 /// Why a device is kept out of service.

@@ -48,7 +48,8 @@ extension DeviceLedger {
         _ phase: DeviceHold.Cleaning.Phase, _ index: Int, _ now: Timestamp, _ effects: inout [Effect]
     ) {
         guard case .cleaning(var cleaning) = holds[index].state else { return }
-        let addresses = holds[index].addresses.filter { quarantine[$0] == nil }
+        var addresses = holds[index].addresses.filter { quarantine[$0] == nil }
+        if phase == .returning { addresses.removeAll(where: holds[index].kept.contains) }
         cleaning.phase = phase
         cleaning.pending = Set(addresses)
         holds[index].state = .cleaning(cleaning)

@@ -9,11 +9,16 @@ public struct DeviceOccupancy: Sendable, Equatable {
         public var companions: [String]
         /// A driver of the host has it, which it gets only once it was verified.
         public var isHostBound: Bool
+        /// VFIO has it.
+        public var isWithVFIO: Bool
 
-        public init(obstacle: String? = nil, companions: [String] = [], isHostBound: Bool = false) {
+        public init(
+            obstacle: String? = nil, companions: [String] = [], isHostBound: Bool = false, isWithVFIO: Bool = false
+        ) {
             self.obstacle = obstacle
             self.companions = companions
             self.isHostBound = isHostBound
+            self.isWithVFIO = isWithVFIO
         }
     }
 

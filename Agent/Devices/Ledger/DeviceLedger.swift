@@ -28,7 +28,7 @@ public struct DeviceLedger: Sendable {
         case save(LedgerContent, revision: UInt64)
         case bind(DeviceClaim, [String])
         case grant(DeviceClaim)
-        case refuse(DeviceClaim, reason: String)
+        case refuse(DeviceClaim, DeviceRefusal)
         case reset(String, ticket: UInt64)
         case verify(String, ticket: UInt64)
         /// Give it back to the driver that the host has for it.
@@ -80,7 +80,7 @@ public struct DeviceLedger: Sendable {
             grant(hold, claim, &effects)
         case .bindFailed(let claim, let reason):
             guard let index = index(of: claim), binding.remove(claim) != nil else { break }
-            effects.append(.refuse(claim, reason: reason))
+            effects.append(.refuse(claim, .passing(reason)))
             if holds[index].state == .claimed { clean(index, now, &effects) }
         case .attached(let claim):
             if let index = index(of: claim), holds[index].state == .claimed { change(index, to: .attached, now) }
@@ -111,41 +111,50 @@ public struct DeviceLedger: Sendable {
         let addresses = Set(addresses).sorted()
         if let hold = holds.first(where: { $0.claim == claim }) {
             guard !hold.isCleaning, hold.addresses == addresses else {
-                let reason =
+                let refusal =
                     hold.isCleaning
-                    ? "its devices are being reset; try again shortly"
-                    : "it has \(hold.addresses.joined(separator: ", ")) already; stop it before it gets others"
-                effects.append(.refuse(claim, reason: reason))
+                    ? DeviceRefusal.passing("its devices are being reset; try again shortly")
+                    : .lasting(
+                        "it has \(hold.addresses.joined(separator: ", ")) already; stop it before it gets others")
+                effects.append(.refuse(claim, refusal))
                 return
             }
             if hold.state == .attached { grant(hold, claim, &effects) } else { bindOnceSaved(claim, &effects) }
             return
         }
-        if let reason = obstacle(to: claim, addresses) {
-            effects.append(.refuse(claim, reason: reason))
+        if let refusal = obstacle(to: claim, addresses) {
+            effects.append(.refuse(claim, refusal))
             return
         }
-        holds.append(DeviceHold(claim: claim, addresses: addresses, state: .claimed, since: now))
+        holds.append(
+            DeviceHold(
+                claim: claim, addresses: addresses, state: .claimed, since: now,
+                kept: Set(addresses.filter { known?[$0]?.isWithVFIO == true })))
         touch(addresses)
         waiting.append((revision, claim))
     }
 
-    private func obstacle(to claim: DeviceClaim, _ addresses: [String]) -> String? {
-        guard let known else { return "the agent has not looked at its devices yet; try again shortly" }
-        guard !addresses.isEmpty else { return "no device is named" }
+    private func obstacle(to claim: DeviceClaim, _ addresses: [String]) -> DeviceRefusal? {
+        guard let known else { return .passing("the agent has not looked at its devices yet; try again shortly") }
+        guard !addresses.isEmpty else { return .lasting("no device is named") }
         if holds.contains(where: { $0.claim?.instance == claim.instance }) {
-            return "devices of its earlier placement are being given back; try again shortly"
+            return .passing("devices of its earlier placement are being given back; try again shortly")
         }
         for address in addresses {
-            guard let device = known[address] else { return "there is no device \(address)" }
-            if let obstacle = device.obstacle { return "device \(address) cannot be given to a guest: \(obstacle)" }
-            if let found = quarantine[address] { return "device \(address) is out of service: \(found.reason)" }
+            guard let device = known[address] else { return .lasting("there is no device \(address)") }
+            if let obstacle = device.obstacle {
+                return .lasting("device \(address) cannot be given to a guest: \(obstacle)")
+            }
+            if let found = quarantine[address] {
+                return .lasting("device \(address) is out of service: \(found.reason)")
+            }
             if let hold = holds.first(where: { $0.addresses.contains(address) }) {
-                guard !hold.isCleaning else { return "device \(address) is being reset; try again shortly" }
-                return "device \(address) belongs to " + (hold.claim.map { "\($0)" } ?? "nobody yet")
+                guard !hold.isCleaning else { return .passing("device \(address) is being reset; try again shortly") }
+                return .lasting("device \(address) belongs to " + (hold.claim.map { "\($0)" } ?? "nobody yet"))
             }
             if let companion = device.companions.first(where: { !addresses.contains($0) }) {
-                return "device \(address) goes only together with \(companion) of its IOMMU group; name both"
+                return .lasting(
+                    "device \(address) goes only together with \(companion) of its IOMMU group; name both")
             }
         }
         return nil
@@ -158,7 +167,7 @@ public struct DeviceLedger: Sendable {
         else { return }
         if bound.contains(claim) { return grant(hold, claim, &effects) }
         if let trouble = trouble(of: hold) {
-            effects.append(.refuse(claim, reason: trouble))
+            effects.append(.refuse(claim, .lasting(trouble)))
         } else {
             binding.insert(claim)
             effects.append(.bind(claim, hold.addresses))
@@ -166,7 +175,7 @@ public struct DeviceLedger: Sendable {
     }
 
     private func grant(_ hold: DeviceHold, _ claim: DeviceClaim, _ effects: inout [Effect]) {
-        effects.append(trouble(of: hold).map { .refuse(claim, reason: $0) } ?? .grant(claim))
+        effects.append(trouble(of: hold).map { .refuse(claim, .lasting($0)) } ?? .grant(claim))
     }
 
     /// What happened to a device after it was claimed.
@@ -195,7 +204,7 @@ public struct DeviceLedger: Sendable {
             guard let index = index(of: claim), holds[index].state == .claimed else { continue }
             touch(holds[index].addresses)
             holds.remove(at: index)
-            effects.append(.refuse(claim, reason: "the claim could not be kept on the disk: \(reason)"))
+            effects.append(.refuse(claim, .passing("the claim could not be kept on the disk: \(reason)")))
         }
     }
 

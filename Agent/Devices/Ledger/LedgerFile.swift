@@ -25,6 +25,11 @@ public struct LedgerFile: Sendable {
         try file.save(Array(try JSONEncoder().encode(Document(content))))
     }
 
+    /// What was kept last, for those who only look; `nil` where there is nothing that can be read.
+    public func peek() throws(FileProblem) -> LedgerContent? {
+        try file.peek().flatMap { (try? JSONDecoder().decode(Document.self, from: Data($0)))?.content }
+    }
+
     public func load() throws(FileProblem) -> Loaded {
         switch try file.load() {
         case .absent: return .none
@@ -50,6 +55,8 @@ private struct Document: Codable {
         var addresses: [String]
         var state: State
         var sinceMilliseconds: Int64
+        /// Absent as written by versions that did not know of it.
+        var kept: [String]?
     }
 
     struct Quarantined: Codable {
@@ -82,7 +89,7 @@ private struct Document: Codable {
                 }
             return Hold(
                 instance: hold.claim?.instance, epoch: hold.claim?.epoch.value, addresses: hold.addresses, state: state,
-                sinceMilliseconds: hold.since.milliseconds)
+                sinceMilliseconds: hold.since.milliseconds, kept: hold.kept.isEmpty ? nil : hold.kept.sorted())
         }
         quarantine = content.quarantine.sorted { $0.key < $1.key }.map { address, found in
             let cause: Quarantined.Cause =
@@ -115,7 +122,7 @@ private struct Document: Codable {
                     }
                 return DeviceHold(
                     claim: Self.claim(hold.instance, hold.epoch), addresses: hold.addresses, state: state,
-                    since: Timestamp(milliseconds: hold.sinceMilliseconds))
+                    since: Timestamp(milliseconds: hold.sinceMilliseconds), kept: Set(hold.kept ?? []))
             },
             quarantine: Dictionary(
                 quarantine.map { found in

@@ -3,6 +3,8 @@ import Glibc
 /// Why a device could not be reset, as a person reads it in its quarantine.
 public struct DeviceProblem: Error, Sendable, Equatable, CustomStringConvertible {
     public let description: String
+
+    public init(description: String) { self.description = description }
 }
 
 /// What a device answers when it is asked who it is.

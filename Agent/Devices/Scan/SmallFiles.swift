@@ -7,6 +7,10 @@ struct SmallFiles: Sendable {
     private static let linkBytes = 4096
 
     let root: String
+    /// What the kernel would do upon a write, where the tree is no kernel's.
+    var written: (@Sendable (_ path: String, _ text: String) -> Void)?
+
+    init(root: String) { self.root = root }
 
     /// A file of one line, without the spaces around it; what lies beyond 256 bytes is left out.
     func line(_ path: String) -> String? {
@@ -68,7 +72,9 @@ struct SmallFiles: Sendable {
         // In one piece: the kernel takes each write for a whole value.
         let count = Glibc.write(descriptor, bytes, bytes.count)
         if count < 0 { return errno }
-        return count == bytes.count ? nil : EIO
+        guard count == bytes.count else { return EIO }
+        written?(path, text)
+        return nil
     }
 
     func exists(_ path: String) -> Bool { access("\(root)/\(path)", F_OK) == 0 }

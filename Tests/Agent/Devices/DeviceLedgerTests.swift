@@ -75,7 +75,7 @@ struct DeviceLedgerTests {
         }
 
         var refusal: String? {
-            for case .refuse(_, let reason) in effects { return reason }
+            for case .refuse(_, let refusal) in effects { return refusal.description }
             return nil
         }
     }
@@ -137,7 +137,7 @@ struct DeviceLedgerTests {
         #expect(
             early.handle(.claim(Self.claim(1), [Self.other]), at: Self.at) == [
                 .refuse(
-                    Self.claim(1), reason: "the agent has not looked at its devices yet; try again shortly")
+                    Self.claim(1), .passing("the agent has not looked at its devices yet; try again shortly"))
             ])
     }
 
