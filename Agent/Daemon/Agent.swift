@@ -22,6 +22,8 @@ struct HostParts: Sendable {
     /// One question to a guest whether it is ready.
     var ask: ReadinessProbes.Ask
     var devices: @Sendable () -> [Roost_V1_PCIDevice]
+    /// `nil` where guests cannot have devices.
+    var keeper: DeviceKeeper?
     /// `nil` where guests have no disks that could be copied.
     var copies: DiskCopying?
 }
@@ -85,6 +87,7 @@ struct Agent: Sendable {
         let usage = try Self.usage(settings, parts, boot.id, time, logger) { router.link?.usageWaits() }
         link.use(usage)
         router.set(link: link, usage: usage, captures: captures)
+        parts.keeper?.whenChanged { router.link?.inventoryChanged() }
 
         let uplink = try Uplink(
             configuration: Uplink.Configuration(
@@ -94,7 +97,7 @@ struct Agent: Sendable {
             departure, file: departureFile, reconcile: reconcile, link: link, time: time, logger: logger)
         // Those who come later use those who come earlier, and stop first.
         services =
-            [chunks, usage, reconcile] + (captures.map { [$0] } ?? []) + [
+            [chunks, usage] + (parts.keeper.map { [$0] } ?? []) + [reconcile] + (captures.map { [$0] } ?? []) + [
                 UplinkService(uplink: uplink, link: link),
                 try ControlService(data: settings.data, keeper: departures, time: time, logger: logger),
             ]
@@ -190,7 +193,7 @@ struct Agent: Sendable {
         return InventoryKeeper(
             facts: HostFacts(), sources: sources, cacheFolder: settings.cache,
             cacheBudgetBytes: settings.cacheBudgetBytes, subnet: settings.subnet, location: settings.location,
-            copiesDisks: parts.copies != nil, thread: files)
+            copiesDisks: parts.copies != nil, passesDevices: parts.keeper != nil, thread: files)
     }
 
     static func usage(

@@ -126,7 +126,9 @@ extension Assignment {
         case .deleted: desired = .deleted
         case .unspecified, .UNRECOGNIZED: throw .malformed("instance \(instance) without a desired state")
         }
-        guard message.userData.count <= Limits.userDataBytes, message.sshKeys.count <= 256 else {
+        guard message.userData.count <= Limits.userDataBytes, message.sshKeys.count <= 256,
+            message.devices.count <= 256
+        else {
             throw .malformed("more data for instance \(instance) than a guest may have")
         }
         self.init(
@@ -140,7 +142,8 @@ extension Assignment {
                 memoryBytes: message.memoryBytes, diskBytes: message.diskBytes, macAddress: message.macAddress,
                 ipAddress: message.ipAddress, sshKeys: message.sshKeys, userData: Array(message.userData),
                 metadata: message.metadata, serviceURL: message.serviceURL.isEmpty ? nil : message.serviceURL,
-                owner: message.owner))
+                owner: message.owner,
+                devices: message.devices.map { AssignedDevice(address: $0.address, alias: $0.alias) }))
     }
 
     /// The largest number stands for no limit.

@@ -16,6 +16,7 @@ extension Status {
             $0.powerCycle = powerCycle.value
             $0.domainStartedMs = domainStartedAt?.milliseconds ?? 0
             $0.failureFinal = failureIsFinal
+            $0.devices = devices
         }
     }
 }

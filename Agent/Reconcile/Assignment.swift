@@ -58,11 +58,13 @@ public struct GuestDescription: Sendable, Hashable {
     /// Readiness by this URL, in which `{}` stands for the address, in place of ssh.
     public var serviceURL: String?
     public var owner: String
+    /// Passed to the guest.
+    public var devices: [AssignedDevice]
 
     public init(
         name: String, hostName: String, vcpus: Int, memoryBytes: UInt64, diskBytes: UInt64, macAddress: String,
         ipAddress: String, sshKeys: [String] = [], userData: [UInt8] = [], metadata: [String: String] = [:],
-        serviceURL: String? = nil, owner: String = ""
+        serviceURL: String? = nil, owner: String = "", devices: [AssignedDevice] = []
     ) {
         self.name = name
         self.hostName = hostName
@@ -76,5 +78,18 @@ public struct GuestDescription: Sendable, Hashable {
         self.metadata = metadata
         self.serviceURL = serviceURL
         self.owner = owner
+        self.devices = devices
+    }
+}
+
+/// A PCI device of the host that a guest is given.
+public struct AssignedDevice: Sendable, Hashable {
+    public var address: String
+    /// What it was asked for by.
+    public var alias: String
+
+    public init(address: String, alias: String = "") {
+        self.address = address
+        self.alias = alias
     }
 }

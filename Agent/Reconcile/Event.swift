@@ -22,10 +22,13 @@ public struct ActionID: Sendable, Hashable, Comparable {
 public struct ActionFailure: Error, Sendable, Hashable {
     public var code: String
     public var sentence: String
+    /// Repeating it alone does not help: it is told as a failure at once, although it is repeated.
+    public var isLasting: Bool
 
-    public init(code: String, sentence: String) {
+    public init(code: String, sentence: String, isLasting: Bool = false) {
         self.code = code
         self.sentence = sentence
+        self.isLasting = isLasting
     }
 }
 

@@ -27,8 +27,13 @@ public struct DomainObservation: Sendable, Hashable {
     public var powerCycle: PowerCycle
     public var state: State
     public var startedAt: Timestamp?
+    /// Addresses of the assigned devices that it was started with.
+    public var devices: [String]
 
-    public init(epoch: Epoch, powerCycle: PowerCycle, state: State, startedAt: Timestamp? = nil) {
+    public init(
+        epoch: Epoch, powerCycle: PowerCycle, state: State, startedAt: Timestamp? = nil, devices: [String] = []
+    ) {
+        self.devices = devices
         self.epoch = epoch
         self.powerCycle = powerCycle
         self.state = state

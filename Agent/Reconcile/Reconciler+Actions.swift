@@ -47,7 +47,7 @@ extension Reconciler {
             record.domain = .present(
                 DomainObservation(
                     epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running,
-                    startedAt: now.timestamp))
+                    startedAt: now.timestamp, devices: assignment.guest.devices.map(\.address)))
             beginRun(&record, at: now, &effects)
         case .askToShutDown: break
         case .powerOff:
@@ -58,7 +58,8 @@ extension Reconciler {
                 before.map {
                     .present(
                         DomainObservation(
-                            epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed)))
+                            epoch: $0.epoch, powerCycle: $0.powerCycle, state: .stopped(.destroyed),
+                            devices: $0.devices))
                 } ?? .absent
             endRun(&record, &effects)
         case .removeDomain:

@@ -30,11 +30,13 @@ public struct Status: Sendable, Hashable {
     public var domainStartedAt: Timestamp?
     /// The agent will not do anything about it by itself.
     public var failureIsFinal: Bool
+    /// Addresses of the assigned devices that the domain has.
+    public var devices: [String]
 
     public init(
         instance: InstanceID, epoch: Epoch, generation: Generation, state: State, code: String = "",
         reason: String = "", at: Timestamp, powerCycle: PowerCycle = PowerCycle(0), domainStartedAt: Timestamp? = nil,
-        failureIsFinal: Bool = false
+        failureIsFinal: Bool = false, devices: [String] = []
     ) {
         self.instance = instance
         self.epoch = epoch
@@ -46,6 +48,7 @@ public struct Status: Sendable, Hashable {
         self.powerCycle = powerCycle
         self.domainStartedAt = domainStartedAt
         self.failureIsFinal = failureIsFinal
+        self.devices = devices
     }
 
     /// Equal but for the time.

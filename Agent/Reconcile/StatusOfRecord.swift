@@ -9,7 +9,8 @@ extension InstanceRecord {
         var status = Status(
             instance: id, epoch: assignment.epoch, generation: assignment.generation, state: .preparing, at: now,
             powerCycle: observation?.powerCycle ?? PowerCycle(0),
-            domainStartedAt: domainRuns ? observation?.startedAt : nil)
+            domainStartedAt: domainRuns ? observation?.startedAt : nil,
+            devices: domainRuns ? observation?.devices ?? [] : [])
         if let observation, observation.epoch > assignment.epoch {
             status.tell(
                 .failed, "epoch_conflict",
@@ -103,8 +104,9 @@ extension InstanceRecord {
                 "an image is being made of the disk; the guest starts as soon as the copy is done")
         } else if let failure {
             status.tell(
-                failure.count >= policy.failuresBeforeReport ? .failed : .preparing, failure.cause.code,
-                failure.cause.sentence)
+                failure.cause.isLasting || failure.count >= policy.failuresBeforeReport ? .failed : .preparing,
+                failure.cause.code, failure.cause.sentence)
+            status.failureIsFinal = failure.cause.isLasting
         } else if crashes >= policy.crashesInLoop {
             tellCrashLoop(in: &status)
         } else if !imageIsHeld {

@@ -1,15 +1,16 @@
 import AgentDevices
 import Foundation
+import ProtocolModel
 
 /// Devices as a person reads them on a terminal.
 struct DeviceTable {
-    private static let heads = ["ADDRESS", "ID", "NAME", "GROUP", "NUMA", "DRIVER", "USABLE"]
+    private static let heads = ["ADDRESS", "ID", "NAME", "GROUP", "NUMA", "DRIVER", "HELD BY", "USABLE"]
     private static let maximumNameLength = 60
 
     let lines: [String]
 
-    init(_ devices: [SurveyedDevice]) {
-        let rows = [Self.heads] + devices.map(Self.row)
+    init(_ devices: [SurveyedDevice], _ standings: [String: DeviceStanding] = [:]) {
+        let rows = [Self.heads] + devices.map { Self.row($0, standings[$0.offer.device.address]) }
         let widths = Self.heads.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
         lines = rows.map { row in
             zip(row, widths).dropLast()
@@ -23,12 +24,24 @@ struct DeviceTable {
             + "--all lists those of all classes"
     }
 
-    private static func row(_ surveyed: SurveyedDevice) -> [String] {
+    private static func row(_ surveyed: SurveyedDevice, _ standing: DeviceStanding?) -> [String] {
         let device = surveyed.offer.device
         return [
             device.address, device.id, name(surveyed.names), device.iommuGroup.map { "\($0)" } ?? "-",
-            device.numaNode.map { "\($0)" } ?? "-", device.driver ?? "-", verdict(surveyed.offer),
+            device.numaNode.map { "\($0)" } ?? "-", device.driver ?? "-", holder(standing),
+            standing?.quarantine.map { "no: out of service since \($0.since): \($0.reason)" }
+                ?? verdict(surveyed.offer),
         ]
+    }
+
+    private static func holder(_ standing: DeviceStanding?) -> String {
+        guard let standing, let hold = standing.hold else { return "-" }
+        let instance = standing.claim.map { "\($0.instance)" } ?? "nobody"
+        return switch hold {
+        case .attached: instance
+        case .claimed: "\(instance) (starts)"
+        case .cleaning: "\(instance) (being reset)"
+        }
     }
 
     private static func name(_ names: DeviceNames) -> String {
@@ -78,8 +91,13 @@ struct DeviceDocument: Encodable {
     let isUsable: Bool
     let goesWith: [String]
     let unusableReasons: [String]
+    let heldBy: String?
+    let holdState: String?
+    let heldSince: String?
+    let quarantineReason: String?
+    let quarantinedAt: String?
 
-    init(_ surveyed: SurveyedDevice) {
+    init(_ surveyed: SurveyedDevice, _ standing: DeviceStanding?) {
         let offer = surveyed.offer
         let device = offer.device
         address = device.address
@@ -111,12 +129,18 @@ struct DeviceDocument: Encodable {
         isUsable = offer.isUsable
         goesWith = offer.companions
         unusableReasons = offer.reasons.map(\.description)
+        heldBy = standing?.claim.map { "\($0.instance)" }
+        holdState = standing?.hold.map { "\($0)" }
+        heldSince = standing?.heldSince?.description
+        quarantineReason = standing?.quarantine?.reason
+        quarantinedAt = standing?.quarantine?.since.description
     }
 
-    static func text(_ devices: [SurveyedDevice]) throws -> String {
+    static func text(_ devices: [SurveyedDevice], _ standings: [String: DeviceStanding] = [:]) throws -> String {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(devices.map(Self.init)), as: UTF8.self)
+        return String(
+            decoding: try encoder.encode(devices.map { Self($0, standings[$0.offer.device.address]) }), as: UTF8.self)
     }
 }

@@ -13,6 +13,7 @@ struct StandIn {
     private let keeper: DepartureKeeper
     private let reconcile: ReconcileService
     private let usage: UsageService
+    private let devices: DeviceKeeper?
     private let names: [InstanceID: String]
     private let time: any TimeSource
     private let lock: FolderLock
@@ -38,6 +39,7 @@ struct StandIn {
             reconciler: Reconciler(seed: random.next()), host: parts.guests,
             probes: ReadinessProbes(ask: { _ in false }), time: time, logger: logger, report: { _, _ in },
             stopped: { ends.usage?.stopped($0) })
+        devices = parts.keeper
         usage = try Agent.usage(settings, parts, boot, time, logger) {}
         ends.set(link: nil, usage: usage, captures: nil)
         let file = DepartureFile(data: settings.data)
@@ -52,11 +54,16 @@ struct StandIn {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { try? await reconcile.run() }
             group.addTask { try? await usage.run() }
+            if let devices { group.addTask { try? await devices.run() } }
             var progress = DepartureProgress(endsAt: endsAt, problem: problem?.description)
             while !Task.isCancelled {
                 let answers = progress.look(named(keeper.sight(of: departure)), hasSession: false, at: time.uptime)
                 answers.forEach(show)
                 if answers.contains(where: \.isLast) { break }
+                try? await Task.sleep(for: .milliseconds(100))
+            }
+            // The host is to have its devices back, too; what is not done by then is for the agent that comes next.
+            while devices?.holdsAny == true, time.uptime < endsAt {
                 try? await Task.sleep(for: .milliseconds(100))
             }
             group.cancelAll()

@@ -1,3 +1,4 @@
+import AgentDevices
 import AgentHypervisor
 import AgentReconcile
 import AgentUsage
@@ -43,6 +44,9 @@ struct HypervisorGuests: GuestHost {
     let hypervisor: any Hypervisor
     let storage: any InstanceStorage
     let addresses: any GuestAddresses
+    let devices: any GuestDevices
+    /// Where the kernel shows which processors belong to a NUMA node.
+    var sysfsRoot = "/sys"
     let accelerator: @Sendable () async -> DomainSpecification.Accelerator
     let emulator: String?
     let imagePath: @Sendable (ImageID) -> String?
@@ -81,9 +85,14 @@ struct HypervisorGuests: GuestHost {
                 try await asking { () async throws(HypervisorError) in try await hypervisor.requestShutdown(id) }
             case .powerOff(let id):
                 try await asking { () async throws(HypervisorError) in try await hypervisor.powerOff(id) }
-            case .removeDomain(let id): try await removeDomain(id)
+            case .removeDomain(let id):
+                try await removeDomain(id)
+                // Stopped is said of an instance once its devices are somebody else's to have.
+                await devices.release(id)
             case .releaseAddress(let id): try await addresses.release(id)
-            case .removeDisk(let id): try await storage.remove(id)
+            case .removeDisk(let id):
+                await devices.release(id)
+                try await storage.remove(id)
             case .inspect(let id): return .observed(try await domains()[id])
             }
             return .succeeded
@@ -106,17 +115,41 @@ struct HypervisorGuests: GuestHost {
     }
 
     private func start(_ assignment: Assignment) async throws(ActionFailure) {
+        let wanted = assignment.guest.devices.map(\.address)
+        guard !wanted.isEmpty else { return try await start(assignment, with: GrantedDevices(addresses: [])) }
+        let claim = DeviceClaim(instance: assignment.instance, epoch: assignment.epoch)
+        let granted = try await devices.claim(claim, wanted)
+        do throws(ActionFailure) {
+            try await start(assignment, with: granted)
+            devices.startEnded(claim, started: true)
+        } catch {
+            devices.startEnded(claim, started: false)
+            throw error
+        }
+    }
+
+    private func start(_ assignment: Assignment, with granted: GrantedDevices) async throws(ActionFailure) {
         let paths = storage.paths(of: assignment.instance)
         // Nobody boots from an image that was not verified (P7).
         let base = paths.diskIsIndependent ? nil : imagePath(assignment.image)
         guard base != nil || paths.diskIsIndependent else { throw Self.missing(assignment.image) }
+        let passed = granted.addresses.compactMap { PCIAddress($0) }
+        guard passed.count == granted.addresses.count else {
+            throw ActionFailure(
+                code: "device_refused", sentence: "\(granted.addresses) are not all addresses of devices",
+                isLasting: true)
+        }
         let specification = DomainSpecification(
             instance: assignment.instance, epoch: assignment.epoch, powerCycle: assignment.powerCycle,
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
             consoleLogPath: paths.consoleLog, macAddress: assignment.guest.macAddress, network: addresses.network,
             accelerator: await accelerator(), emulator: emulator, basePath: base,
-            diskFormat: paths.diskFormat)
+            diskFormat: paths.diskFormat, devices: passed,
+            assignedDevices: assignment.guest.devices.map(\.address),
+            numa: granted.numaNode.map {
+                NUMAPlace(node: $0, vcpus: assignment.guest.vcpus, sysfsRoot: sysfsRoot)
+            })
         try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
@@ -149,12 +182,16 @@ struct HypervisorGuests: GuestHost {
         for await event in hypervisor.events {
             switch event {
             case .started(let id): handler(.started(id))
-            case .stopped(let id, let reason): handler(.stopped(id, StopCause(reason)))
+            case .stopped(let id, let reason):
+                handler(.stopped(id, StopCause(reason)))
+                devices.lookAgain()
             case .connectionLost:
                 logger.warning("the hypervisor went away; guests run on")
                 // Looking is what connects again; it is repeated until it succeeds.
                 handler(.ready)
-            case .connectionRestored: handler(.ready)
+            case .connectionRestored:
+                handler(.ready)
+                devices.lookAgain()
             }
         }
     }
@@ -188,7 +225,8 @@ extension DomainObservation {
             case .shutOff(let reason): .stopped(StopCause(reason))
             }
         self.init(
-            epoch: domain.epoch, powerCycle: domain.powerCycle, state: state, startedAt: domain.startedAt)
+            epoch: domain.epoch, powerCycle: domain.powerCycle, state: state, startedAt: domain.startedAt,
+            devices: domain.devices)
     }
 }
 

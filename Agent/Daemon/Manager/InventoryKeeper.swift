@@ -22,12 +22,13 @@ final class InventoryKeeper: Sendable {
     private let subnet: String
     private let location: String
     private let copiesDisks: Bool
+    private let passesDevices: Bool
     private let thread: BlockingThreads
     private let last = Mutex<Roost_V1_Inventory?>(nil)
 
     init(
         facts: HostFacts, sources: Sources, cacheFolder: String, cacheBudgetBytes: Int64? = nil, subnet: String,
-        location: String, copiesDisks: Bool, thread: BlockingThreads
+        location: String, copiesDisks: Bool, passesDevices: Bool = false, thread: BlockingThreads
     ) {
         self.facts = facts
         self.sources = sources
@@ -36,6 +37,7 @@ final class InventoryKeeper: Sendable {
         self.subnet = subnet
         self.location = location
         self.copiesDisks = copiesDisks
+        self.passesDevices = passesDevices
         self.thread = thread
     }
 
@@ -104,6 +106,7 @@ final class InventoryKeeper: Sendable {
             $0.heldImages = sources.heldImages().map(\.message)
             $0.location = location
             $0.copiesDisks = copiesDisks
+            $0.passesDevices = passesDevices
         }
     }
 }

@@ -44,6 +44,7 @@ final class ManagerLink: UplinkDelegate {
     private let statusBell = Bell()
     private let usageBell = Bell()
     private let resynchroniseBell = Bell()
+    private let inventoryBell = Bell()
 
     init(
         introduction: Introduction, book: AssignmentBook, departure: Departure?, journal: AssignmentJournal,
@@ -86,6 +87,9 @@ final class ManagerLink: UplinkDelegate {
     func departed(_ departure: Departure?) { note(.departed(departure)) }
 
     var hasSession: Bool { state.withLock { $0.sender != nil } }
+
+    /// What the inventory says may be other than was told.
+    func inventoryChanged() { inventoryBell.ring() }
 
     /// What follows from these events is done at once.
     private func note(_ event: LinkCore.Event) {
@@ -247,7 +251,7 @@ final class ManagerLink: UplinkDelegate {
 
     private func sendInventoryChanges() async {
         while !Task.isCancelled {
-            try? await Task.sleep(for: .seconds(60))
+            await inventoryBell.heard(within: .seconds(60))
             guard state.withLock({ $0.sender }) != nil, let changed = await inventory.changed() else { continue }
             await carryOut(handle(.inventory(changed)))
         }

@@ -8,6 +8,7 @@ import ProcessSettings
 import ProtocolMessages
 import ProtocolModel
 import ServiceLifecycle
+import SwiftProtobuf
 import Synchronization
 import Testing
 import TestsSupportWaiting
@@ -34,11 +35,12 @@ struct AgentTests {
                 manager: ManagerAddress(host: "127.0.0.1", port: manager.state.withLock { $0.agentPort }))
         }
 
-        func settings() throws -> AgentSettings {
+        func settings(_ assignments: [String] = []) throws -> AgentSettings {
             try AgentSettings(
                 flags: SettingsFlags(
                     data: folder.path,
-                    assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"]), environment: [:]
+                    assignments: ["chunks.port=0", "chunks.host=127.0.0.1", "hypervisor.uri=memory:"] + assignments),
+                environment: [:]
             )
         }
 
@@ -48,8 +50,8 @@ struct AgentTests {
         }
 
         /// - Parameter pretends: with the hypervisor of `memory:`, which ends with its agent.
-        func agent(pretends: Bool = false) throws -> Agent {
-            let settings = try settings()
+        func agent(pretends: Bool = false, _ assignments: [String] = []) throws -> Agent {
+            let settings = try settings(assignments)
             return try Agent(settings: settings, logger: silent) { node, boot, imagePath in
                 if pretends {
                     return try HostParts.open(settings, node: node, boot: boot, imagePath: imagePath, logger: silent)
@@ -59,8 +61,10 @@ struct AgentTests {
         }
 
         /// Runs an agent while `body` does.
-        func withAgent(pretends: Bool = false, _ body: (Agent) async throws -> Void) async throws {
-            let agent = try agent(pretends: pretends)
+        func withAgent(
+            pretends: Bool = false, _ assignments: [String] = [], _ body: (Agent) async throws -> Void
+        ) async throws {
+            let agent = try agent(pretends: pretends, assignments)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for service in agent.services { group.addTask { try await service.run() } }
                 do {
@@ -165,6 +169,43 @@ struct AgentTests {
                 try await eventually { manager.milliseconds(of: firstInstance) >= 300 }
                 manager.want([instanceMessage(firstInstance, .deleted, generation: 3, cycle: 2)])
                 try await eventually { manager.observed(firstInstance) == .deleted }
+            }
+        }
+    }
+
+    @Test("a device goes to one guest, and to the next once the first is gone", .timeLimit(.minutes(3)))
+    func devices() async throws {
+        let site = try Site()
+        let manager = site.manager
+        let sysfs = try DeviceListTests.Sysfs()
+        try sysfs.plug("0000:01:00.0")
+        func message(
+            _ id: InstanceID, _ desired: Roost_V1_DesiredState = .running, generation: UInt64 = 1
+        ) -> Roost_V1_InstanceAssignment {
+            var message = instanceMessage(id, desired, generation: generation)
+            message.devices = [.with { $0.address = "0000:01:00.0" }]
+            return message
+        }
+        try await site.withManager {
+            manager.want([message(firstInstance)])
+            try await site.withAgent(pretends: true, ["devices.sysfs=\(sysfs.root)"]) { _ in
+                try await eventually { manager.observed(firstInstance) == .running }
+                #expect(manager.state.withLock { $0.statuses[firstInstance]?.devices } == ["0000:01:00.0"])
+                #expect(manager.state.withLock { $0.inventories.first?.passesDevices } == true)
+                // Told at once, not with the next look at the clock.
+                try await eventually {
+                    manager.state.withLock { $0.inventories.last?.pciDevices.first?.heldBy } == firstInstance.bytes
+                }
+                manager.want([message(secondInstance)])
+                try await eventually { manager.observed(secondInstance) == .failed }
+                let refused = manager.state.withLock { $0.statuses[secondInstance] }
+                #expect(refused?.reasonCode == "device_refused" && refused?.failureFinal == true)
+                #expect(
+                    refused?.reason
+                        == "device 0000:01:00.0 belongs to instance \(firstInstance) (placement 1)")
+                manager.want([message(firstInstance, .deleted, generation: 2)])
+                try await eventually { manager.observed(firstInstance) == .deleted }
+                try await eventually { manager.observed(secondInstance) == .running }
             }
         }
     }

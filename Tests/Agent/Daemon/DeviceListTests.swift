@@ -2,7 +2,9 @@ import Foundation
 import Logging
 import ProcessThreads
 import ProtocolMessages
+import ProtocolModel
 import Testing
+import TestsSupportAssignments
 
 @testable import AgentDaemon
 @testable import AgentDevices
@@ -10,7 +12,7 @@ import Testing
 @Suite("devices as others see them")
 struct DeviceListTests {
     /// A sysfs in which devices come and go.
-    final class Sysfs {
+    final class Sysfs: Sendable {
         let root = NSTemporaryDirectory() + "roost-device-list-\(UUID().uuidString)"
 
         init() throws { try FileManager.default.createDirectory(atPath: devices, withIntermediateDirectories: true) }
@@ -103,15 +105,41 @@ struct DeviceListTests {
     func table() {
         #expect(
             DeviceTable([Self.surveyed([]), Self.surveyed([.excluded])]).lines == [
-                "ADDRESS       ID         NAME                                               GROUP  NUMA  DRIVER  USABLE",
-                "0000:3b:00.0  10de:1db6  NVIDIA Corporation GV100GL [Tesla V100 PCIe 32GB]  31     1     nvidia  "
+                "ADDRESS       ID         NAME                                               GROUP  NUMA  DRIVER  HELD BY  "
+                    + "USABLE",
+                "0000:3b:00.0  10de:1db6  NVIDIA Corporation GV100GL [Tesla V100 PCIe 32GB]  31     1     nvidia  -        "
                     + "yes, with 0000:3b:00.1",
-                "0000:3b:00.0  10de:1db6  NVIDIA Corporation GV100GL [Tesla V100 PCIe 32GB]  31     1     nvidia  "
+                "0000:3b:00.0  10de:1db6  NVIDIA Corporation GV100GL [Tesla V100 PCIe 32GB]  31     1     nvidia  -        "
                     + "no: devices.exclude names it",
             ])
         #expect(
             DeviceTable.none(DevicePolicy())
                 == "no device of the classes 03, 12 (devices.classes); --all lists those of all classes")
+    }
+
+    @Test("a person and a manager read whose a device is, and why it is out of service")
+    func standings() throws {
+        let claim = DeviceClaim(instance: firstInstance, epoch: Epoch(2))
+        var content = LedgerContent()
+        content.holds = [
+            DeviceHold(
+                claim: claim, addresses: ["0000:3b:00.0"], state: .attached, since: Timestamp(milliseconds: 5))
+        ]
+        let held = try #require(DeviceTable([Self.surveyed([])], content.standings).lines.last)
+        #expect(held.contains("nvidia  \(firstInstance)  yes"))
+        var message = DeviceList.message(Self.surveyed([]), content.standings["0000:3b:00.0"])
+        #expect(message.heldBy == firstInstance.bytes && message.heldSinceMs == 5 && message.holdState == .attached)
+        #expect(message.quarantineReason.isEmpty)
+        content.holds = []
+        content.quarantine["0000:3b:00.0"] = DeviceQuarantine(
+            cause: .failed, reason: "it does not answer", claim: claim, since: Timestamp(milliseconds: 0))
+        let broken = try #require(DeviceTable([Self.surveyed([])], content.standings).lines.last)
+        #expect(
+            broken.hasSuffix("-        no: out of service since 1970-01-01T00:00:00.000Z: it does not answer"))
+        message = DeviceList.message(Self.surveyed([]), content.standings["0000:3b:00.0"])
+        #expect(message.heldBy.isEmpty && message.quarantineReason == "it does not answer" && message.isUsable)
+        let text = try DeviceDocument.text([Self.surveyed([])], content.standings)
+        #expect(text.contains("\"quarantine_reason\" : \"it does not answer\""))
     }
 
     @Test("programs read the same")

@@ -39,7 +39,8 @@ final class FakeGuestHost: GuestHost {
             case .reserveAddress, .releaseAddress: break
             case .start(let assignment):
                 state.domains[assignment.instance] = DomainObservation(
-                    epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running, startedAt: now)
+                    epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running, startedAt: now,
+                    devices: assignment.guest.devices.map(\.address))
                 return (.succeeded, .started(assignment.instance))
             case .askToShutDown(let id): return (.succeeded, Self.stop(id, .guestShutdown, &state))
             case .powerOff(let id): return (.succeeded, Self.stop(id, .destroyed, &state))

@@ -45,12 +45,13 @@ final class TestManager: FleetBackend, ChunkSourceStore {
     let state = Mutex(State())
     private let chunkServer = Mutex<ChunkServer?>(nil)
 
-    init() throws {
+    /// - Parameter content: of the one image.
+    init(content: [UInt8] = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }) throws {
         let now = SystemTime().timestamp
         authority = try SiteAuthority.create(site: SiteID.generate(at: now), at: now)
         managerCertificate = try authority.signManager(
             key: managerKey, dnsNames: ["localhost"], addresses: ["127.0.0.1"], at: now)
-        content = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        self.content = content
         image = try Manifest(
             image: someImage, sizeBytes: Int64(content.count), chunkDigests: Manifest.digest(of: content).bytes)
     }

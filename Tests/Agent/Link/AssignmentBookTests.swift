@@ -37,6 +37,26 @@ struct AssignmentBookTests {
         #expect(book.revision == 2 && book.instances.isEmpty)
     }
 
+    @Test("devices are read with the instance that they are for, and told with the domain that has them")
+    func devices() throws {
+        var message = instanceMessage(firstInstance)
+        message.devices = [
+            .with {
+                $0.address = "0000:3b:00.0"
+                $0.alias = "K2_Grid"
+            }
+        ]
+        #expect(
+            try Assignment(message).guest.devices == [AssignedDevice(address: "0000:3b:00.0", alias: "K2_Grid")])
+        #expect(try Assignment(instanceMessage(firstInstance)).guest.devices == [])
+        message.devices = Array(repeating: message.devices[0], count: 257)
+        #expect(throws: AssignmentBook.Refusal.self) { try Assignment(message) }
+        let status = Status(
+            instance: firstInstance, epoch: Epoch(1), generation: Generation(1), state: .running,
+            at: Timestamp(milliseconds: 1), devices: ["0000:3b:00.0"])
+        #expect(status.message.devices == ["0000:3b:00.0"])
+    }
+
     @Test("a delta to another set than ours changes nothing")
     func otherBase() throws {
         var book = AssignmentBook()

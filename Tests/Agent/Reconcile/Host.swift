@@ -85,7 +85,8 @@ struct Host {
                 return .failed(ActionFailure(code: "domain_runs", sentence: "the domain runs already"))
             }
             domains[assignment.instance] = DomainObservation(
-                epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running, startedAt: now.timestamp)
+                epoch: assignment.epoch, powerCycle: assignment.powerCycle, state: .running, startedAt: now.timestamp,
+                devices: assignment.guest.devices.map(\.address))
             send(.domainStarted(assignment.instance))
         case .askToShutDown(let id): if guestsObey { stop(id, .guestShutdown) }
         case .powerOff(let id): if domains[id]?.isRunning == true { stop(id, .destroyed) }

@@ -289,6 +289,43 @@ struct ReconcilerTests {
         #expect(host.statuses[first]?.code == "crashed")
     }
 
+    @Test("what waiting does not help is told as a failure at once, and tried again all the same")
+    func lastingFailure() throws {
+        let refusal = ActionFailure(
+            code: "device_refused", sentence: "device 0000:3b:00.0 belongs to another", isLasting: true)
+        var host = Host()
+        host.failing = { if case .start = $0 { refusal } else { nil } }
+        host.send(.hypervisorReady)
+        host.send(.sessionStarted)
+        host.send(.imageHeld(image))
+        host.send(.assigned(.full([wanted()])))
+        host.run()
+        let status = try #require(host.statuses[first])
+        #expect(status.state == .failed && status.failureIsFinal)
+        #expect(status.code == "device_refused" && status.reason == refusal.sentence)
+        host.failing = { _ in nil }
+        host.pass(.seconds(60))
+        host.run()
+        #expect(host.statuses[first]?.state == .starting)
+        #expect(host.statuses[first]?.failureIsFinal == false)
+    }
+
+    @Test("the manager is told which devices a domain has, for as long as it has them")
+    func devices() {
+        var assignment = wanted()
+        assignment.guest.devices = [AssignedDevice(address: "0000:3b:00.0", alias: "K2_Grid")]
+        var host = Self.ready([assignment])
+        #expect(host.statuses[first]?.devices == ["0000:3b:00.0"])
+        // What a survey shows is what was known: nothing is looked at again because of it.
+        let looks = host.count { if case .inspect = $0 { true } else { false } }
+        host.pass(.seconds(61))
+        host.run()
+        #expect(host.count { if case .inspect = $0 { true } else { false } } == looks)
+        host.stop(first, .guestShutdown)
+        host.run()
+        #expect(host.statuses[first]?.devices == [])
+    }
+
     @Test("a failed start is tried again after a while, and reported as failed when it keeps failing")
     func failingStart() {
         var host = Host()

@@ -1,6 +1,8 @@
 import AgentDevices
+import Foundation
 import Logging
 import ProtocolMessages
+import ProtocolModel
 import SwiftProtobuf
 
 extension DeviceSurvey {
@@ -14,19 +16,24 @@ extension DeviceSurvey {
 /// The devices of this host that guests may have, for the inventory.
 struct DeviceList: Sendable {
     let survey: DeviceSurvey
+    /// What is known of devices that are held or out of service.
+    var standings: @Sendable () -> [String: DeviceStanding] = { [:] }
     let logger: Logger
 
     /// A host without a PCI bus has none.
     var messages: [Roost_V1_PCIDevice] {
         do {
-            return try survey.devices().map(Self.message)
+            let standings = standings()
+            return try survey.devices().map { device in
+                Self.message(device, standings[device.offer.device.address])
+            }
         } catch {
             logger.debug("no PCI devices", metadata: ["reason": "\(error)"])
             return []
         }
     }
 
-    static func message(_ surveyed: SurveyedDevice) -> Roost_V1_PCIDevice {
+    static func message(_ surveyed: SurveyedDevice, _ standing: DeviceStanding? = nil) -> Roost_V1_PCIDevice {
         let offer = surveyed.offer
         let device = offer.device
         return .with {
@@ -54,6 +61,21 @@ struct DeviceList: Sendable {
             }
             $0.isUsable = offer.isUsable
             $0.unusableReason = offer.reasons.map(\.description).joined(separator: "; ")
+            $0.heldBy = standing?.claim?.instance.bytes ?? Data()
+            $0.heldSinceMs = standing?.heldSince?.milliseconds ?? 0
+            $0.holdState = standing?.hold?.message ?? .unspecified
+            $0.quarantineReason = standing?.quarantine?.reason ?? ""
+            $0.quarantinedAtMs = standing?.quarantine?.since.milliseconds ?? 0
+        }
+    }
+}
+
+extension DeviceStanding.Hold {
+    fileprivate var message: Roost_V1_DeviceHoldState {
+        switch self {
+        case .claimed: .claimed
+        case .attached: .attached
+        case .cleaning: .cleaning
         }
     }
 }
