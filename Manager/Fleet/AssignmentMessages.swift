@@ -29,8 +29,10 @@ struct AssignmentMessages {
         let known = Known(sql)
         for instance in try sql.instances.changed(on: node, since: since) {
             if instance.status != .deleted {
-                message.instances.append(
-                    assignment(of: instance, try known.image(instance.image), owner: try known.owner(instance.owner)))
+                var assignment = assignment(
+                    of: instance, try known.image(instance.image), owner: try known.owner(instance.owner))
+                assignment.devices = try devices(of: instance)
+                message.instances.append(assignment)
             } else if revision != nil {
                 message.removedInstances.append(instance.id.octets)
             }
@@ -100,6 +102,18 @@ struct AssignmentMessages {
             $0.bootTimeoutSeconds = UInt32(clamping: settings.bootTimeoutSeconds)
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
             $0.owner = owner ?? ""
+        }
+    }
+
+    /// What the instance asked for; the host sees to what goes along.
+    private func devices(of instance: Instance) throws -> [Roost_V1_AssignedDevice] {
+        guard !instance.devices.isEmpty else { return [] }
+        return try sql.devices.list(of: instance.id).compactMap { device in
+            guard let alias = device.claim?.alias, !alias.isEmpty else { return nil }
+            return .with {
+                $0.address = device.facts.address
+                $0.alias = alias
+            }
         }
     }
 

@@ -130,14 +130,16 @@ extension NodeInventory {
         // Each address once: a device is known by it.
         var addresses: Set<String> = []
         pciDevices = message.pciDevices.prefix(4096).compactMap { device in
-            let device = PCIDevice(device)
+            let device = PCIDevice(device, isPassed: message.passesDevices)
             return addresses.insert(device.address).inserted ? device : nil
         }
     }
 }
 
 extension PCIDevice {
-    init(_ message: Roost_V1_PCIDevice) {
+    /// - Parameter isPassed: whether the host's agent gives devices to guests; one that does not know how would start a guest
+    ///   without them.
+    init(_ message: Roost_V1_PCIDevice, isPassed: Bool) {
         func text(_ value: String, _ length: Int = 256) -> String? {
             value.isEmpty ? nil : String(value.prefix(length))
         }
@@ -152,12 +154,18 @@ extension PCIDevice {
         productName = text(message.productName)
         groupMembers = message.groupMembers.prefix(64).compactMap { text($0, 16) }
         isBootDisplay = message.isBootDisplay
-        guard message.hasIsUsable else {
-            unusableReason = "the agent of its host is of a version that does not judge devices; update it"
-            return
-        }
-        guard !message.isUsable else { return }
-        unusableReason = text(message.unusableReason, 2000) ?? "its host does not say why"
+        heldBy = InstanceID(octets: message.heldBy)
+        quarantineReason = text(message.quarantineReason, 500)
+        unusableReason =
+            if !message.hasIsUsable {
+                "the agent of its host is of a version that does not judge devices; update it"
+            } else if !message.isUsable {
+                text(message.unusableReason, 2000) ?? "its host does not say why"
+            } else if !isPassed {
+                "the agent of its host is of a version that does not pass devices to guests; update it"
+            } else {
+                nil
+            }
     }
 }
 

@@ -65,8 +65,13 @@ struct MessageValuesTests {
 
     @Test("a device is known by its address; why a guest cannot have it is always said")
     func devices() {
-        func inventory(_ devices: [Roost_V1_PCIDevice]) -> [PCIDevice] {
-            NodeInventory(.with { $0.pciDevices = devices }).pciDevices
+        func inventory(_ devices: [Roost_V1_PCIDevice], isPassed: Bool = true) -> [PCIDevice] {
+            NodeInventory(
+                .with {
+                    $0.pciDevices = devices
+                    $0.passesDevices = isPassed
+                }
+            ).pciDevices
         }
         let told = Roost_V1_PCIDevice.with {
             ($0.address, $0.vendor, $0.product, $0.classCode) = ("0000:3b:00.0", 0x10DE, 0x11BF, 0x030000)
@@ -81,6 +86,13 @@ struct MessageValuesTests {
         #expect(device[0].unusableReason == nil && device[0].numaNode == nil && device[0].iommuGroup == 12)
         #expect(device[0].productName?.count == 256 && device[0].groupMembers == ["0000:3b:00.1"])
         #expect(device[0].subsystemProduct == 0x100A)
+        #expect(device[0].heldBy == nil && device[0].quarantineReason == nil)
+        var held = told
+        (held.heldBy, held.quarantineReason) = (Self.id, "its reset failed")
+        #expect(inventory([held])[0].heldBy == InstanceID(octets: Self.id))
+        #expect(inventory([held])[0].quarantineReason == "its reset failed")
+        // An agent that judges, and would start a guest without it.
+        #expect(inventory([told], isPassed: false)[0].unusableReason?.contains("update it") == true)
         var kept = told
         kept.isUsable = false
         kept.unusableReason = "the IOMMU is off"
