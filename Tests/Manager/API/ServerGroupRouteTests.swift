@@ -68,7 +68,10 @@ struct ServerGroupRouteTests {
             let shown = try await client.get(Self.path + "/web", as: "ann")
             #expect(shown.json["instance_count"] == 2)
             #expect((shown.json["instances"]?.array ?? []).compactMap { $0["name"]?.string } == ["i-1", "i-2"])
-            #expect(Self.names(try await client.get("/v1/instances?server_group=web&sort=name", as: "ann")) == ["i-1", "i-2"])
+            #expect(
+                Self.names(try await client.get("/v1/instances?server_group=web&sort=name", as: "ann")) == [
+                    "i-1", "i-2",
+                ])
             #expect(try await client.get("/v1/instances?server_group=none", as: "ann").status == 404)
             let used = try await client.delete(Self.path + "/web", as: "ann")
             #expect(used.code == "in_use" && used.text.contains("i-1, i-2"))
