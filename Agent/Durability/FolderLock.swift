@@ -33,5 +33,9 @@ public final class FolderLock: Sendable {
         self.descriptor = descriptor
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        // Closing alone lets go only when nobody else has the descriptor, and a program that is being started has it until it is.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 }

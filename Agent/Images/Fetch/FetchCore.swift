@@ -159,10 +159,7 @@ struct FetchCore: Sendable {
         lane.pauseUntil = now + patience.pause
         if let index {
             lane.asked.removeAll { $0 == index }
-            if askedOf[index] == id {
-                askedOf[index] = nil
-                frontier = min(frontier, index)
-            }
+            if askedOf[index] == id { passOn(index, askedOf: id) }
         } else {
             lane.askedManifest = false
         }
@@ -293,12 +290,14 @@ struct FetchCore: Sendable {
     /// Forgets a lane; what it was asked for is asked of others.
     private mutating func drop(_ id: LaneID, closing: Bool = false) {
         guard let lane = lanes[id] else { return }
-        for index in lane.asked where askedOf[index] == id {
-            // Two may have been asked for it.
-            askedOf[index] = lanes.first { $0.key != id && $0.value.asked.contains(index) }?.key
-            if askedOf[index] == nil { frontier = min(frontier, index) }
-        }
+        for index in lane.asked where askedOf[index] == id { passOn(index, askedOf: id) }
         if closing { close(id) } else { lanes[id] = nil }
+    }
+
+    /// A lane will not give a chunk. Two may have been asked for it: then the other still may, and is not asked twice.
+    private mutating func passOn(_ index: Int, askedOf id: LaneID) {
+        askedOf[index] = lanes.first { $0.key != id && $0.value.asked.contains(index) }?.key
+        if askedOf[index] == nil { frontier = min(frontier, index) }
     }
 
     // MARK: Sources
