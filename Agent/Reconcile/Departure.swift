@@ -24,7 +24,7 @@ public struct Departure: Sendable, Hashable {
     }
 }
 
-/// A guest that may still run on a host that has been taken back.
+/// A guest that runs, or may still run.
 public struct RemainingGuest: Sendable, Hashable {
     public enum Phase: String, Sendable, Hashable, Codable {
         case running
@@ -78,9 +78,13 @@ extension Reconciler {
     public var departureSight: DepartureSight? {
         leaving.map { leaving in
             DepartureSight(
-                departure: leaving.departure, isComplete: leaving.isSurveyed,
-                remaining: records.values.compactMap(\.remainingGuest).sorted { $0.instance < $1.instance })
+                departure: leaving.departure, isComplete: leaving.isSurveyed, remaining: guests)
         }
+    }
+
+    /// Guests that run, or may.
+    public var guests: [RemainingGuest] {
+        records.values.compactMap(\.remainingGuest).sorted { $0.instance < $1.instance }
     }
 
     /// What waits for its time is tried at once, and everything is looked at, since events may have been missed.

@@ -52,8 +52,8 @@ struct LeaveCommand: AsyncParsableCommand {
     }
 
     /// A call of the hypervisor that hangs does not hold the program up once all is said.
-    private static func endSoon(_ writer: DepartureWriter) {
-        DispatchQueue.global().asyncAfter(deadline: .now() + 5) {
+    private static func endSoon(after deadline: Duration, _ writer: DepartureWriter) {
+        DispatchQueue.global().asyncAfter(deadline: .now() + Double(deadline.milliseconds) / 1000 + 10) {
             if let failure = writer.failure { RoostAgent.complain("\(failure)") }
             Foundation.exit(writer.failure == nil ? 0 : 1)
         }
@@ -67,10 +67,8 @@ struct LeaveCommand: AsyncParsableCommand {
                 try HostParts.open(settings, node: node, boot: boot, imagePath: { _ in nil }, logger: logger)
             }
             writer.say("no agent runs on this host: its guests are stopped by this program")
-            await standIn.leave(reason: reason, deadline: duration) { answer in
-                writer.show(answer)
-                if answer.isLast { Self.endSoon(writer) }
-            }
+            Self.endSoon(after: duration, writer)
+            await standIn.leave(reason: reason, deadline: duration, show: writer.show)
         } catch FolderLock.Failure.held(let folder) {
             throw CommandFailure(DepartureProblem.deaf(folder: folder))
         } catch {

@@ -86,8 +86,8 @@ final class ControlService: Service {
     /// Goes on whether or not the caller listens.
     private func leave(reason: String?, deadline: Duration, _ caller: ControlSocket) {
         let endsAt = time.uptime + deadline
-        let (departure, problem) = keeper.leave(reason: reason, deadline: deadline)
-        var progress = DepartureProgress(endsAt: endsAt, problem: problem?.description)
+        let (departure, guests, problem) = keeper.leave(reason: reason, deadline: deadline)
+        var progress = DepartureProgress(endsAt: endsAt, guests: guests, problem: problem?.description)
         while !isOver.withLock({ $0 }) {
             let answers = progress.look(
                 keeper.sight(of: departure), hasSession: keeper.hasSession, at: time.uptime)

@@ -47,9 +47,13 @@ final class DepartureKeeper: Sendable {
     /// Takes the host back. Said again, the last deadline holds. Blocks for the disk.
     ///
     /// - Parameter reason: `nil`: as said before.
-    /// - Returns: `problem`: why that was not kept: guests are stopped, but a restart of the agent would forget.
-    func leave(reason: String?, deadline: Duration) -> (departure: Departure, problem: FileProblem?) {
+    /// - Returns: `guests`: those that ran until now; `problem`: why that was not kept: guests are stopped, but a restart of
+    ///   the agent would forget.
+    func leave(
+        reason: String?, deadline: Duration
+    ) -> (departure: Departure, guests: [RemainingGuest], problem: FileProblem?) {
         current.withLock { current in
+            let guests = reconcile.figures.guests
             let departure = Departure(
                 reason: reason ?? current?.reason ?? "", since: time.timestamp, deadline: deadline)
             current = departure
@@ -64,7 +68,7 @@ final class DepartureKeeper: Sendable {
                 ])
             reconcile.post(.departed(departure))
             link?.departed(departure)
-            return (departure, problem)
+            return (departure, guests, problem)
         }
     }
 

@@ -5,12 +5,15 @@ import ProtocolModel
 /// answers come out.
 struct DepartureProgress {
     private let endsAt: Uptime
-    private var shown: [InstanceID: RemainingGuest] = [:]
+    private var shown: [InstanceID: RemainingGuest]
     private let problem: String?
 
-    /// - Parameter problem: why the departure was not kept.
-    init(endsAt: Uptime, problem: String? = nil) {
+    /// - Parameters:
+    ///   - guests: those that ran when the host was taken back; some may be gone before anybody looks.
+    ///   - problem: why the departure was not kept.
+    init(endsAt: Uptime, guests: [RemainingGuest] = [], problem: String? = nil) {
         self.endsAt = endsAt
+        shown = Dictionary(guests.map { ($0.instance, $0) }, uniquingKeysWith: { $1 })
         self.problem = problem
     }
 

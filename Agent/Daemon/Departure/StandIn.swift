@@ -50,12 +50,12 @@ struct StandIn {
     /// Ends all guests; what they used is kept for the agent to send.
     func leave(reason: String?, deadline: Duration, show: @escaping @Sendable (ControlAnswer) -> Void) async {
         let endsAt = time.uptime + deadline
-        let (departure, problem) = keeper.leave(reason: reason, deadline: deadline)
+        let (departure, guests, problem) = keeper.leave(reason: reason, deadline: deadline)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { try? await reconcile.run() }
             group.addTask { try? await usage.run() }
             if let devices { group.addTask { try? await devices.run() } }
-            var progress = DepartureProgress(endsAt: endsAt, problem: problem?.description)
+            var progress = DepartureProgress(endsAt: endsAt, guests: guests, problem: problem?.description)
             while !Task.isCancelled {
                 let answers = progress.look(named(keeper.sight(of: departure)), hasSession: false, at: time.uptime)
                 answers.forEach(show)

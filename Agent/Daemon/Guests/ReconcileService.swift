@@ -12,6 +12,8 @@ final class ReconcileService: Service {
         var imagesInUse: Set<ImageID> = []
         /// `nil` where the host was not taken back.
         var departure: DepartureSight?
+        /// Guests that run, or may.
+        var guests: [RemainingGuest] = []
     }
 
     private let mailbox = Mailbox<Event>()
@@ -64,7 +66,7 @@ final class ReconcileService: Service {
                 }
                 let figures = Figures(
                     runningDomains: reconciler.runningDomains, imagesInUse: reconciler.imagesInUse,
-                    departure: reconciler.departureSight)
+                    departure: reconciler.departureSight, guests: reconciler.guests)
                 figuresHeld.withLock { $0 = figures }
                 await pause(until: reconciler.nextWake)
             }

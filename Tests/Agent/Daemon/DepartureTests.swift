@@ -196,6 +196,14 @@ struct DepartureTests {
         let last = look([.forcedOff], 60)
         #expect(last.count == 2 && last[1].isLast)
         #expect(throws: DepartureProblem.self) { try DepartureWriter.reading(last[1], deadline: "60s").get() }
+        // One that was gone before anybody looked is told, too.
+        var fast = DepartureProgress(
+            endsAt: Uptime(sinceStart: .seconds(60)),
+            guests: [RemainingGuest(instance: firstInstance, name: "vm", phase: .running)])
+        let answers = fast.look(
+            DepartureSight(departure: departure, isComplete: true, remaining: []), hasSession: true,
+            at: Uptime(sinceStart: .seconds(1)))
+        #expect(answers.count == 2 && answers[0].isLast == false && answers[1].isLast)
         guard case .failure(let problem) = DepartureWriter.reading(last[1], deadline: "60s") else { return }
         #expect(problem.description.contains("vm (\(firstInstance))") && problem.description.contains("60s"))
     }

@@ -107,7 +107,7 @@ struct DepartureTests {
         host.domains[first] = DomainObservation(
             epoch: Epoch(1), powerCycle: PowerCycle(1), state: .stopped(.guestShutdown))
         host.send(.departed(Departure(reason: "", since: host.now.timestamp, deadline: .seconds(60))))
-        for event in [Event.hypervisorReady, .sessionStarted, .imageHeld(image), .assigned(.full([wanted()]))] {
+        for event in [Event.assigned(.full([wanted()])), .hypervisorReady, .sessionStarted, .imageHeld(image)] {
             host.send(event)
             host.run()
         }
