@@ -25,6 +25,7 @@ public struct DepartureFile: Sendable {
     public func save(_ departure: Departure?) throws(FileProblem) {
         guard let departure else {
             try files.remove(file.path)
+            try files.remove(damagedCopy)
             return try files.syncFolder(files.folder(of: file.path))
         }
         let content = Content(
@@ -39,7 +40,10 @@ public struct DepartureFile: Sendable {
     /// guests: the host counts as taken back.
     public func load(at now: Timestamp) throws(FileProblem) -> Departure? {
         switch try file.load() {
-        case .absent: return nil
+        case .absent:
+            // A process that set a damaged file aside may have ended before it wrote another.
+            guard try files.read(damagedCopy, limit: 1 << 20) != nil else { return nil }
+            return try damaged(damagedCopy, at: now)
         case .content(let bytes):
             if let content = try? JSONDecoder().decode(Content.self, from: Data(bytes)) {
                 return Departure(
@@ -50,6 +54,9 @@ public struct DepartureFile: Sendable {
         case .damaged(let copy): return try damaged(copy, at: now)
         }
     }
+
+    /// Where `CheckedFile` sets aside what it cannot read.
+    private var damagedCopy: String { file.path + ".damaged" }
 
     private func damaged(_ path: String, at now: Timestamp) throws(FileProblem) -> Departure {
         let departure = Departure(

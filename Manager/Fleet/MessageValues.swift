@@ -130,9 +130,18 @@ extension NodeInventory {
         // Each address once: a device is known by it.
         var addresses: Set<String> = []
         pciDevices = message.pciDevices.prefix(4096).compactMap { device in
+            guard Self.isAddress(device.address) else { return nil }
             let device = PCIDevice(device, isPassed: message.passesDevices)
             return addresses.insert(device.address).inserted ? device : nil
         }
+    }
+}
+
+extension NodeInventory {
+    /// `dddd:bb:dd.f`, as Linux names devices; a domain may have more digits. What else an agent says is no device.
+    fileprivate static func isAddress(_ text: String) -> Bool {
+        guard (12...16).contains(text.utf8.count) else { return false }
+        return text.wholeMatch(of: /[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/) != nil
     }
 }
 
@@ -141,7 +150,9 @@ extension PCIDevice {
     ///   without them.
     init(_ message: Roost_V1_PCIDevice, isPassed: Bool) {
         func text(_ value: String, _ length: Int = 256) -> String? {
-            value.isEmpty ? nil : String(value.prefix(length))
+            // Bounded as databases count, and without what a terminal would obey.
+            let scalars = value.unicodeScalars.prefix(length).filter { $0.properties.generalCategory != .control }
+            return scalars.isEmpty ? nil : String(String.UnicodeScalarView(scalars))
         }
         self.init(
             address: text(message.address, 16) ?? "", vendor: Int(message.vendor & 0xFFFF),

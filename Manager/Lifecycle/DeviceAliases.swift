@@ -1,5 +1,6 @@
 import ManagerModel
 import ManagerPlacement
+import ProtocolModel
 
 /// The site's names for devices as placement counts them: numbers below 64, in the names' order.
 struct DeviceAliases: Equatable {
@@ -19,7 +20,9 @@ struct DeviceAliases: Equatable {
     }
 
     /// Of a node's devices those that are there, in the order they have. Those of an IOMMU group go together.
-    func snapshots(of devices: [Device]) -> [DeviceSnapshot] {
+    ///
+    /// - Parameter instance: what its host still makes ready after it, it may have again: its start waits for that.
+    func snapshots(of devices: [Device], for instance: InstanceID? = nil) -> [DeviceSnapshot] {
         devices.filter(\.isPresent).enumerated().map { index, device in
             DeviceSnapshot(
                 address: device.facts.address, numaNode: device.facts.numaNode,
@@ -27,7 +30,7 @@ struct DeviceAliases: Equatable {
                 group: device.facts.iommuGroup.map { Int32(clamping: $0) } ?? Int32(clamping: -1 - index),
                 aliases: device.aliases.reduce(0) { bits, name in
                     numbers[name].map { bits | 1 << UInt64($0) } ?? bits
-                }, isFree: device.isGivable)
+                }, isFree: device.isGivable(to: instance))
         }
     }
 }

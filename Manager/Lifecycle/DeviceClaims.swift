@@ -34,7 +34,8 @@ extension Commands {
         let requests = try deviceRequests(instance.devices)
         let devices = try sql.devices.list(on: node.id).filter(\.isPresent)
         let aliases = DeviceAliases(try sql.devices.rules())
-        guard let choice = DeviceRequest.choice(requests, from: aliases.snapshots(of: devices)) else {
+        guard let choice = DeviceRequest.choice(requests, from: aliases.snapshots(of: devices, for: instance.id))
+        else {
             throw Refusal(
                 .noCapacity,
                 "node '\(node.name)', which holds this instance's disk, has not the devices that it needs: "
@@ -63,9 +64,8 @@ extension Commands {
     /// - Parameter node: where they must be; `nil`: anywhere.
     func deviceShortage(of wanted: [FlavorRequirements.Devices], on node: NodeID? = nil) throws -> String? {
         guard !wanted.isEmpty else { return nil }
-        let devices = try sql.devices.hosted().filter { node == nil || $0.device.node == node }
-        let sentences = wanted.compactMap { wish in
-            DeviceNumbers(of: wish.alias, among: devices).shortage(of: wish.count)
+        let sentences = try wanted.compactMap { wish in
+            try sql.devices.numbers(of: wish.alias, on: node).shortage(of: wish.count)
         }
         return sentences.isEmpty ? nil : sentences.joined(separator: "; ")
     }

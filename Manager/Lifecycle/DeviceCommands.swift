@@ -22,7 +22,7 @@ extension Commands {
 
     /// How many devices the site has by one alias: what a refusal for want of them tells.
     public func deviceNumbers(of alias: String) throws -> DeviceNumbers {
-        DeviceNumbers(of: alias, among: try sql.devices.hosted(alias: alias))
+        try sql.devices.numbers(of: alias)
     }
 
     /// Keeps a device out of service, or lets it back in.
@@ -30,6 +30,12 @@ extension Commands {
     /// - Parameter reason: `nil` lets it back in.
     public func quarantineDevice(_ reference: String, reason: String?) throws -> HostedDevice {
         var hosted = try device(reference)
+        if reason == nil, hosted.device.quarantineReason == nil, let kept = hosted.device.facts.quarantineReason {
+            throw Refusal(
+                .conflict,
+                "the host of this device keeps it out of service (\(kept)); once that is mended, run "
+                    + "'roost-agent devices --readmit \(hosted.device.facts.address)' on '\(hosted.nodeName)'")
+        }
         guard hosted.device.quarantineReason != reason else { return hosted }
         let before = hosted.device
         var device = before
@@ -179,9 +185,12 @@ extension Commands {
     /// Every device by the rules as they are now.
     private func heedDeviceRules() throws {
         let rules = DeviceRules(try sql.devices.rules())
-        for var device in try sql.devices.list() {
+        let devices = try sql.devices.list()
+        var names: [NodeID: String] = [:]
+        for node in Set(devices.map(\.node)) { names[node] = try sql.nodes.name(of: node) }
+        for var device in devices {
             let before = device
-            device.heed(rules, node: try sql.nodes.name(of: device.node) ?? "")
+            device.heed(rules, node: names[device.node] ?? "")
             if device != before { try sql.devices.update(device) }
         }
     }

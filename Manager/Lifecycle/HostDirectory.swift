@@ -7,7 +7,8 @@ import ProtocolModel
 ///
 /// Reading every node anew for each decision costs milliseconds with a thousand nodes. The directory reads what has changed.
 /// It is a copy and never the record: the row of the chosen node is read in the transaction that claims, and the choice is made
-/// again where that row says something else (P3, P6).
+/// again where that row says something else (P3, P6). What aggregates say is taken from the copy: what another manager changed
+/// of them counts here within `patience`, as if these instances had come before it.
 final class HostDirectory {
     private var table = HostTable()
     private var isLoaded = false
@@ -72,7 +73,14 @@ final class HostDirectory {
                     table.remove(id)
                     continue
                 }
-                let host = try groups.snapshot(node, in: sql)
+                var host: HostSnapshot
+                if request.devices.isEmpty {
+                    // Which devices it has matters to nobody now.
+                    host = groups.snapshot(node, [])
+                    host.devices = table[id]?.devices ?? []
+                } else {
+                    host = try groups.snapshot(node, in: sql)
+                }
                 guard Placement.accepts(host, request) else {
                     table.set(host)
                     continue

@@ -31,10 +31,14 @@ extension Commands {
             "node.left", ResourceReference(node), owner: nil, detail: hold.sentence,
             changes: Event.differences(from: before, to: node))
         guard before.hostHold == nil else { return }
+        // It is the agent that forces guests off, by its owner's deadline: that may be a day away.
         _ = try disableNodes(
             [node.name],
-            DrainOrder(mode: .shutdown, forceShutoff: true, reason: hold.sentence, isScheduled: true))
+            DrainOrder(
+                mode: .stop, vmTimeoutSeconds: Self.longestDepartureSeconds, reason: hold.sentence, isScheduled: true))
     }
+
+    private static let longestDepartureSeconds = 25 * 3600
 
     /// What kept the node out of service beside its host does so still.
     private func giveBack(_ before: Node) throws {
@@ -53,7 +57,7 @@ extension Commands {
 
     /// Why a node that its host no longer keeps out of service stays out of it; `nil`: nothing does.
     private func objection(to node: Node) -> String? {
-        if let hold = node.hold { return hold.enabled ? nil : hold.reason }
+        if let hold = node.hold, hold.until.map({ $0 > now }) ?? true { return hold.enabled ? nil : hold.reason }
         guard let availability = node.availability, let state = availability.state(at: now) else { return nil }
         if case .open = state { return nil }
         return availability.reason.isEmpty ? "outside of its windows" : availability.reason

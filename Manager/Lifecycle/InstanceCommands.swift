@@ -13,6 +13,8 @@ public struct InstanceCreation: Sendable, Equatable {
     public var metadata: [String: String]
     /// More than one: named `NAME-1` to `NAME-N`, all or none (CTL-10).
     public var count: Int
+    /// Behind the name of one alone, which is one of many that were asked for apart.
+    var number: Int?
     /// The operator's choice of a host.
     public var node: String?
     /// Hosts that the operator leaves out.
@@ -47,14 +49,7 @@ extension Commands {
     ///
     /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `quota_exceeded`, `no_capacity`).
     public func createInstances(_ creation: InstanceCreation) throws -> [Instance] {
-        guard let owner = try actor.user.flatMap({ try sql.users.find($0) }) else {
-            throw Refusal(.forbidden, "only a user of this site can own instances")
-        }
-        let flavor = try flavor(creation.flavor)
-        let image = try image(creation.image)
-        try check(image, fits: flavor)
-        let key = try creation.keyName.map { try keyPair($0) }
-        let group = try creation.serverGroup.map { try serverGroup($0, forInstancesOf: owner) }
+        let (owner, flavor, image, key, group) = try parts(of: creation)
         try checkQuota(of: owner, for: .instances(max(1, creation.count), of: flavor))
 
         let directory = HostDirectory.of(sql)
@@ -74,7 +69,7 @@ extension Commands {
                     hosts: directory.count, shortage: try deviceShortage(of: flavor.devices))
             case .placed(let host):
                 let node = host.id
-                let number = creation.count > 1 ? "-\(index)" : ""
+                let number = creation.count > 1 ? "-\(index)" : creation.number.map { "-\($0)" } ?? ""
                 let name = creation.name + number
                 let id = InstanceID.generate(at: now)
                 let (ipAddress, macAddress) = try freeAddresses(on: host, directory)
@@ -223,6 +218,21 @@ extension Commands {
             changes: Event.differences(from: old, to: instance))
     }
 
+    /// What an instance is made of, checked as far as that needs no host.
+    func parts(
+        of creation: InstanceCreation
+    ) throws -> (owner: User, flavor: Flavor, image: Image, key: KeyPair?, group: ServerGroup?) {
+        guard let owner = try actor.user.flatMap({ try sql.users.find($0) }) else {
+            throw Refusal(.forbidden, "only a user of this site can own instances")
+        }
+        let flavor = try flavor(creation.flavor)
+        let image = try image(creation.image)
+        try check(image, fits: flavor)
+        let key = try creation.keyName.map { try keyPair($0) }
+        let group = try creation.serverGroup.map { try serverGroup($0, forInstancesOf: owner) }
+        return (owner, flavor, image, key, group)
+    }
+
     private func check(_ image: Image, fits flavor: Flavor) throws {
         guard try isUsable(image), let size = image.sizeBytes else { throw try notReady(image) }
         let neededGiB = max(image.minDiskGiB, Int((size + (1 << 30) - 1) >> 30))
@@ -249,7 +259,7 @@ extension Commands {
         request.nodes = [host.id]
     }
 
-    private func noCapacity(
+    func noCapacity(
         _ counts: [Refusal.FilterCount], flavor: Flavor, _ group: ServerGroup?, placed: Int, wanted: Int, hosts: Int,
         shortage: String?
     ) -> Refusal {

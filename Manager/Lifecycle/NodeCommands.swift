@@ -36,6 +36,11 @@ extension Commands {
     /// Of a node whose windows are shut only the hold is lifted; `nil`: nothing keeps it out of service.
     private func liftHold(of node: Node) throws -> NodeAction? {
         guard let state = node.availability?.state(at: now) else { return nil }
+        if node.enabled, let until = node.hold?.until, node.hold?.enabled == true, until > now {
+            return NodeAction(
+                node: node.name, ok: true,
+                detail: "in service until \(until); its windows are shut and decide from then on")
+        }
         var next = "never"
         switch state {
         case .open: return nil
@@ -69,7 +74,14 @@ extension Commands {
         // A drain that runs ends here, so that it does not go on with the next one.
         for drain in try sql.operations.running(.nodeDisable)
         where drain.hosts.contains(where: { $0.node == node.name }) {
-            try advanceDrain(drain)
+            var ended = drain
+            for index in drain.hosts.indices
+            where drain.hosts[index].node == node.name && drain.hosts[index].state == "waiting" {
+                ended.hosts[index].state = "failed"
+                ended.hosts[index].detail = "the node was enabled again meanwhile"
+            }
+            if ended != drain { try save(ended) }
+            try advanceDrain(ended)
         }
         var filter = InstanceRepository.Filter()
         filter.node = node.id
@@ -80,6 +92,9 @@ extension Commands {
             } catch let refusal as Refusal {
                 // Its owner can start it when there are devices; the node is of use to others.
                 actions.append("leave instance \(instance.id) (\(instance.name)) stopped: \(refusal.sentence)")
+                try event(
+                    "instance.left_stopped", ResourceReference(instance), owner: instance.owner,
+                    detail: "its node is in service again; \(refusal.sentence)")
                 continue
             }
             actions.append("start instance \(instance.id) (\(instance.name))")
@@ -132,7 +147,7 @@ extension Commands {
     /// Takes nodes out of placement at once and begins to empty them (P6). The operation ends when each node has no
     /// domain any more, or could not be emptied in time.
     ///
-    /// - Throws: `Refusal.conflict` where a node is being emptied already; `enable` ends that.
+    /// - Throws: `Refusal.conflict` where all of them are being emptied already; `enable` ends that.
     public func disableNodes(_ references: [String], _ order: DrainOrder) throws -> Operation {
         try check(order)
         let drains = try sql.operations.running(.nodeDisable)
@@ -143,6 +158,7 @@ extension Commands {
                 kind: "node", id: "", name: references.joined(separator: ",").prefix(200).description),
             owner: actor.user, parameters: order.parameters, createdAt: now)
         var named: Set<String> = []
+        var other: Operation?
         for reference in references {
             guard let node = try known(reference) else {
                 guard named.insert(reference).inserted else { continue }
@@ -158,10 +174,19 @@ extension Commands {
                         && drain.hosts.contains { $0.node == node.name && Self.isUnderWay($0) }
                 })
             {
-                throw conflict(with: running, on: "node '\(node.name)'")
+                // One that is in the way stops none of the others (HLT-17).
+                other = running
+                operation.hosts.append(
+                    .init(
+                        node: node.name, state: "failed", detail: "is being emptied already, by operation \(running.id)"
+                    ))
+                continue
             }
             try disable(node, order, operation: operation.id)
             operation.hosts.append(.init(node: node.name, state: "waiting", detail: "waits for its turn"))
+        }
+        if let other, operation.hosts.allSatisfy({ $0.state == "failed" }) {
+            throw conflict(with: other, on: "node '\(operation.hosts.last?.node ?? "")'")
         }
         try sql.operations.insert(operation)
         try advanceDrain(operation)

@@ -1,4 +1,5 @@
 import ManagerModel
+import ManagerPlacement
 import ManagerStore
 import ProtocolModel
 
@@ -6,37 +7,71 @@ import ProtocolModel
 public struct FillResult: Sendable, Equatable {
     public var count: Int
     /// Why it went no further: `no_capacity`, `quota_exceeded`, or `limit`.
-    public var stoppedBy: String
-    public var detail: String
+    public var stoppedBy = "limit"
+    public var detail = "the limit of this request was reached"
+
+    /// Takes in what ended it.
+    ///
+    /// - Throws: the error where it is another than want of room.
+    fileprivate mutating func end(by error: any Error) throws {
+        guard let refusal = error as? Refusal, [.noCapacity, .quotaExceeded].contains(refusal.code) else { throw error }
+        stoppedBy = refusal.code.rawValue
+        detail = refusal.sentence
+    }
 }
 
 extension Commands {
     /// Starts as many instances as fit on the enabled nodes, up to a limit: each is placed and claimed as if it had been asked
     /// for alone, and the first that does not fit ends it, so that none is left in ERROR (HLT-27).
     ///
-    /// - Parameter creation: one of them; its name gets a number.
-    public func fillNodes(_ creation: InstanceCreation, limit: Int, isDryRun: Bool) throws -> FillResult {
-        var result = FillResult(count: 0, stoppedBy: "limit", detail: "the limit of this request was reached")
+    /// - Parameter creation: one of them; its name gets a number that none of its owner's has.
+    public func fillNodes(_ creation: InstanceCreation, limit: Int) throws -> FillResult {
+        var result = FillResult(count: 0)
+        guard let owner = actor.user else { throw Refusal(.forbidden, "only a user of this site can own instances") }
+        let first = try sql.instances.highestNumber(behind: creation.name, of: owner) + 1
         while result.count < limit {
             var one = creation
             one.count = 1
-            one.name = "\(creation.name)-\(result.count + 1)"
+            one.number = first + result.count
             do {
                 _ = try createInstances(one)
                 result.count += 1
-            } catch let refusal as Refusal where [.noCapacity, .quotaExceeded].contains(refusal.code) {
-                result.stoppedBy = refusal.code.rawValue
-                result.detail = refusal.sentence
+            } catch {
+                try result.end(by: error)
                 break
             }
         }
-        // What was tried is undone with the transaction.
-        if isDryRun { throw FillDryRun(result: result) }
         return result
     }
-}
 
-/// How many would have been started: thrown, so that nothing is.
-public struct FillDryRun: Error, Sendable {
-    public var result: FillResult
+    /// How many `fillNodes` would start now. Writes nothing.
+    public func fillEstimate(_ creation: InstanceCreation, limit: Int) throws -> FillResult {
+        let (owner, flavor, image, _, group) = try parts(of: creation)
+        var request = try placementRequest(
+            flavor, image,
+            PlacementWish(
+                nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
+                availabilityZone: creation.availabilityZone), in: group)
+        var table = HostTable(try HostGroups(sql).snapshots(in: sql))
+        table.setHeldBy(try sql.images.holders(of: image.id), image: image.id)
+        var result = FillResult(count: 0)
+        while result.count < limit {
+            do {
+                try checkQuota(of: owner, for: .instances(result.count + 1, of: flavor))
+                switch table.place(request) {
+                case .placed(let node):
+                    request.group?.add(to: node)
+                    result.count += 1
+                case .refused(let counts):
+                    throw noCapacity(
+                        counts, flavor: flavor, group, placed: 0, wanted: 1, hosts: table.count,
+                        shortage: try deviceShortage(of: flavor.devices))
+                }
+            } catch {
+                try result.end(by: error)
+                break
+            }
+        }
+        return result
+    }
 }

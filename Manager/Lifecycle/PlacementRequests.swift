@@ -55,7 +55,12 @@ extension Commands {
     /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.
     private func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
         let reading = FlavorProperties.read(flavor.properties)
-        if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") { throw refusal }
+        if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") {
+            // Its own fault, and not that of whoever asks for an instance of it.
+            throw Refusal(
+                refusal.code == .notImplemented ? .notImplemented : .unprocessable, refusal.sentence,
+                fields: [.init(pointer: "/flavor", detail: "asks for what cannot be done")])
+        }
         return reading.requirements
     }
 

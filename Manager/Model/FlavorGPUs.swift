@@ -5,8 +5,8 @@
 extension Flavor {
     static let gpuProperty = "gpus"
     public static let aliasProperty = "pci_passthrough:alias"
-    /// More than a host can have.
-    static let maximumGPUs = 1024
+    /// More than a host can have, and as many as an agent takes for one guest.
+    static let maximumGPUs = 256
 
     /// The names by which the flavor asks for devices; those of a property that cannot be read are none.
     public var deviceAliases: Set<String> { Set(devices.map(\.alias)) }

@@ -54,8 +54,9 @@ struct LeaveCommand: AsyncParsableCommand {
     /// A call of the hypervisor that hangs does not hold the program up once all is said.
     private static func endSoon(after deadline: Duration, _ writer: DepartureWriter) {
         DispatchQueue.global().asyncAfter(deadline: .now() + Double(deadline.milliseconds) / 1000 + 10) {
-            if let failure = writer.failure { RoostAgent.complain("\(failure)") }
-            Foundation.exit(writer.failure == nil ? 0 : 1)
+            let failure = writer.failure ?? (writer.hasEnded ? nil : .unknown)
+            if let failure { RoostAgent.complain("\(failure)") }
+            Foundation.exit(failure == nil ? 0 : 1)
         }
     }
 
@@ -165,14 +166,18 @@ enum ControlCall {
 final class DepartureWriter: Sendable {
     private let deadline: String
     private let result = Mutex<DepartureProblem?>(nil)
+    private let ended = Mutex(false)
 
     init(deadline: String) { self.deadline = deadline }
 
     var failure: DepartureProblem? { result.withLock { $0 } }
+    /// The last word was said.
+    var hasEnded: Bool { ended.withLock { $0 } }
 
     func say(_ sentence: String) { FileHandle.standardOutput.write(Data("\(sentence)\n".utf8)) }
 
     func show(_ answer: ControlAnswer) {
+        if answer.isLast { ended.withLock { $0 = true } }
         switch Self.reading(answer, deadline: deadline) {
         case .success(let sentence): say(sentence)
         case .failure(let problem): result.withLock { $0 = problem }

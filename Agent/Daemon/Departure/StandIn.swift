@@ -11,6 +11,7 @@ import ProtocolModel
 /// without a manager. While it lives no agent starts.
 struct StandIn {
     private let keeper: DepartureKeeper
+    private let guests: any GuestHost
     private let reconcile: ReconcileService
     private let usage: UsageService
     private let devices: DeviceKeeper?
@@ -33,6 +34,7 @@ struct StandIn {
             names = book.instances.mapValues(\.name)
         }
         self.names = names
+        guests = parts.guests
         let ends = Router()
         var random = SystemRandomNumberGenerator()
         reconcile = ReconcileService(
@@ -50,18 +52,19 @@ struct StandIn {
     /// Ends all guests; what they used is kept for the agent to send.
     func leave(reason: String?, deadline: Duration, show: @escaping @Sendable (ControlAnswer) -> Void) async {
         let endsAt = time.uptime + deadline
-        let (departure, guests, problem) = keeper.leave(reason: reason, deadline: deadline)
+        let (departure, known, problem) = keeper.leave(reason: reason, deadline: deadline)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { try? await reconcile.run() }
             group.addTask { try? await usage.run() }
             if let devices { group.addTask { try? await devices.run() } }
-            var progress = DepartureProgress(endsAt: endsAt, guests: guests, problem: problem?.description)
+            var progress = DepartureProgress(endsAt: endsAt, guests: known, problem: problem?.description)
             while !Task.isCancelled {
                 let answers = progress.look(named(keeper.sight(of: departure)), hasSession: false, at: time.uptime)
                 answers.forEach(show)
                 if answers.contains(where: \.isLast) { break }
                 try? await Task.sleep(for: .milliseconds(100))
             }
+            await forgetEnds()
             // The host is to have its devices back, too; what is not done by then is for the agent that comes next.
             while devices?.holdsAny == true, time.uptime < endsAt {
                 try? await Task.sleep(for: .milliseconds(100))
@@ -69,6 +72,14 @@ struct StandIn {
             group.cancelAll()
         }
         withExtendedLifetime(lock) {}
+    }
+
+    /// A domain that has shut down would tell the next agent that its owner turned it off, and would not start again.
+    private func forgetEnds() async {
+        guard let survey = try? await guests.survey() else { return }
+        for (instance, domain) in survey.domains {
+            if case .stopped = domain.state { _ = await guests.perform(.removeDomain(instance)) }
+        }
     }
 
     private func named(_ sight: DepartureSight?) -> DepartureSight? {

@@ -175,10 +175,10 @@ final class DeviceKeeper: Service, GuestDevices {
 
     private func look(_ token: DeviceDesk.LookToken, mustAsk: Bool) async {
         do {
-            let (devices, wishes) = try await scans.run { [parts] in
-                (try parts.survey.devices(all: true), parts.wishes.take())
-            }
+            let devices = try await scans.run { [parts] in try parts.survey.devices(all: true) }
             let uses = mustAsk || devices.contains(where: \.offer.isOfInterest) ? try await parts.uses() : []
+            // Only now: a look that fails hears no wish, and leaves it for the next.
+            let wishes = try await scans.run { [parts] in parts.wishes.take() }
             mailbox.post(.looked(token, DeviceLook(devices: devices, uses: uses)))
             for address in wishes { mailbox.post(.readmit(address)) }
         } catch {

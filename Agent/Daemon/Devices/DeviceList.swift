@@ -25,7 +25,7 @@ struct DeviceList: Sendable {
         do {
             let standings = standings()
             return try survey.devices().map { device in
-                Self.message(device, standings[device.offer.device.address])
+                Self.message(device, standings[device.offer.device.address], of: standings)
             }
         } catch {
             logger.debug("no PCI devices", metadata: ["reason": "\(error)"])
@@ -33,7 +33,10 @@ struct DeviceList: Sendable {
         }
     }
 
-    static func message(_ surveyed: SurveyedDevice, _ standing: DeviceStanding? = nil) -> Roost_V1_PCIDevice {
+    /// - Parameter standings: of all devices: what goes along with one keeps it, too.
+    static func message(
+        _ surveyed: SurveyedDevice, _ standing: DeviceStanding? = nil, of standings: [String: DeviceStanding] = [:]
+    ) -> Roost_V1_PCIDevice {
         let offer = surveyed.offer
         let device = offer.device
         return .with {
@@ -64,9 +67,20 @@ struct DeviceList: Sendable {
             $0.heldBy = standing?.claim?.instance.bytes ?? Data()
             $0.heldSinceMs = standing?.heldSince?.milliseconds ?? 0
             $0.holdState = standing?.hold?.message ?? .unspecified
-            $0.quarantineReason = standing?.quarantine?.reason ?? ""
+            $0.quarantineReason = standing?.quarantine?.reason ?? companionTrouble(offer, standings) ?? ""
             $0.quarantinedAtMs = standing?.quarantine?.since.milliseconds ?? 0
         }
+    }
+}
+
+extension DeviceList {
+    /// A GPU without its sound cannot be claimed: whoever were given it would only fail.
+    private static func companionTrouble(_ offer: DeviceOffer, _ standings: [String: DeviceStanding]) -> String? {
+        for address in offer.companions {
+            guard let reason = standings[address]?.quarantine?.reason else { continue }
+            return "\(address), which goes along with it, is out of service: \(reason)"
+        }
+        return nil
     }
 }
 

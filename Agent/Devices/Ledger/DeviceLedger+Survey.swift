@@ -136,11 +136,18 @@ extension DeviceLedger {
             quarantine[address] = nil
             touch([address])
             guard let index = holds.firstIndex(where: { $0.addresses.contains(address) }) else {
-                cleanAbandoned([address], now, &effects)
+                if isOurs(found, seen.devices[address]) { cleanAbandoned([address], now, &effects) }
                 continue
             }
             if holds[index].isCleaning { clean(index, now, &effects) }
         }
+    }
+
+    /// Whether a device that is back was Roost's to clean. What another's domain had, the host may use again by now, or its
+    /// owner keep for the next: nobody touches that before it is claimed.
+    private func isOurs(_ found: DeviceQuarantine, _ device: DeviceOccupancy.Device?) -> Bool {
+        guard found.cause == .occupied, found.claim == nil, let device else { return true }
+        return device.obstacle == nil && !device.isHostBound && !device.isWithVFIO
     }
 
     private mutating func noteMissing(_ now: Timestamp, _ effects: inout [Effect]) {

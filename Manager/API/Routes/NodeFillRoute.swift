@@ -30,14 +30,14 @@ enum NodeFillRoute {
             name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
             keyName: body["key_name"]?.string, userData: try InstanceRoutes.userData(body["user_data"]?.string),
             metadata: body.texts("metadata") ?? [:], serverGroup: body["server_group"]?.string)
-        do {
-            return try await call.write { transaction in
-                let result = try call.commands(in: transaction).fillNodes(
-                    creation, limit: body.count("limit") ?? 1000, isDryRun: isDryRun)
-                return document(result, isDryRun: false)
+        let limit = body.count("limit") ?? 1000
+        guard !isDryRun else {
+            return try await call.read { transaction in
+                document(try call.commands(in: transaction).fillEstimate(creation, limit: limit), isDryRun: true)
             }
-        } catch let dry as FillDryRun {
-            return document(dry.result, isDryRun: true)
+        }
+        return try await call.write { transaction in
+            document(try call.commands(in: transaction).fillNodes(creation, limit: limit), isDryRun: false)
         }
     }
 

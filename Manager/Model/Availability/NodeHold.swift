@@ -39,8 +39,8 @@ extension Node {
 
     /// What is due now. The state of its windows is given by whoever asks, since many nodes share theirs.
     ///
-    /// The rule: a host that its own operator has taken back stays so until it is given back. Otherwise a hold holds until it runs out. Without one, windows decide; where there are none, the opposite of a hold
-    /// that ran out is done.
+    /// The rule: a host that its own operator has taken back stays so until it is given back. Otherwise a hold holds until it
+    /// runs out. Without one, windows decide; where there are none, the opposite of a hold that ran out is done.
     public func scheduleStep(windows state: Availability.State?, at now: Timestamp) -> ScheduleStep {
         if hostHold != nil { return .rest }
         if let hold {
@@ -62,7 +62,8 @@ extension Node {
             return .disable(mode: mode, by: endsAt, hold: nil, reason: reason)
         case .closed:
             guard enabled else { return hold == nil ? .rest : .forgetHold }
-            return .disable(mode: .shutdown, by: now, hold: nil, reason: reason)
+            // Nobody was told before: windows were set just now, or an operator's word has run out.
+            return .disable(mode: .shutdown, by: nil, hold: nil, reason: reason)
         }
     }
 }

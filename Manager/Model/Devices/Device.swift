@@ -67,8 +67,12 @@ public struct Device: Sendable, Equatable {
     }
 
     /// Whether a guest may have it now, if only together with another of its group.
-    public var isGivable: Bool {
-        status == .free || (status == .unusable && objection == DeviceRules.nameless)
+    ///
+    /// - Parameter instance: may have what its host still keeps for it.
+    public func isGivable(to instance: InstanceID?) -> Bool {
+        var device = self
+        if let instance, facts.heldBy == instance { device.facts.heldBy = nil }
+        return device.status == .free || (device.status == .unusable && objection == DeviceRules.nameless)
     }
 
     public mutating func heed(_ rules: DeviceRules, node name: String) {

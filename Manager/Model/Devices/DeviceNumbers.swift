@@ -22,20 +22,25 @@ public struct DeviceNumbers: Sendable, Equatable {
         self.init(alias: alias)
         var freeOn: [NodeID: Int] = [:]
         for hosted in devices where hosted.device.aliases.contains(alias) {
-            switch hosted.status {
-            // One without an alias is of no interest here, and `unusable` means that it has none.
-            case .absent, .unusable: continue
-            case .free:
-                free += 1
-                freeOn[hosted.device.node, default: 0] += 1
-            case .inUse: inUse += 1
-            case .quarantined: quarantined += 1
-            case .offline: offline += 1
-            case .disabled: disabled += 1
-            }
-            total += 1
+            if hosted.status == .free { freeOn[hosted.device.node, default: 0] += 1 } else { add(1, hosted.status) }
         }
-        freeTogether = freeOn.values.max() ?? 0
+        for count in freeOn.values { add(count, .free) }
+    }
+
+    /// Counts devices in; free ones all of one node at once.
+    public mutating func add(_ count: Int, _ status: HostedDevice.Status) {
+        switch status {
+        // One without an alias is of no interest here, and `unusable` means that it has none.
+        case .absent, .unusable: return
+        case .free:
+            free += count
+            freeTogether = max(freeTogether, count)
+        case .inUse: inUse += count
+        case .quarantined: quarantined += count
+        case .offline: offline += count
+        case .disabled: disabled += count
+        }
+        total += count
     }
 
     /// What whoever asked for so many on one node needs to know; `nil`: there are as many, and the devices are not what is

@@ -38,6 +38,21 @@ public struct DeviceRepository {
         ).map(HostedDevice.init(row:))
     }
 
+    /// How many of the site's devices, or of a node's, have an alias and are how.
+    public func numbers(of alias: String, on node: NodeID? = nil) throws -> DeviceNumbers {
+        var conditions = Conditions()
+        conditions.add("INSTR(aliases, ?) > 0", ",\(alias),")
+        if let node { conditions.add("node_id = ?", node) }
+        var numbers = DeviceNumbers(alias: alias)
+        for row in try sql.query(
+            "SELECT node_id, standing, COUNT(*) AS n FROM (\(Self.hosted)) AS hosted\(conditions.sql) GROUP BY node_id, standing",
+            arguments: conditions.arguments)
+        {
+            numbers.add(try row.int("n"), try row.choice("standing"))
+        }
+        return numbers
+    }
+
     /// `HostedDevice.status`, in the record's words, so that a list can be sorted and filtered by it.
     private static let standing = """
         CASE WHEN d.status <> 'free' THEN d.status WHEN n.liveness <> 'alive' THEN 'offline' WHEN n.enabled = 0 THEN 'disabled' \

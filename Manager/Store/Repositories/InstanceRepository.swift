@@ -56,6 +56,15 @@ public struct InstanceRepository {
         ).map(Instance.init(row:))
     }
 
+    /// The highest `n` of an owner's instances `NAME-n`; 0 where there is none.
+    public func highestNumber(behind name: String, of owner: UserID) throws -> Int {
+        // '.' comes behind '-', and no pattern has to be kept from meaning something.
+        let rows = try sql.query(
+            "SELECT name FROM instances WHERE owner_id = ? AND status <> 'DELETED' AND name > ? AND name < ?", owner,
+            name + "-", name + ".")
+        return try rows.compactMap { Int(try $0.text("name").dropFirst(name.count + 1)) }.max() ?? 0
+    }
+
     public func count(image: ImageID) throws -> Int {
         try sql.query("SELECT COUNT(*) AS n FROM instances WHERE image_id = ? AND status <> 'DELETED'", image)[0].int(
             "n")
@@ -201,6 +210,10 @@ public struct InstanceRepository {
         instance.macAddress = nil
         instance.ipAddress = nil
         instance.status = .deleted
+        // Groups count their members by the rows that name them.
+        if instance.serverGroup != nil {
+            try sql.execute("UPDATE instances SET server_group_id = NULL WHERE id = ?", instance.id)
+        }
         try update(instance, revision: try sql.nodes.adjustClaim(of: instance, by: -1))
         try sql.quotas.count(instance, by: -1)
         sql.nodeChanges.addressFreed(on: instance.node)

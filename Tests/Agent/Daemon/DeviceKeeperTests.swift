@@ -240,8 +240,13 @@ struct DeviceKeeperTests {
             }
             #expect(failure.isLasting && failure.sentence.hasPrefix("device \(Self.gpu) is out of service: its reset"))
             site.actions.hang.withLock { $0 = false }
-            try ReadmissionWishes(data: site.folder).add(Self.gpu)
-            try await eventually { keeper.standings.isEmpty }
+            // Where a busy machine does not reset it within the limit either, the person says so again.
+            try await eventually {
+                if keeper.standings[Self.gpu]?.quarantine != nil {
+                    try? ReadmissionWishes(data: site.folder).add(Self.gpu)
+                }
+                return keeper.standings.isEmpty
+            }
             #expect(await guests.perform(.start(try Self.assignment(secondInstance))) == .succeeded)
         }
     }

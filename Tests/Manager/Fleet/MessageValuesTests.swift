@@ -49,7 +49,7 @@ struct MessageValuesTests {
                 $0.pciDevices = (0..<5000).map { number in
                     .with {
                         ($0.vendor, $0.classCode, $0.iommuGroup, $0.numaNode) = (.max, .max, .min, .max)
-                        $0.address = "\(number)"
+                        $0.address = "\(String(0x1_0000 + number, radix: 16).suffix(4)):00:00.0"
                     }
                 }
             })
@@ -91,6 +91,15 @@ struct MessageValuesTests {
         (held.heldBy, held.quarantineReason) = (Self.id, "its reset failed")
         #expect(inventory([held])[0].heldBy == InstanceID(octets: Self.id))
         #expect(inventory([held])[0].quarantineReason == "its reset failed")
+        // What is no address is no device, and a name obeys nothing on a terminal.
+        for address in ["", "eth0", "0000:3B:00.0", "0000:3b:00.0\u{1B}[2J", "3b:00.0"] {
+            var other = told
+            other.address = address
+            #expect(inventory([other]).isEmpty, "\(address)")
+        }
+        var loud = told
+        loud.vendorName = "NVI\u{1B}[2JDIA"
+        #expect(inventory([loud])[0].vendorName == "NVI[2JDIA")
         // An agent that judges, and would start a guest without it.
         #expect(inventory([told], isPassed: false)[0].unusableReason?.contains("update it") == true)
         var kept = told

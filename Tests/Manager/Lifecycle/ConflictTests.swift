@@ -112,9 +112,12 @@ struct ConflictTests {
         try await record.report(web.id, .running)
         let drain = try await record.request(by: record.root) { try $0.disableNodes(["cn1"], DrainOrder()) }
         let second = try await record.refused(.conflict, by: record.root) {
-            try $0.disableNodes(["cn2", "cn1"], DrainOrder(forceShutoff: true))
+            try $0.disableNodes(["cn1"], DrainOrder(forceShutoff: true))
         }
         #expect(second?.operation == drain.id)
+        // It stops none of the others (HLT-17).
+        let both = try await record.request(by: record.root) { try $0.disableNodes(["cn2", "cn1"], DrainOrder()) }
+        #expect(both.hosts.map(\.state) == ["done", "failed"] && both.hosts[1].detail.contains("\(drain.id)"))
         // Enabling ends a drain at once, so that a new one does not meet the old.
         try await record.request(by: record.root) { try $0.enableNodes(["cn1"]) }
         #expect(try await record.operation(drain.id).status == .failed)

@@ -208,6 +208,32 @@ struct DeviceClaimTests {
         #expect(try await site.record.instance(first.id).desired == .stopped)
     }
 
+    @Test("an instance has its own device back while its host still makes it ready; another has not")
+    func madeReady() async throws {
+        let site = try await Site(cards: [[Self.card(1)]])
+        let first = try await site.create("first")
+        try await site.stop(first)
+        var kept = Self.card(1)
+        kept.heldBy = first.id
+        try await site.report([kept], from: "cn1")
+        await #expect(throws: Refusal.self) { try await site.create("second") }
+        try await site.record.request(by: site.record.ann) { _ = try $0.startInstance("\(first.id)") }
+        #expect(try await site.held() == ["first": ["0000:01:00.0 k2"]])
+    }
+
+    @Test("what its host keeps out of service is given to nobody, and let back in there alone")
+    func hostQuarantine() async throws {
+        var broken = Self.card(1)
+        broken.quarantineReason = "its reset failed"
+        let site = try await Site(cards: [[broken]])
+        await #expect(throws: Refusal.self) { try await site.create("vm") }
+        let device = try await site.record.store.read { try $0.devices.list()[0] }
+        let refusal = try await site.record.refused(.conflict, by: site.record.root) {
+            try $0.quarantineDevice("\(device.id)", reason: nil)
+        }
+        #expect(refusal?.sentence.contains("--readmit 0000:01:00.0") == true)
+    }
+
     @Test("the check of the record finds a claim of nobody's, and an instance without what it is to have")
     func check() async throws {
         let site = try await Site(cards: [[Self.card(1), Self.card(2)], []])

@@ -237,21 +237,21 @@ struct DrainModeTests {
         _ = try await record.create("web", by: record.ann, node: "cn1")
         let before = try await record.everything()
         let creation = InstanceCreation(name: "wn", flavor: "small", image: "debian", metadata: ["role": "worker"])
-        let dry = await #expect(throws: FillDryRun.self) {
-            try await record.request(by: record.ann) { try $0.fillNodes(creation, limit: 1000, isDryRun: true) }
-        }
-        #expect(dry?.result.count == 7 && dry?.result.stoppedBy == "no_capacity")
+        let dry = try await record.request(by: record.ann) { try $0.fillEstimate(creation, limit: 1000) }
+        #expect(dry.count == 7 && dry.stoppedBy == "no_capacity")
         #expect(try await record.everything() == before)
-        let filled = try await record.request(by: record.ann) {
-            try $0.fillNodes(creation, limit: 1000, isDryRun: false)
-        }
-        #expect(filled == dry?.result)
+        let begun = try await record.request(by: record.ann) { try $0.fillNodes(creation, limit: 3) }
+        #expect(begun.count == 3 && begun.stoppedBy == "limit")
+        let filled = try await record.request(by: record.ann) { try $0.fillNodes(creation, limit: 1000) }
+        #expect(filled.count == 4 && filled.detail == dry.detail)
         let after = try await record.everything()
         #expect(after.instances.count == 8)
         #expect(after.instances.allSatisfy { $0.status != .error })
-        let again = try await record.request(by: record.ann) {
-            try $0.fillNodes(creation, limit: 1000, isDryRun: false)
-        }
+        // No name, and no host name, twice.
+        #expect(
+            after.instances.map(\.name).sorted() == ["web", "wn-1", "wn-2", "wn-3", "wn-4", "wn-5", "wn-6", "wn-7"])
+        #expect(Set(after.instances.map(\.hostName)).count == 8)
+        let again = try await record.request(by: record.ann) { try $0.fillNodes(creation, limit: 1000) }
         #expect(again.count == 0)
     }
 }

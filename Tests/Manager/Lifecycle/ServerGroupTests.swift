@@ -127,7 +127,7 @@ struct ServerGroupTests {
         let refusal = try await record.refused(.inUse, by: record.ann) { try $0.deleteServerGroup("web") }
         #expect(refusal?.sentence.contains("instances: i;") == true)
         try await record.report(id, .deleted)
-        #expect(try await record.instance(id).serverGroup != nil)
+        #expect(try await record.instance(id).serverGroup == nil)
         #expect(try await Self.create(record) == ["cn1"])
     }
 
