@@ -67,6 +67,24 @@ struct DeviceListTests {
         #expect(await keeper.changed() == nil)
     }
 
+    @Test("a device is out of service with what goes along with it")
+    func companions() throws {
+        let sysfs = try Sysfs()
+        try sysfs.plug("0000:01:00.0")
+        try sysfs.plug("0000:01:00.1", class: "0x040300")
+        var list = sysfs.list
+        #expect(list.messages.map(\.quarantineReason) == [""])
+        list.standings = {
+            let found = DeviceQuarantine(
+                cause: .failed, reason: "it hangs", claim: nil, since: Timestamp(milliseconds: 1))
+            return ["0000:01:00.1": DeviceStanding(hold: nil, claim: nil, heldSince: nil, quarantine: found)]
+        }
+        #expect(
+            list.messages.map(\.quarantineReason) == [
+                "0000:01:00.1, which goes along with it, is out of service: it hangs"
+            ])
+    }
+
     static func surveyed(_ reasons: [UnusableReason]) -> SurveyedDevice {
         var device = PCIDevice(
             address: "0000:3b:00.0", vendor: 0x10DE, product: 0x1DB6, subsystemVendor: 0x10DE,

@@ -287,6 +287,27 @@ struct DeviceLedgerTests {
         #expect(desk.work().contains(.freed([Self.other])))
     }
 
+    @Test("what another's domain gives back is not touched where its host, or its owner, may use it by then")
+    func givenBack() {
+        for known in [
+            DeviceOccupancy.Device(isHostBound: true), DeviceOccupancy.Device(isWithVFIO: true),
+            DeviceOccupancy.Device(obstacle: "a disk below it is mounted", isHostBound: true),
+        ] {
+            var desk = Desk()
+            desk.survey(occupants: [Self.other: .stranger("vm7")])
+            _ = desk.work()
+            desk.survey([Self.other: known])
+            #expect(desk.ledger.quarantine.isEmpty && desk.ledger.holds.isEmpty)
+            let touched = desk.work().contains { effect in
+                switch effect {
+                case .reset, .verify, .giveBack, .bind: true
+                default: false
+                }
+            }
+            #expect(!touched)
+        }
+    }
+
     @Test("what is kept is read as it was written, and what is damaged is not taken for nothing")
     func file() throws {
         try withFolder { root in
