@@ -31,18 +31,14 @@ extension Commands {
             "node.left", ResourceReference(node), owner: nil, detail: hold.sentence,
             changes: Event.differences(from: before, to: node))
         guard before.hostHold == nil else { return }
-        // It is the agent that forces guests off, by its owner's deadline: that may be a day away.
-        _ = try disableNodes(
-            [node.name],
-            DrainOrder(
-                mode: .stop, vmTimeoutSeconds: Self.longestDepartureSeconds, reason: hold.sentence, isScheduled: true))
+        // It is the agent that forces guests off, by its owner's deadline, which may be a day away: the drain says after its usual
+        // time who is left, and their records follow what the agent reports.
+        _ = try disableNodes([node.name], DrainOrder(mode: .stop, reason: hold.sentence, isScheduled: true))
     }
-
-    private static let longestDepartureSeconds = 25 * 3600
 
     /// What kept the node out of service beside its host does so still.
     private func giveBack(_ before: Node) throws {
-        guard before.hostHold != nil else { return }
+        guard let hold = before.hostHold else { return }
         var node = before
         node.hostHold = nil
         let objection = objection(to: node)
@@ -52,7 +48,19 @@ extension Commands {
             "node.returned", ResourceReference(node), owner: nil,
             detail: objection.map { "stays disabled: \($0)" } ?? "",
             changes: Event.differences(from: before, to: node))
-        if objection == nil { _ = try enable(node.id, hold: node.hold) }
+        if objection == nil {
+            _ = try enable(node.id, hold: node.hold)
+        } else {
+            try endDrains(for: hold, of: node)
+        }
+    }
+
+    /// What was asked for the host alone is waited for no longer; another's drain goes on.
+    private func endDrains(for hold: HostHold, of node: Node) throws {
+        for drain in try sql.operations.running(.nodeDisable)
+        where drain.parameters["scheduled"] == "true" && drain.parameters["reason"] == hold.sentence {
+            try end(node, in: drain, "its host was given back meanwhile")
+        }
     }
 
     /// Why a node that its host no longer keeps out of service stays out of it; `nil`: nothing does.

@@ -74,14 +74,7 @@ extension Commands {
         // A drain that runs ends here, so that it does not go on with the next one.
         for drain in try sql.operations.running(.nodeDisable)
         where drain.hosts.contains(where: { $0.node == node.name }) {
-            var ended = drain
-            for index in drain.hosts.indices
-            where drain.hosts[index].node == node.name && drain.hosts[index].state == "waiting" {
-                ended.hosts[index].state = "failed"
-                ended.hosts[index].detail = "the node was enabled again meanwhile"
-            }
-            if ended != drain { try save(ended) }
-            try advanceDrain(ended)
+            try end(node, in: drain, "the node was enabled again meanwhile")
         }
         var filter = InstanceRepository.Filter()
         filter.node = node.id
@@ -110,6 +103,18 @@ extension Commands {
         return NodeAction(
             node: node.name, ok: true, detail: before.enabled ? "was enabled already" : "enabled",
             actions: actions)
+    }
+
+    /// A drain has nothing more to do with a node, whether its turn had come or not.
+    func end(_ node: Node, in drain: Operation, _ reason: String) throws {
+        var ended = drain
+        for index in drain.hosts.indices
+        where drain.hosts[index].node == node.name && Self.isUnderWay(drain.hosts[index]) {
+            ended.hosts[index].state = "failed"
+            ended.hosts[index].detail = reason
+        }
+        if ended != drain { try save(ended) }
+        try advanceDrain(ended)
     }
 
     private func check(until: Timestamp?) throws(Refusal) {
