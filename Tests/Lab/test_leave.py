@@ -33,7 +33,8 @@ class Leave(LabTest):
         self.assertEqual(fleet.domains(HOST), set(), "no guest runs")
         for one in guests:
             self.assertIn(one["name"], left.stdout, "progress names each guest")
-        self.assertIn("manager is told as soon as", left.stdout)
+        # Whether the manager is told at once is said too; that a link is cut may not be known yet.
+        self.assertIn("this host is yours", left.stdout)
 
         # Neither a restart of the agent nor the manager starts anything there.
         self.lab("kill", HOST, "agent")
