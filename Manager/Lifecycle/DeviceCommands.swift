@@ -110,12 +110,12 @@ extension Commands {
     private func check(_ rule: DeviceRule) throws {
         guard !rule.match.isEmpty else {
             throw Refusal(
-                .invalidRequest, "a rule must say which devices it is about; give at least one member of 'match'",
+                .unprocessable, "a rule must say which devices it is about; give at least one member of 'match'",
                 fields: [.init(pointer: "/match", detail: "must have at least one member")])
         }
         guard (rule.action == .alias) != rule.alias.isEmpty else {
             throw Refusal(
-                .invalidRequest,
+                .unprocessable,
                 rule.action == .alias
                     ? "a rule that gives an alias must say which" : "only a rule with the action 'alias' has an alias",
                 fields: [

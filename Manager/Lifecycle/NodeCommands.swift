@@ -128,7 +128,7 @@ extension Commands {
         try check(until: order.until)
         guard order.mode != .migrate else {
             throw Refusal(
-                .notImplemented, "draining by migration is not built yet; use mode stop, shutdown or wait",
+                .unprocessable, "draining by migration is not built yet; use mode stop, shutdown or wait",
                 fields: [.init(pointer: "/mode", detail: "must be stop, shutdown or wait")])
         }
     }

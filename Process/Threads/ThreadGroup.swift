@@ -37,11 +37,18 @@ public final class ThreadGroup: Sendable {
     ) -> Bool {
         let owned = Owner(owned)
         // Held for the thread's whole life: that is what owning means, and nobody else asks.
-        return start(name: name) { owned.value.withLock { body(&$0) } }
+        return start(name: name) {
+            owned.value.withLock { held in
+                guard var value = held else { return }
+                // Gone before the thread counts as ended: whoever waits for that finds closed what it owned.
+                held = nil
+                body(&value)
+            }
+        }
     }
 
     private final class Owner<Owned>: Sendable {
-        let value: Mutex<Owned>
+        let value: Mutex<Owned?>
         init(_ value: sending Owned) { self.value = Mutex(value) }
     }
 

@@ -552,7 +552,7 @@ struct ResourceRouteTests {
             #expect(back.json["availability"] == .null)
             let moving = try await client.post(
                 "/v1/nodes/disable", ["nodes": ["cn1"], "dry_run": false, "mode": "migrate"], as: "root")
-            #expect(moving.status == 501 && moving.code == "not_implemented", "\(moving.text)")
+            #expect(moving.status == 422 && moving.code == "unprocessable", "\(moving.text)")
             let past: JSONValue = ["nodes": ["cn1"], "until": "2020-01-01T00:00:00Z"]
             #expect(try await client.post("/v1/nodes/enable", past, as: "root").status == 422)
             let token = try await client.post("/v1/nodes/tokens", ["ttl_seconds": 60, "node_name": "cn2"], as: "root")

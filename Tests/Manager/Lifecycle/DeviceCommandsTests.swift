@@ -131,13 +131,13 @@ struct DeviceCommandsTests {
             (.deny, "a", Self.k2(), "/alias"),
             (.allow, "a", Self.k2(), "/alias"),
         ] as [(DeviceRule.Action, String, DeviceMatch, String)] {
-            let refusal = try await record.refused(.invalidRequest, by: record.root) {
+            let refusal = try await record.refused(.unprocessable, by: record.root) {
                 try $0.createDeviceRule(action, alias: alias, match: match, description: "")
             }
             #expect(refusal?.fields.map(\.pointer) == [pointer])
         }
         let made = try await rule(record, "a")
-        try await record.refused(.invalidRequest, by: record.root) {
+        try await record.refused(.unprocessable, by: record.root) {
             try $0.updateDeviceRule(made.id.description, alias: nil, match: DeviceMatch(), description: nil)
         }
         try await record.refused(.notFound, by: record.root) { try $0.deviceRule("a") }

@@ -155,7 +155,7 @@ struct DrainModeTests {
         let record = try await TestRecord(hosts: 1)
         let web = try await record.create("web", by: record.ann)[0]
         try await record.report(web.id, .running)
-        try await record.refused(.notImplemented, by: record.root) {
+        try await record.refused(.unprocessable, by: record.root) {
             _ = try $0.disableNodes(["cn1"], DrainOrder(mode: .migrate))
         }
         try await record.request(by: record.root) {
