@@ -73,14 +73,7 @@ extension Commands {
 
     /// An operator's word on a node whose host is not ours now: it counts once the host is given back.
     func note(_ hold: NodeHold?, on node: Node, with host: HostHold) throws -> NodeAction {
-        if node.hold != hold {
-            var changed = node
-            changed.hold = hold
-            try sql.nodes.update(changed)
-            try event(
-                "node.updated", ResourceReference(node), owner: nil,
-                changes: Event.differences(from: node, to: changed))
-        }
+        try changeHold(hold, of: node)
         return NodeAction(
             node: node.name, ok: true,
             detail: "its host's own operator has taken it back (\(host.sentence)); it is enabled once "

@@ -48,17 +48,20 @@ extension Commands {
             next = node.availability?.state(at: endsAt).flatMap(\.opensAt)?.description ?? next
         case .closed(let opensAt): next = opensAt?.description ?? next
         }
-        if node.hold != nil {
-            var changed = node
-            changed.hold = nil
-            try sql.nodes.update(changed)
-            try event(
-                "node.updated", ResourceReference(node), owner: nil,
-                changes: Event.differences(from: node, to: changed))
-        }
+        try changeHold(nil, of: node)
         return NodeAction(
             node: node.name, ok: true,
             detail: "its windows are shut and decide from now on; next open: \(next); use --until to enable it before")
+    }
+
+    /// An operator's word that changes nothing else for now.
+    func changeHold(_ hold: NodeHold?, of node: Node) throws {
+        guard node.hold != hold else { return }
+        var changed = node
+        changed.hold = hold
+        try sql.nodes.update(changed)
+        try event(
+            "node.updated", ResourceReference(node), owner: nil, changes: Event.differences(from: node, to: changed))
     }
 
     func enable(_ id: NodeID, hold: NodeHold?) throws -> NodeAction {

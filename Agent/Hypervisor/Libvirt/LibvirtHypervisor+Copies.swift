@@ -25,16 +25,7 @@ extension LibvirtHypervisor: DiskCopier {
 
     public func endCopies(into folder: String) async throws(HypervisorError) {
         try await connection.call { [node] connection in
-            var list: UnsafeMutablePointer<virDomainPtr?>?
-            let count = virConnectListAllDomains(connection, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE.rawValue)
-            guard count >= 0, let list else { throw LibvirtConnection.lastError }
-            defer {
-                for index in 0..<Int(count) { if let raw = list[index] { virDomainFree(raw) } }
-                free(list)
-            }
-            for index in 0..<Int(count) {
-                guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
-                let domain = DomainHandle(owning: raw)
+            try Self.eachRunning(connection) { domain throws(HypervisorError) in
                 if try domain.standsIn(for: node) {
                     _ = virDomainDestroy(domain.raw)
                 } else if try domain.marks(of: node) != nil {

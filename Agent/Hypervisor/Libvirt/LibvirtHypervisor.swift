@@ -79,19 +79,28 @@ public final class LibvirtHypervisor: Hypervisor {
 
     public func deviceOwners() async throws(HypervisorError) -> [DeviceOwner] {
         try await connection.call { [node] connection in
-            var list: UnsafeMutablePointer<virDomainPtr?>?
-            let count = virConnectListAllDomains(connection, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE.rawValue)
-            guard count >= 0, let list else { throw LibvirtConnection.lastError }
-            defer {
-                for index in 0..<Int(count) { if let raw = list[index] { virDomainFree(raw) } }
-                free(list)
-            }
             var owners: [DeviceOwner] = []
-            for index in 0..<Int(count) {
-                guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
-                if let owner = try Self.deviceOwner(DomainHandle(owning: raw), node) { owners.append(owner) }
+            try Self.eachRunning(connection) { domain throws(HypervisorError) in
+                if let owner = try Self.deviceOwner(domain, node) { owners.append(owner) }
             }
             return owners
+        }
+    }
+
+    /// Every domain that runs, whosever it is.
+    static func eachRunning(
+        _ connection: OpaquePointer, _ body: (borrowing DomainHandle) throws(HypervisorError) -> Void
+    ) throws(HypervisorError) {
+        var list: UnsafeMutablePointer<virDomainPtr?>?
+        let count = virConnectListAllDomains(connection, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE.rawValue)
+        guard count >= 0, let list else { throw LibvirtConnection.lastError }
+        defer {
+            for index in 0..<Int(count) { if let raw = list[index] { virDomainFree(raw) } }
+            free(list)
+        }
+        for index in 0..<Int(count) {
+            guard let raw = list[index], virDomainRef(raw) == 0 else { throw LibvirtConnection.lastError }
+            try body(DomainHandle(owning: raw))
         }
     }
 
