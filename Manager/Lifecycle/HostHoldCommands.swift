@@ -61,6 +61,7 @@ extension Commands {
         where drain.parameters["scheduled"] == "true" && drain.parameters["reason"] == hold.sentence {
             try end(node, in: drain, "its host was given back meanwhile")
         }
+        try settleAbandonedDrain(of: node.id, "its host was given back meanwhile")
     }
 
     /// Why a node that its host no longer keeps out of service stays out of it; `nil`: nothing does.

@@ -120,6 +120,20 @@ extension Commands {
         try advanceDrain(ended)
     }
 
+    /// A node that no drain looks at any more says how far it came, and is not told as being emptied for ever.
+    func settleAbandonedDrain(of id: NodeID, _ reason: String) throws {
+        guard let node = try sql.nodes.find(id), node.drainState == .draining else { return }
+        let drains = try sql.operations.running(.nodeDisable)
+        guard !drains.contains(where: { $0.hosts.contains { $0.node == node.name && Self.isUnderWay($0) } }) else {
+            return
+        }
+        if try withDomain(on: node).isEmpty {
+            try settleDrain(.drained, of: node, "node.drained", operation: nil)
+        } else {
+            try settleDrain(.failed, of: node, "node.drain_failed", detail: reason, operation: nil)
+        }
+    }
+
     private func check(until: Timestamp?) throws(Refusal) {
         guard let until, until <= now else { return }
         throw Refusal(
@@ -348,7 +362,7 @@ extension Commands {
     }
 
     private func settleDrain(
-        _ state: Node.DrainState, of before: Node, _ kind: String, detail: String = "", operation: OperationID
+        _ state: Node.DrainState, of before: Node, _ kind: String, detail: String = "", operation: OperationID?
     ) throws {
         var node = before
         node.drainState = state
