@@ -284,6 +284,7 @@ let package = Package(
             exclude: ["failing-seeds.txt"]),
         tests("Protocol/Model", ["ProtocolModel"]),
         room("Tests/Support/Randomness", []),
+        room("Tests/Support/Hardware", ["ProtocolModel"]),
         tests(
             "Protocol/Wire",
             ["ProtocolWire", "ProtocolModel", "ProtocolMessages", "TestsSupportRandomness", protobuf]),
@@ -372,7 +373,13 @@ let package = Package(
         tests(
             "Manager/Command", ["ManagerCommand", "RoostClient", "TestsSupportHTTP", arguments, httpClient, nioHTTP1]),
         tests("Agent/Reconcile", ["AgentReconcile", "ProtocolModel"]),
-        tests("Agent/Hypervisor", ["AgentHypervisor", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting"]),
+        tests(
+            "Agent/Hypervisor",
+            [
+                "AgentHypervisor", "ProtocolModel", "TestsSupportStore", "TestsSupportWaiting",
+                "TestsSupportRandomness",
+                "TestsSupportHardware",
+            ]),
         tests("Agent/Network", ["AgentNetwork"]),
         tests(
             "Agent/Images",

@@ -41,6 +41,8 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
     /// Another job, such as a backup that somebody began with virsh, is in the way.
     case jobRuns(InstanceID)
     case diskFull(path: String)
+    /// What the guest's image or flavor asks of its hardware cannot be had here.
+    case hardwareRefused(String)
 
     public var description: String {
         switch self {
@@ -49,7 +51,7 @@ public enum HypervisorError: Error, Sendable, Equatable, CustomStringConvertible
         case .noSuchDomain(let id): "there is no domain of instance \(id)"
         case .refused(let code, let message): "libvirt error \(code): \(message)"
         case .overloaded: "too many calls wait for libvirt"
-        case .badConfiguration(let message): message
+        case .badConfiguration(let message), .hardwareRefused(let message): message
         case .foreignDomain(let id):
             "a domain that this agent did not make has the UUID of instance \(id); look at it with virsh, and remove it"
         case .domainStopped(let id): "the domain of instance \(id) ended while its disk was copied"
@@ -142,6 +144,8 @@ public struct DomainSpecification: Sendable, Equatable {
     /// A read-only ISO 9660 file, label `cidata`.
     public var seedPath: String
     public var consoleLogPath: String
+    /// Where UEFI keeps its variables.
+    public var nvramPath: String
     public var macAddress: String
     public var network: String
     public var accelerator: Accelerator
@@ -153,17 +157,20 @@ public struct DomainSpecification: Sendable, Equatable {
     public var assignedDevices: [String]
     /// Where the guest lies, for the sake of its devices.
     public var numa: NUMAPlace?
+    public var hardware: GuestHardware
 
     public init(
         instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,
         memoryBytes: UInt64, diskPath: String, seedPath: String, consoleLogPath: String, macAddress: String,
         network: String, accelerator: Accelerator, emulator: String?, basePath: String? = nil,
         diskFormat: DiskFormat = .qcow2, devices: [PCIAddress] = [], assignedDevices: [String] = [],
-        numa: NUMAPlace? = nil
+        numa: NUMAPlace? = nil, hardware: GuestHardware = .ordinary, nvramPath: String = ""
     ) {
         self.devices = devices
         self.assignedDevices = assignedDevices
         self.numa = numa
+        self.hardware = hardware
+        self.nvramPath = nvramPath
         self.instance = instance
         self.epoch = epoch
         self.powerCycle = powerCycle

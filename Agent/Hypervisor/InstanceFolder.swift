@@ -25,10 +25,14 @@ public struct InstanceFolder: Sendable {
         public var sshKeys: [String]
         public var userData: [UInt8]
         public var metadata: [String: String]
+        /// The first boot is to write a configuration of X for the device that the guest was given.
+        public var configuresX: Bool
 
         public init(
-            instance: InstanceID, hostName: String, sshKeys: [String], userData: [UInt8], metadata: [String: String]
+            instance: InstanceID, hostName: String, sshKeys: [String], userData: [UInt8], metadata: [String: String],
+            configuresX: Bool = false
         ) {
+            self.configuresX = configuresX
             self.instance = instance
             self.hostName = hostName
             self.sshKeys = sshKeys
@@ -83,6 +87,8 @@ public struct InstanceFolder: Sendable {
     public var diskPath: String { path + "/disk.qcow2" }
     public var seedPath: String { path + "/seed.iso" }
     public var consoleLogPath: String { path + "/console.log" }
+    /// Made by libvirt, for a guest with UEFI.
+    public var nvramPath: String { path + "/nvram.fd" }
 
     /// Makes the disk from a cached raw image, unless there is one: never over an existing disk.
     ///
@@ -130,6 +136,7 @@ public struct InstanceFolder: Sendable {
         let partial = seedPath + ".partial"
         let metaData = Data(seed.metaDataText.utf8)
         let userData = Data(seed.userDataBytes)
+        let vendorData = seed.vendorData.map { Data($0.utf8) }
         try await Self.threads.run {
             try makeFolder()
             try? FileManager.default.removeItem(atPath: staging)
@@ -138,6 +145,7 @@ public struct InstanceFolder: Sendable {
             guard mkdir(staging, 0o700) == 0 else { throw Self.failure("cannot make", staging) }
             try metaData.write(to: URL(fileURLWithPath: staging + "/meta-data"))
             try userData.write(to: URL(fileURLWithPath: staging + "/user-data"))
+            try vendorData?.write(to: URL(fileURLWithPath: staging + "/vendor-data"))
             // Made beforehand, so that its content is at no time open to others.
             let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
             guard descriptor >= 0 else { throw Self.failure("cannot make", partial) }

@@ -127,7 +127,8 @@ extension Assignment {
         case .unspecified, .UNRECOGNIZED: throw .malformed("instance \(instance) without a desired state")
         }
         guard message.userData.count <= Limits.userDataBytes, message.sshKeys.count <= 256,
-            message.devices.count <= 256
+            message.devices.count <= 256, message.hardware.count <= GuestHardware.maximumSettings,
+            message.hardware.allSatisfy({ $0.key.utf8.count <= 64 && $0.value.utf8.count <= 64 })
         else {
             throw .malformed("more data for instance \(instance) than a guest may have")
         }
@@ -143,7 +144,8 @@ extension Assignment {
                 ipAddress: message.ipAddress, sshKeys: message.sshKeys, userData: Array(message.userData),
                 metadata: message.metadata, serviceURL: message.serviceURL.isEmpty ? nil : message.serviceURL,
                 owner: message.owner,
-                devices: message.devices.map { AssignedDevice(address: $0.address, alias: $0.alias) }))
+                devices: message.devices.map { AssignedDevice(address: $0.address, alias: $0.alias) },
+                hardware: message.hardware))
     }
 
     /// The largest number stands for no limit.

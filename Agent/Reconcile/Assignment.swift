@@ -60,12 +60,16 @@ public struct GuestDescription: Sendable, Hashable {
     public var owner: String
     /// Passed to the guest.
     public var devices: [AssignedDevice]
+    /// Where its hardware is other than ordinary (`GuestHardware`), as the manager sent it.
+    public var hardware: [String: String]
 
     public init(
         name: String, hostName: String, vcpus: Int, memoryBytes: UInt64, diskBytes: UInt64, macAddress: String,
         ipAddress: String, sshKeys: [String] = [], userData: [UInt8] = [], metadata: [String: String] = [:],
-        serviceURL: String? = nil, owner: String = "", devices: [AssignedDevice] = []
+        serviceURL: String? = nil, owner: String = "", devices: [AssignedDevice] = [],
+        hardware: [String: String] = [:]
     ) {
+        self.hardware = hardware
         self.name = name
         self.hostName = hostName
         self.vcpus = vcpus

@@ -102,6 +102,7 @@ struct AssignmentMessages {
             $0.bootTimeoutSeconds = UInt32(clamping: settings.bootTimeoutSeconds)
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
             $0.owner = owner ?? ""
+            $0.hardware = instance.hardware
         }
     }
 

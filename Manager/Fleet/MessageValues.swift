@@ -126,6 +126,7 @@ extension NodeInventory {
         guestSubnet = text(message.guestSubnet)
         chunkAddress = text(message.chunkAddress)
         copiesDisks = message.copiesDisks
+        shapesHardware = message.shapesHardware ? true : nil
         cacheBudgetBytes = message.cacheBudgetBytes == 0 ? nil : Int64(clamping: message.cacheBudgetBytes)
         // Each address once: a device is known by it.
         var addresses: Set<String> = []

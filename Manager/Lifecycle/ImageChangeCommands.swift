@@ -25,13 +25,15 @@ extension Commands {
         }
     }
 
-    /// - Throws: `Refusal` `invalid_request`, with what is wrong of each.
+    /// - Throws: `Refusal` `invalid_request`, with what is wrong of each; `unprocessable` where all are properties, and some have
+    ///   a meaning that their values have not.
     static func check(_ properties: [String: String]) throws {
         let faults = ImageProperties.faults(in: properties)
         guard let first = faults.first else { return }
         let more = faults.count > 1 ? " (and \(faults.count - 1) more)" : ""
         throw Refusal(
-            .invalidRequest, "\(first.pointer.dropFirst()) \(first.detail)\(more)", fields: faults)
+            ImageProperties.areWellFormed(properties) ? .unprocessable : .invalidRequest,
+            "\(first.pointer.dropFirst()) \(first.detail)\(more)", fields: faults)
     }
 
     // MARK: Whether it is offered

@@ -58,6 +58,7 @@ extension Commands {
             PlacementWish(
                 nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
                 availabilityZone: creation.availabilityZone), in: group)
+        let hardware = try hardware(of: flavor, requirements(of: flavor), image).settings
         if creation.count > 1 { try gather(&request, count: creation.count, directory) }
 
         var created: [Instance] = []
@@ -79,6 +80,7 @@ extension Commands {
                     keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
                     metadata: creation.metadata, hostName: hostName, node: node,
                     macAddress: macAddress, ipAddress: ipAddress, serverGroup: group?.id, createdAt: now)
+                instance.hardware = hardware
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)

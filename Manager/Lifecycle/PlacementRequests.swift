@@ -43,17 +43,20 @@ extension Commands {
     ) throws -> PlacementRequest {
         let requirements = try requirements(of: flavor)
         if let zone = wish.availabilityZone { try check(zone: zone) }
-        return PlacementRequest(
+        let hardware = try hardware(of: flavor, requirements, image)
+        var request = PlacementRequest(
             vcpus: flavor.vcpus, ramMiB: flavor.ramMiB, diskGiB: flavor.diskGiB,
             architecture: image?.properties["architecture"], image: image?.id,
             nodes: Set(try wish.nodes.map { try node($0).id }),
             excluded: Set(try wish.excludedNodes.map { try node($0).id }), zone: wish.availabilityZone,
             aggregates: requirements.aggregates, opportunistic: requirements.opportunistic,
             devices: try deviceRequests(requirements.devices), group: try group.map { try placement(of: $0) })
+        request.needsHardware = !hardware.settings.isEmpty
+        return request
     }
 
     /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.
-    private func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
+    func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
         let reading = FlavorProperties.read(flavor.properties)
         if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") {
             // Its own fault, and not that of whoever asks for an instance of it.

@@ -1,3 +1,5 @@
+import ProtocolModel
+
 /// What may be said in a flavor's properties (`extra_specs` elsewhere), checked when the flavor is saved.
 ///
 /// A key without a colon that means nothing here is compared with the metadata of aggregates (SCH-04); one with a colon and
@@ -11,14 +13,15 @@ public enum FlavorProperties {
         public var requirements = FlavorRequirements()
         /// By JSON pointer, in order of the keys.
         public var faults: [Refusal.Field] = []
-        /// Whether all that is wrong is that hosts cannot do it yet.
+        /// Whether all that is wrong is that hosts cannot do it yet; that what was said contradicts itself.
         public var isOnlyNotBuilt = true
+        public var isOnlyContradictory = false
 
         /// - Parameter flavor: how the sentence names it.
         public func refusal(of flavor: String) -> Refusal? {
             guard let first = faults.first else { return nil }
             return Refusal(
-                isOnlyNotBuilt ? .notImplemented : .invalidRequest,
+                isOnlyNotBuilt ? .notImplemented : isOnlyContradictory ? .unprocessable : .invalidRequest,
                 "\(flavor): property \(FlavorProperties.key(of: first)) \(first.detail)", fields: faults)
         }
     }
@@ -48,6 +51,7 @@ public enum FlavorProperties {
                 reading.take(key, value)
             }
         }
+        reading.compareLimits()
         return reading
     }
 
@@ -116,7 +120,6 @@ extension FlavorProperties.Reading {
         case "hw_video:ram_max_mb":
             if let size = count(key, value, 1...1024) {
                 requirements.videoRAMMiB = size
-                notBuilt(key, "a limit of video RAM, while guests have no video card")
             }
         case FlavorProperties.opportunisticProperty:
             if let preference: FlavorRequirements.Opportunistic = choice(key, value) {
@@ -126,11 +129,19 @@ extension FlavorProperties.Reading {
         }
     }
 
+    /// What limits say of one another.
+    fileprivate mutating func compareLimits() {
+        guard !requirements.limits.isEmpty else { return }
+        var hardware = GuestHardware()
+        hardware.limits = requirements.limits
+        let wasFine = faults.isEmpty
+        for contradiction in hardware.contradictions { fault(contradiction.property, contradiction.detail) }
+        isOnlyContradictory = wasFine && !faults.isEmpty
+    }
+
     private mutating func takeOther(_ key: String, _ value: String) {
-        if let limit = FlavorRequirements.IOLimit(rawValue: key) {
-            guard let number = count(key, value, 1...(1 << 40)) else { return }
-            requirements.limits[limit] = number
-            notBuilt(key, "a limit of a guest's disk or network")
+        if let limit = GuestHardware.Limit(rawValue: key) {
+            if let number = count(key, value, limit.range) { requirements.limits[limit] = number }
         } else if key.hasPrefix(FlavorProperties.scopedPrefix) {
             takeRequirement(key, of: String(key.dropFirst(FlavorProperties.scopedPrefix.count)), value)
         } else if let prefix = FlavorProperties.prefix(of: key) {

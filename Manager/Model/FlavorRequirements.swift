@@ -1,3 +1,5 @@
+public import ProtocolModel
+
 /// What a flavor's properties ask for besides its size, as `FlavorProperties` reads it.
 public struct FlavorRequirements: Sendable, Equatable {
     /// Devices to be passed through: so many of those with a site's alias.
@@ -19,16 +21,6 @@ public struct FlavorRequirements: Sendable, Equatable {
         case gibibyte1 = "1GB"
     }
 
-    /// A limit of a guest's disk or network, named as the property is. Bytes and requests a second; of the network kB/s.
-    public enum IOLimit: String, Sendable, CaseIterable {
-        case diskReadBytes = "quota:disk_read_bytes_sec"
-        case diskWriteBytes = "quota:disk_write_bytes_sec"
-        case diskReadRequests = "quota:disk_read_iops_sec"
-        case diskWriteRequests = "quota:disk_write_iops_sec"
-        case networkInbound = "quota:vif_inbound_average"
-        case networkOutbound = "quota:vif_outbound_average"
-    }
-
     /// Whether hosts that may be taken back at any time are chosen after all others, before them, or as the others are.
     public enum Opportunistic: String, Sendable, CaseIterable { case last, first, alike }
 
@@ -39,7 +31,8 @@ public struct FlavorRequirements: Sendable, Equatable {
     public var cpuPolicy = CPUPolicy.shared
     public var numaNodes: Int?
     public var pageSize = PageSize.small
-    public var limits: [IOLimit: Int] = [:]
+    public var limits: [GuestHardware.Limit: Int] = [:]
+    /// The most that an image may ask for.
     public var videoRAMMiB: Int?
     public var opportunistic = Opportunistic.last
 

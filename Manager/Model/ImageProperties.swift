@@ -1,3 +1,5 @@
+import ProtocolModel
+
 /// What may be said of an image in its properties: names of the site's own choice, and some that mean something here or to
 /// the guest, whose values are checked.
 public enum ImageProperties {
@@ -7,7 +9,6 @@ public enum ImageProperties {
     enum Rule: Sendable {
         case words([String])
         case flag
-        case count(ClosedRange<Int>)
         /// Letters, digits, `.`, `_` and `-`.
         case word
         /// An address whose `{}` becomes the guest's own (IMG-13).
@@ -23,17 +24,9 @@ public enum ImageProperties {
         "protected": .elsewhere("give the field of that name ('--protected')"),
         "visibility": .elsewhere("give the field of that name"),
         "architecture": .word, "image_type": .word, "service_type": .word, "service_url": .serviceURL,
-        "configure_x": .flag, "is_linux": .flag,
-        "hw_boot_menu": .flag, "hw_qemu_guest_agent": .flag,
-        "hw_cpu_cores": .count(1...1024), "hw_cpu_sockets": .count(1...1024), "hw_cpu_threads": .count(1...1024),
+        "is_linux": .flag, "hw_boot_menu": .flag,
         "hw_cdrom_bus": .words(["ide", "sata", "scsi", "usb", "virtio"]),
-        "hw_disk_bus": .words(["ide", "sata", "scsi", "usb", "virtio"]),
-        "hw_firmware_type": .words(["bios", "uefi"]), "hw_machine_type": .word, "hw_rng_model": .words(["virtio"]),
-        "hw_vif_model": .words(["e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3"]),
-        "hw_video_model": .words(["bochs", "cirrus", "none", "qxl", "vga", "virtio", "vmvga"]),
-        "hw_video_ram": .count(1...1024),
-        "os_distro": .word, "os_type": .word, "os_require_quiesce": .flag,
-        "os_secure_boot": .words(["disabled", "optional", "required"]),
+        "hw_rng_model": .words(["virtio"]), "os_distro": .word, "os_type": .word, "os_require_quiesce": .flag,
     ]
 
     /// What is wrong with some properties, each by its JSON pointer.
@@ -41,9 +34,24 @@ public enum ImageProperties {
         guard properties.count <= maximumCount else {
             return [.init(pointer: "/properties", detail: "must have at most \(maximumCount) members")]
         }
-        return properties.sorted { $0.key < $1.key }.compactMap { name, value in
+        let faults: [Refusal.Field] = properties.sorted { $0.key < $1.key }.compactMap { name, value in
             fault(name, value).map { .init(pointer: "/properties/" + escaped(name), detail: $0) }
         }
+        return faults.isEmpty ? contradictions(in: properties) : faults
+    }
+
+    /// Whether all are properties, whatever they mean.
+    public static func areWellFormed(_ properties: [String: String]) -> Bool {
+        properties.count <= maximumCount && properties.allSatisfy { textFault($0.key, $0.value) == nil }
+    }
+
+    /// What those that say what a guest's hardware is say of one another.
+    private static func contradictions(in properties: [String: String]) -> [Refusal.Field] {
+        var hardware = GuestHardware()
+        for property in GuestHardware.Property.allCases {
+            if let value = properties[property.rawValue] { try? hardware.take(value, for: property) }
+        }
+        return hardware.contradictions.map { .init(pointer: "/properties/" + escaped($0.property), detail: $0.detail) }
     }
 
     /// What is wrong with a property as such, whatever it means.
@@ -61,13 +69,18 @@ public enum ImageProperties {
 
     private static func fault(_ name: String, _ value: String) -> String? {
         if let fault = textFault(name, value) { return fault }
+        if let property = GuestHardware.Property(rawValue: name) {
+            do throws(GuestHardware.Fault) {
+                var hardware = GuestHardware()
+                try hardware.take(value, for: property)
+            } catch {
+                return error.detail
+            }
+        }
         switch rules[name] {
         case nil: return nil
         case .words(let words): return words.contains(value) ? nil : "must be one of \(words.joined(separator: ", "))"
         case .flag: return ["true", "false", "yes", "no"].contains(value.lowercased()) ? nil : "must be true or false"
-        case .count(let range):
-            return Int(value).map(range.contains) == true
-                ? nil : "must be a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .word: return isName(value) ? nil : "must hold only letters, digits, '.', '_', ':' and '-'"
         case .serviceURL:
             return isServiceURL(value)

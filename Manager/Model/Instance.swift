@@ -22,6 +22,8 @@ public struct Instance: Sendable, Equatable {
     public var gpus: Int
     /// Devices that it is given whenever it runs, as its flavor asked for them when it was created.
     public var devices: [FlavorRequirements.Devices]
+    /// Where its hardware is other than ordinary (`GuestHardware`), as flavor and image said when it was created.
+    public var hardware: [String: String] = [:]
 
     // Placement.
     /// Whose others it was placed beside, or away from.

@@ -113,6 +113,8 @@ public struct NodeInventory: Sendable, Equatable, Codable {
     public var cacheBudgetBytes: Int64?
     /// Images can be made of guests' disks there; `nil`: the agent does not know of it.
     public var copiesDisks: Bool?
+    /// Guests' hardware can be other than ordinary there; `nil`: the agent does not know of it.
+    public var shapesHardware: Bool?
 
     public init() {}
 }

@@ -15,10 +15,11 @@ struct HostRow {
     var freeDevices: UInt16
     var usable: Bool
     var hasAddress: Bool
+    var shapesHardware: Bool
 
     static let none = HostRow(
         vcpus: 0, claimedVCPUs: 0, ramMiB: 0, claimedRAMMiB: 0, freeDiskGiB: 0, architecture: -1, rank: .max,
-        hostClass: 0, freeDevices: 0, usable: false, hasAddress: false)
+        hostClass: 0, freeDevices: 0, usable: false, hasAddress: false, shapesHardware: false)
 }
 
 /// The best that a request may find among the usable hosts of 64 slots, or among those of them that hold an image.

@@ -11,6 +11,7 @@ struct HostSearch {
     private let architecture: Int32?
     private let wanted: [DeviceRequest]
     private let wantedDevices: UInt16
+    private let needsHardware: Bool
     /// What single hosts have to do with the request: infinitely little where it leaves them out, else what its group says.
     private let adjustments: [Int: Double]
     private(set) var best = -1
@@ -33,6 +34,7 @@ struct HostSearch {
         self.adjustments = adjustments
         (vcpus, ram, disk) = (Double(request.vcpus), Double(request.ramMiB), Double(request.diskGiB))
         wanted = request.devices
+        needsHardware = request.needsHardware
         wantedDevices = UInt16(clamping: request.devices.reduce(0) { $0 + $1.count })
     }
 
@@ -96,6 +98,7 @@ struct HostSearch {
                 disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress, wantedDevices <= rows[slot].freeDevices
             else { continue }
             if let architecture, rows[slot].architecture != architecture { continue }
+            if needsHardware, !rows[slot].shapesHardware { continue }
             let hostClass = Int(rows[slot].hostClass)
             let host = verdict.weights[hostClass]
             let group = adjustments.isEmpty ? 0 : adjustments[slot] ?? 0

@@ -23,6 +23,8 @@ public struct HostSnapshot: Sendable, Equatable {
     /// What its aggregates say.
     public var profile: HostProfile
     public var devices: [DeviceSnapshot]
+    /// Its agent heeds what is other than ordinary in a guest's hardware.
+    public var shapesHardware = false
 
     public init(
         node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int,
@@ -59,6 +61,7 @@ public struct HostSnapshot: Sendable, Equatable {
             claimedVCPUs: node.claimedVCPUs, claimedRAMMiB: node.claimedRAMMiB, claimedDiskGiB: node.claimedDiskGiB,
             freeAddresses: (GuestSubnet(inventory.guestSubnet)?.capacity ?? 0) - node.instanceCount,
             isOpportunistic: node.isOpportunistic, profile: profile)
+        shapesHardware = inventory.shapesHardware == true
     }
 
     /// What a host reports of itself, and what an operator sets, may be any number (P10).

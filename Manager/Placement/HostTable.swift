@@ -107,7 +107,7 @@ public struct HostTable: Sendable {
             claimedRAMMiB: Double(host.claimedRAMMiB), freeDiskGiB: Double(host.diskGiB - host.claimedDiskGiB),
             architecture: number(ofArchitecture: host.architecture), rank: rank, hostClass: hostClass,
             freeDevices: UInt16(clamping: devices[slot].count), usable: host.enabled && host.alive,
-            hasAddress: host.freeAddresses > 0)
+            hasAddress: host.freeAddresses > 0, shapesHardware: host.shapesHardware)
     }
 
     private mutating func number(ofArchitecture name: String) -> Int32 {

@@ -5,7 +5,7 @@ public import ProtocolModel
 public enum Placement {
     /// A filter removes hosts; the raw values are what a refusal names. A host counts for the first that removes it.
     public enum Filter: String, Sendable, CaseIterable {
-        case requested, excluded, enabled, alive, architecture
+        case requested, excluded, enabled, alive, architecture, hardware
         case zone = "availability_zone"
         case aggregates
         case group = "server_group"
@@ -18,6 +18,7 @@ public enum Placement {
             case .enabled: host.enabled
             case .alive: host.alive
             case .architecture: request.architecture == nil || request.architecture == host.architecture
+            case .hardware: !request.needsHardware || host.shapesHardware
             case .zone: request.zone.map(host.profile.zones.contains) ?? true
             case .aggregates: host.profile.meets(request.aggregates)
             case .group: request.group?.accepts(host.node) ?? true

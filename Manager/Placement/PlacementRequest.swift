@@ -19,6 +19,8 @@ public struct PlacementRequest: Sendable, Equatable {
     /// At most as many as `FlavorProperties.maximumAliases`, each alias once.
     public var devices: [DeviceRequest]
     public var group: GroupPlacement?
+    /// The guest's hardware is other than ordinary, which older agents would pass over.
+    public var needsHardware = false
 
     public init(
         vcpus: Int, ramMiB: Int, diskGiB: Int, architecture: String? = nil, image: ImageID? = nil,

@@ -683,6 +683,12 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._passesDevices = newValue}
   }
 
+  /// heeds InstanceAssignment.hardware; one that does not would start another guest
+  public var shapesHardware: Bool {
+    get {_storage._shapesHardware}
+    set {_uniqueStorage()._shapesHardware = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1011,6 +1017,12 @@ public nonisolated struct Roost_V1_InstanceAssignment: @unchecked Sendable {
   public var devices: [Roost_V1_AssignedDevice] {
     get {_storage._devices}
     set {_uniqueStorage()._devices = newValue}
+  }
+
+  /// where it is other than ordinary, by the names of images' and flavors' properties
+  public var hardware: Dictionary<String,String> {
+    get {_storage._hardware}
+    set {_uniqueStorage()._hardware = newValue}
   }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -2113,7 +2125,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0\u{4}\u{10}shapes_hardware\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -2136,6 +2148,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _cacheBudgetBytes: UInt64 = 0
     var _copiesDisks: Bool = false
     var _passesDevices: Bool = false
+    var _shapesHardware: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2166,6 +2179,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _cacheBudgetBytes = source._cacheBudgetBytes
       _copiesDisks = source._copiesDisks
       _passesDevices = source._passesDevices
+      _shapesHardware = source._shapesHardware
     }
   }
 
@@ -2204,6 +2218,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBudgetBytes) }()
         case 19: try { try decoder.decodeSingularBoolField(value: &_storage._copiesDisks) }()
         case 24: try { try decoder.decodeSingularBoolField(value: &_storage._passesDevices) }()
+        case 40: try { try decoder.decodeSingularBoolField(value: &_storage._shapesHardware) }()
         default: break
         }
       }
@@ -2272,6 +2287,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if _storage._passesDevices != false {
         try visitor.visitSingularBoolField(value: _storage._passesDevices, fieldNumber: 24)
       }
+      if _storage._shapesHardware != false {
+        try visitor.visitSingularBoolField(value: _storage._shapesHardware, fieldNumber: 40)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2301,6 +2319,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._cacheBudgetBytes != rhs_storage._cacheBudgetBytes {return false}
         if _storage._copiesDisks != rhs_storage._copiesDisks {return false}
         if _storage._passesDevices != rhs_storage._passesDevices {return false}
+        if _storage._shapesHardware != rhs_storage._shapesHardware {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2646,7 +2665,7 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InstanceAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0\u{2}\u{14}hardware\0")
 
   fileprivate class _StorageClass {
     var _instanceID: Data = Data()
@@ -2672,6 +2691,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
     var _readinessProbe: Bool = false
     var _owner: String = String()
     var _devices: [Roost_V1_AssignedDevice] = []
+    var _hardware: Dictionary<String,String> = [:]
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2705,6 +2725,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       _readinessProbe = source._readinessProbe
       _owner = source._owner
       _devices = source._devices
+      _hardware = source._hardware
     }
   }
 
@@ -2746,6 +2767,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         case 21: try { try decoder.decodeSingularBoolField(value: &_storage._readinessProbe) }()
         case 22: try { try decoder.decodeSingularStringField(value: &_storage._owner) }()
         case 40: try { try decoder.decodeRepeatedMessageField(value: &_storage._devices) }()
+        case 60: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._hardware) }()
         default: break
         }
       }
@@ -2823,6 +2845,9 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       if !_storage._devices.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._devices, fieldNumber: 40)
       }
+      if !_storage._hardware.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._hardware, fieldNumber: 60)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2855,6 +2880,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         if _storage._readinessProbe != rhs_storage._readinessProbe {return false}
         if _storage._owner != rhs_storage._owner {return false}
         if _storage._devices != rhs_storage._devices {return false}
+        if _storage._hardware != rhs_storage._hardware {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -226,7 +226,7 @@ extension CaptureFailure {
         let hope: Hope =
             switch error {
             case .unreachable, .overloaded, .jobRuns: .always
-            case .diskFull, .badConfiguration, .foreignDomain: .none
+            case .diskFull, .badConfiguration, .foreignDomain, .hardwareRefused: .none
             case .domainRuns, .noSuchDomain, .refused, .domainStopped: .afterAFewTries
             }
         self.init(code: failure.code, sentence: failure.sentence, hope: hope)

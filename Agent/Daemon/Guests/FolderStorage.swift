@@ -15,7 +15,8 @@ struct FolderStorage: InstanceStorage {
         let disk = folder.existingDisk
         return InstancePaths(
             disk: disk?.path ?? folder.diskPath, diskFormat: disk?.format ?? .qcow2,
-            diskIsIndependent: disk?.format == .raw, seed: folder.seedPath, consoleLog: folder.consoleLogPath)
+            diskIsIndependent: disk?.format == .raw, seed: folder.seedPath, consoleLog: folder.consoleLogPath,
+            nvram: folder.nvramPath)
     }
 
     /// Side by side: each waits for a program of its own, and a guest waits for both.
@@ -29,7 +30,8 @@ struct FolderStorage: InstanceStorage {
             try await InstanceFolder(assignment.instance, in: data).writeSeed(
                 InstanceFolder.Seed(
                     instance: assignment.instance, hostName: guest.hostName, sshKeys: guest.sshKeys,
-                    userData: guest.userData, metadata: guest.metadata))
+                    userData: guest.userData, metadata: guest.metadata,
+                    configuresX: try GuestHardware(settings: guest.hardware).configuresX))
         }
         for failure in [await disk, await seed] { if let failure { throw failure } }
         return paths(of: assignment.instance).diskIsIndependent

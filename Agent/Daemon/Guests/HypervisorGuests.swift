@@ -26,6 +26,7 @@ struct InstancePaths {
     var diskIsIndependent: Bool
     var seed: String
     var consoleLog: String
+    var nvram = ""
 }
 
 /// Who hands out addresses to guests.
@@ -101,7 +102,21 @@ struct HypervisorGuests: GuestHost {
         }
     }
 
+    /// What the manager asks for is read here once more: it may be newer than this agent, and is not trusted.
+    private static func hardware(of assignment: Assignment) throws(ActionFailure) -> GuestHardware {
+        do throws(GuestHardware.Fault) {
+            return try GuestHardware(settings: assignment.guest.hardware)
+        } catch {
+            throw ActionFailure(
+                code: "hardware_refused",
+                sentence:
+                    "the manager asks for hardware that this agent does not know: \(error.property) \(error.detail)",
+                isLasting: true)
+        }
+    }
+
     private func makeFiles(_ assignment: Assignment) async throws(ActionFailure) -> Bool {
+        _ = try Self.hardware(of: assignment)
         let image = imagePath(assignment.image)
         guard image != nil || storage.paths(of: assignment.instance).diskIsIndependent else {
             throw Self.missing(assignment.image)
@@ -139,6 +154,7 @@ struct HypervisorGuests: GuestHost {
                 code: "device_refused", sentence: "\(granted.addresses) are not all addresses of devices",
                 isLasting: true)
         }
+        let hardware = try Self.hardware(of: assignment)
         let specification = DomainSpecification(
             instance: assignment.instance, epoch: assignment.epoch, powerCycle: assignment.powerCycle,
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
@@ -149,7 +165,7 @@ struct HypervisorGuests: GuestHost {
             assignedDevices: assignment.guest.devices.map(\.address),
             numa: granted.numaNode.map {
                 NUMAPlace(node: $0, vcpus: assignment.guest.vcpus, sysfsRoot: sysfsRoot)
-            })
+            }, hardware: hardware, nvramPath: paths.nvram)
         try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
     }
@@ -211,8 +227,10 @@ extension ActionFailure {
             case .domainStopped: "domain_stopped"
             case .jobRuns: "domain_job_runs"
             case .diskFull: "disk_full"
+            case .hardwareRefused: "hardware_refused"
             }
-        self.init(code: code, sentence: error.description)
+        // Another host would have to be found, or another image.
+        self.init(code: code, sentence: error.description, isLasting: code == "hardware_refused")
     }
 }
 

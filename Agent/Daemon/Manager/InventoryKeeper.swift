@@ -107,6 +107,7 @@ final class InventoryKeeper: Sendable {
             $0.location = location
             $0.copiesDisks = copiesDisks
             $0.passesDevices = passesDevices
+            $0.shapesHardware = true
         }
     }
 }

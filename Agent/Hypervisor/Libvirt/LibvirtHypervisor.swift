@@ -144,8 +144,15 @@ public final class LibvirtHypervisor: Hypervisor {
     // MARK: Doing
 
     public func start(_ domain: DomainSpecification) async throws(HypervisorError) {
-        let xml = DomainXML.document(domain, node: node)
         try await connection.call { [node] connection in
+            var domain = domain
+            // Nearly every guest is ordinary, and asks nothing of its host.
+            if domain.hardware != .ordinary {
+                domain.hardware = try HostOffer(
+                    domain.hardware, domain.accelerator, emulator: domain.emulator, on: connection
+                ).settle(domain.hardware, vcpus: domain.vcpus)
+            }
+            let xml = DomainXML.document(domain, node: node)
             if let existing = try DomainHandle("\(domain.instance)", on: connection) {
                 guard try existing.marks(of: node) != nil else { throw HypervisorError.foreignDomain(domain.instance) }
                 switch try existing.state() {
@@ -186,7 +193,9 @@ public final class LibvirtHypervisor: Hypervisor {
             // Whatever somebody hung on the domain with virsh goes with it.
             let flags =
                 VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.rawValue | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA.rawValue
-                | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA.rawValue | VIR_DOMAIN_UNDEFINE_NVRAM.rawValue
+                | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA.rawValue
+                // The variables of its UEFI lie in the instance's folder, and stay as its disk does.
+                | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM.rawValue
             guard virDomainUndefineFlags(domain.raw, flags) == 0 else {
                 if LibvirtConnection.isLastError(VIR_ERR_NO_DOMAIN) { return }
                 throw LibvirtConnection.lastError

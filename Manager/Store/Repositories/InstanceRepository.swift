@@ -143,6 +143,11 @@ public struct InstanceRepository {
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
             instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision,
             Self.text(instance.devices), instance.serverGroup)
+        // Hardly any guest has some.
+        if !instance.hardware.isEmpty {
+            try sql.execute(
+                "UPDATE instances SET hardware = ? WHERE id = ?", try jsonText(instance.hardware), instance.id)
+        }
         try sql.quotas.count(instance, by: 1)
     }
 
@@ -242,5 +247,6 @@ extension Instance {
             startedAt: try row.optionalTimestamp("started_at"), readyAt: try row.optionalTimestamp("ready_at"),
             operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),
             updatedAt: try row.timestamp("updated_at"), deletedAt: try row.optionalTimestamp("deleted_at"))
+        if let text = try row.optionalText("hardware") { hardware = try decoded(text) }
     }
 }

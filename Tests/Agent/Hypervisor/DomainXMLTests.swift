@@ -2,6 +2,8 @@ import Foundation
 import FoundationXML
 import ProtocolModel
 import Testing
+import TestsSupportHardware
+import TestsSupportRandomness
 
 @testable import AgentHypervisor
 
@@ -61,7 +63,7 @@ struct DomainXMLTests {
 
     @Test("no text from outside opens or closes an element (SEC-06)")
     func injection() throws {
-        let plain = try #require(Shape(Self.document())).elements
+        let plain = try #require(Shape(Self.document { $0.hardware.firmware = .uefi })).elements
         var random = SystemRandomNumberGenerator()
         let pieces = [
             "<", ">", "</title>", "<devices>", "\"", "'", "&", "&lt;", "&#60;", "]]>", "<![CDATA[", "<!--", "-->",
@@ -82,6 +84,10 @@ struct DomainXMLTests {
                 $0.consoleLogPath = "/" + text()
                 $0.network = text()
                 $0.macAddress = text()
+                $0.nvramPath = text()
+                $0.hardware.firmware = .uefi
+                // Refused where it is read, and harmless even if it were not.
+                $0.hardware.machine = text()
             }
             let shape = try #require(Shape(document), "\(document)")
             #expect(shape.elements == plain)
@@ -227,6 +233,81 @@ struct DomainXMLTests {
         #expect(NUMAPlace(node: 2, vcpus: 1, sysfsRoot: root) == NUMAPlace(node: 2, processors: nil))
         for text in ["", "a", "1-", "3-1", "1,,2", "-1"] { #expect(NUMAPlace.count(text) == nil, "\(text)") }
     }
+
+    @Test("libvirt's own schema accepts each value of each setting of hardware, and any that go together")
+    func hardwareSchema() async throws {
+        let path = NSTemporaryDirectory() + "roost-domain-\(UUID().uuidString).xml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        var random = SeededNumbers(state: 6)
+        var wanted = HardwareSettings.values.flatMap { name, values in
+            values.compactMap { try? GuestHardware(settings: Self.companions(of: name, $0)) }
+        }
+        wanted += (0..<60).map { _ in HardwareSettings.random(using: &random) }
+        for hardware in wanted {
+            for accelerator in [DomainSpecification.Accelerator.kvm, .tcg] {
+                let document = Self.document {
+                    $0.hardware = hardware
+                    // As the host's offer settles it.
+                    if hardware.secureBoot == .optional { $0.hardware.secureBoot = .required }
+                    $0.nvramPath = "/data/<nvram>.fd"
+                    $0.vcpus = 4
+                    $0.accelerator = accelerator
+                    if Bool.random(using: &random) { Self.withDevices(&$0) }
+                }
+                try Data(document.utf8).write(to: URL(filePath: path))
+                do {
+                    try await HostProgram.run("virt-xml-validate", [path, "domain"])
+                } catch {
+                    Issue.record("\(hardware.settings): \(error)\n\(document)")
+                }
+            }
+        }
+    }
+
+    /// A setting, with those that it needs.
+    private static func companions(of name: String, _ value: String) -> [String: String] {
+        var settings = [name: value]
+        if value == "ide" { settings["hw_machine_type"] = "pc" }
+        if name == "os_secure_boot" { settings["hw_firmware_type"] = "uefi" }
+        if name.hasPrefix("quota:vif_inbound") { settings["quota:vif_inbound_average", default: "1"] = value }
+        if name.hasPrefix("quota:vif_outbound") { settings["quota:vif_outbound_average", default: "1"] = value }
+        return settings
+    }
+
+    @Test("what hardware is asked for stands in the document, and an ordinary guest's has none of it")
+    func hardware() throws {
+        let document = Self.document {
+            $0.hardware = (try? GuestHardware(settings: Self.remarkable)) ?? .ordinary
+            $0.accelerator = .kvm
+            $0.vcpus = 4
+            $0.nvramPath = "/data/nvram.fd"
+        }
+        for part in [
+            "<os firmware=\"efi\"><type arch=\"x86_64\" machine=\"pc-q35-7.2\">hvm</type>",
+            "<feature enabled=\"yes\" name=\"secure-boot\"/>", "<nvram>/data/nvram.fd</nvram>", "<smm state=\"on\"/>",
+            "<model type=\"qxl\" vram=\"8192\" heads=\"1\"/>", "<target dev=\"vda\" bus=\"sata\"/>",
+            "<target dev=\"vdb\" bus=\"sata\"/>",
+            "<iotune><total_bytes_sec>1048576</total_bytes_sec><read_iops_sec>100</read_iops_sec></iotune>",
+            "<model type=\"e1000e\"/><bandwidth><inbound average=\"1000\" peak=\"2000\" burst=\"512\"/></bandwidth>",
+            "<watchdog model=\"i6300esb\" action=\"reset\"/>", "<input type=\"tablet\" bus=\"usb\"/>",
+            "name=\"org.qemu.guest_agent.0\"", "<clock offset=\"localtime\">", "<hyperv mode=\"custom\">",
+            "<topology sockets=\"1\" dies=\"1\" cores=\"2\" threads=\"2\"/>",
+        ] { #expect(document.contains(part), "\(part) is not in \(document)") }
+        let ordinary = Self.document()
+        for part in ["firmware", "nvram", "video", "iotune", "bandwidth", "watchdog", "channel", "topology", "hyperv"] {
+            #expect(!ordinary.contains("<\(part)"), "\(part)")
+        }
+        #expect(ordinary.contains("<clock offset=\"utc\"/>"))
+    }
+
+    static let remarkable = [
+        "hw_machine_type": "pc-q35-7.2", "hw_firmware_type": "uefi", "os_secure_boot": "required",
+        "hw_video_model": "qxl", "hw_video_ram": "8", "hw_disk_bus": "sata", "hw_vif_model": "e1000e",
+        "hw_watchdog_action": "reset", "hw_input_bus": "usb", "hw_qemu_guest_agent": "yes", "os_type": "windows",
+        "hw_cpu_sockets": "1", "hw_cpu_threads": "2", "quota:disk_total_bytes_sec": "1048576",
+        "quota:disk_read_iops_sec": "100", "quota:vif_inbound_average": "1000", "quota:vif_inbound_peak": "2000",
+        "quota:vif_inbound_burst": "512",
+    ]
 
     @Test("libvirt's own schema accepts the document", arguments: ["web", "a <b> & \"c\"\n", ""])
     func schema(_ title: String) async throws {

@@ -69,6 +69,45 @@ final class InstanceFolderTests {
         #expect(seen.firstRange(of: Data(repeating: 0x53, count: 512)) == nil)
     }
 
+    @Test(
+        "only a guest that is to configure X gets a program for it, which finds the first graphics device of its host")
+    func configureX() async throws {
+        #expect(seed().vendorData == nil)
+        var seed = seed()
+        seed.configuresX = true
+        let text = try #require(seed.vendorData)
+        // The guest's buses, and where it would write.
+        for (address, facts) in [
+            ("0000:00:01.0", ("0x030000", "0x1b36")), ("0000:07:00.0", ("0x010802", "0x10de")),
+            ("0000:1a:00.1", ("0x030200", "0x10de")), ("0000:1b:00.0", ("0x030000", "0x1002")),
+        ] {
+            let folder = data + "/sys/\(address)"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try Data((facts.0 + "\n").utf8).write(to: URL(filePath: folder + "/class"))
+            try Data((facts.1 + "\n").utf8).write(to: URL(filePath: folder + "/vendor"))
+        }
+        let program = data + "/configure"
+        let moved = text.replacing("/sys/bus/pci/devices", with: data + "/sys").replacing(
+            "/etc/X11", with: data + "/X11")
+        try Data(moved.utf8).write(to: URL(filePath: program))
+        try await HostProgram.run("sh", [program])
+        let written = try #require(FileManager.default.contents(atPath: data + "/X11/xorg.conf"))
+        #expect(
+            String(decoding: written, as: UTF8.self)
+                == "Section \"Device\"\n    Identifier \"GPU\"\n    Driver \"nvidia\"\n    BusID \"PCI:26@0:0:1\"\nEndSection\n"
+        )
+        // What the guest's owner wrote stays.
+        try Data("mine".utf8).write(to: URL(filePath: data + "/X11/xorg.conf"))
+        try await HostProgram.run("sh", [program])
+        #expect(FileManager.default.contents(atPath: data + "/X11/xorg.conf") == Data("mine".utf8))
+
+        try await folder.writeSeed(seed)
+        let copied = data + "/vendor-data"
+        try await HostProgram.run(
+            "xorriso", ["-osirrox", "on", "-indev", folder.seedPath, "-extract", "/vendor-data", copied])
+        #expect(FileManager.default.contents(atPath: copied) == Data(text.utf8))
+    }
+
     @Test("what a crash left half made is made anew")
     func partial() async throws {
         let base = try base()

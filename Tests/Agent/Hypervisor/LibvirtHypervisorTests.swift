@@ -162,6 +162,91 @@ struct LibvirtHypervisorTests {
         }
     }
 
+    @Test("a guest of other hardware than the ordinary runs, and libvirt shows what it was given")
+    func hardware() async throws {
+        try await LiveLibvirt.with { live in
+            var specification = try await live.specification(Sector.idle)
+            specification.vcpus = 2
+            specification.hardware = try GuestHardware(settings: [
+                "hw_machine_type": "q35", "hw_video_model": "virtio", "hw_vif_model": "e1000e", "hw_disk_bus": "scsi",
+                "hw_input_bus": "usb", "hw_watchdog_action": "poweroff", "hw_qemu_guest_agent": "true",
+                "hw_cpu_sockets": "1", "os_type": "windows", "quota:disk_read_bytes_sec": "1048576",
+                "quota:disk_total_iops_sec": "500", "quota:vif_outbound_average": "1024",
+                "quota:vif_outbound_peak": "2048",
+            ])
+            try await live.hypervisor.start(specification)
+            let shown = try await Self.shown(specification.instance)
+            for part in [
+                "machine='pc-q35", "<read_bytes_sec>1048576</read_bytes_sec>", "<total_iops_sec>500</total_iops_sec>",
+                "<outbound average='1024' peak='2048'/>", "<model type='virtio' heads='1'", "<model type='e1000e'/>",
+                "<target dev='vda' bus='scsi'/>", "<input type='tablet' bus='usb'>", "action='poweroff'",
+                "org.qemu.guest_agent.0", "cores='2'", "<clock offset='localtime'>",
+            ] { #expect(shown.contains(part), "\(part) is not in \(shown)") }
+            try await live.hypervisor.remove(specification.instance)
+
+            // The older line of machines, with its own disks.
+            specification.hardware = try GuestHardware(settings: [
+                "hw_machine_type": "pc", "hw_disk_bus": "ide", "hw_video_model": "qxl", "hw_video_ram": "8",
+                "hw_vif_model": "rtl8139",
+            ])
+            try await live.hypervisor.start(specification)
+            let old = try await Self.shown(specification.instance)
+            #expect(old.contains("machine='pc-i440fx") && old.contains("<target dev='vda' bus='ide'/>"))
+            #expect(old.contains("vram='8192'"))
+            try await live.hypervisor.remove(specification.instance)
+        }
+    }
+
+    @Test("what a UEFI remembers stays while the guest is off, and lies beside its disk")
+    func uefi() async throws {
+        try await LiveLibvirt.with { live in
+            var specification = try await live.specification(Sector.idle)
+            specification.hardware = try GuestHardware(settings: ["hw_firmware_type": "uefi"])
+            specification.nvramPath = InstanceFolder(specification.instance, in: live.folder).nvramPath
+            try await live.hypervisor.start(specification)
+            #expect(try await Self.shown(specification.instance).contains(specification.nvramPath))
+            try await live.hypervisor.remove(specification.instance)
+            let kept = try #require(FileManager.default.contents(atPath: specification.nvramPath))
+            #expect(!kept.isEmpty)
+            try await live.hypervisor.start(specification)
+            #expect(try await state(live.hypervisor, specification.instance) == .running)
+            try await live.hypervisor.remove(specification.instance)
+        }
+    }
+
+    @Test("hardware that the host does not have is refused with what was asked for, and nothing is defined")
+    func hardwareRefused() async throws {
+        try await LiveLibvirt.with { live in
+            var specification = try await live.specification(Sector.idle)
+            for (settings, word) in [(["hw_machine_type": "virt"], "virt"), (["hw_cpu_cores": "3"], "hw_cpu_cores")] {
+                specification.hardware = try GuestHardware(settings: settings)
+                do throws(HypervisorError) {
+                    try await live.hypervisor.start(specification)
+                    Issue.record("\(settings) were given")
+                } catch {
+                    guard case .hardwareRefused(let sentence) = error, sentence.contains(word) else {
+                        Issue.record("\(error)")
+                        continue
+                    }
+                }
+            }
+            #expect(try await state(live.hypervisor, specification.instance) == nil)
+        }
+    }
+
+    /// As `virsh dumpxml` has it.
+    private static func shown(_ instance: InstanceID) async throws -> String {
+        let virsh = Process()
+        virsh.executableURL = URL(filePath: "/usr/bin/virsh")
+        virsh.arguments = ["-q", "-c", LiveLibvirt.uri, "dumpxml", "roost-\(instance)"]
+        let output = Pipe()
+        virsh.standardOutput = output
+        try virsh.run()
+        let text = try output.fileHandleForReading.readToEnd() ?? Data()
+        virsh.waitUntilExit()
+        return String(decoding: text, as: UTF8.self)
+    }
+
     @Test("a libvirtd that is not there is said to be not there")
     func absent() async throws {
         let hypervisor = LibvirtHypervisor(

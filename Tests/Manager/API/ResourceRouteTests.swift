@@ -511,7 +511,7 @@ struct ResourceRouteTests {
             let kept = try await client.delete(secret, as: "ann")
             #expect(kept.status == 409 && kept.code == "image_protected")
             let wrong = try await client.patch(secret, ["properties": ["hw_video_ram": "much"]], as: "ann")
-            #expect(wrong.status == 400 && wrong.text.contains("/properties/hw_video_ram"), "\(wrong.text)")
+            #expect(wrong.status == 422 && wrong.text.contains("/properties/hw_video_ram"), "\(wrong.text)")
             let replaced = try await client.post("/v1/images/debian/replace", ["image": "secret-image"], as: "root")
             #expect(replaced.status == 200 && replaced.json["name"] == "debian", "\(replaced.text)")
             #expect(replaced.json["id"]?.string == "\(fixtures.privateImage.id)")

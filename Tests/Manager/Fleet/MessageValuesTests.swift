@@ -91,6 +91,8 @@ struct MessageValuesTests {
         (held.heldBy, held.quarantineReason) = (Self.id, "its reset failed")
         #expect(inventory([held])[0].heldBy == InstanceID(octets: Self.id))
         #expect(inventory([held])[0].quarantineReason == "its reset failed")
+        #expect(NodeInventory(.init()).shapesHardware == nil)
+        #expect(NodeInventory(.with { $0.shapesHardware = true }).shapesHardware == true)
         // What is no address is no device, and a name obeys nothing on a terminal.
         for address in ["", "eth0", "0000:3B:00.0", "0000:3b:00.0\u{1B}[2J", "3b:00.0"] {
             var other = told

@@ -12,21 +12,23 @@ struct FlavorPropertiesTests {
         let reading = FlavorProperties.read([
             "pci_passthrough:alias": "t4:1, a100:2", "gpu": "true", "gpus": "3", "hw:cpu_policy": "shared",
             "hw:mem_page_size": "small", "tier": "gold", "aggregate_instance_extra_specs:ssd": "<or> a <or> b",
-            "site:owner": "physics", "placement:opportunistic": "first",
+            "site:owner": "physics", "placement:opportunistic": "first", "hw_video:ram_max_mb": "64",
+            "quota:disk_read_iops_sec": "100", "quota:vif_outbound_average": "1000",
         ])
         #expect(reading.faults == [])
         let found = reading.requirements
         #expect(found.devices == [.init(alias: "a100", count: 2), .init(alias: "t4", count: 1)])
         #expect(found.aggregates.map(\.key) == ["ssd", "gpu", "tier"])
         #expect(found.opportunistic == .first)
+        #expect(found.videoRAMMiB == 64)
+        #expect(found.limits == [.diskReadRequests: 100, .outboundAverage: 1000])
     }
 
     @Test(
         "what hosts cannot do yet is refused as such, and never passed over",
         arguments: [
             ("hw:cpu_policy", "dedicated"), ("hw:numa_nodes", "2"), ("hw:mem_page_size", "large"),
-            ("hw:mem_page_size", "1GB"), ("hw_video:ram_max_mb", "64"), ("quota:disk_read_iops_sec", "100"),
-            ("quota:vif_outbound_average", "1000"),
+            ("hw:mem_page_size", "1GB"),
         ])
     func notBuilt(_ property: (key: String, value: String)) async throws {
         let record = try await TestRecord(hosts: 0)
@@ -50,6 +52,15 @@ struct FlavorPropertiesTests {
         let reading = FlavorProperties.read([property.key: property.value])
         #expect(reading.faults.count == 1)
         #expect(reading.refusal(of: "flavor 'f'")?.code == .invalidRequest)
+    }
+
+    @Test(
+        "limits that cannot be together are refused as such",
+        arguments: [
+            ["quota:disk_total_bytes_sec": "9", "quota:disk_read_bytes_sec": "8"], ["quota:vif_inbound_burst": "8"],
+        ])
+    func limits(_ properties: [String: String]) {
+        #expect(FlavorProperties.read(properties).refusal(of: "flavor 'f'")?.code == .unprocessable)
     }
 
     @Test(

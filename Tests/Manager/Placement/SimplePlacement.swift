@@ -41,6 +41,7 @@ struct SimplePlacement {
         case .enabled: host.enabled
         case .alive: host.alive
         case .architecture: request.architecture.map { $0 == host.architecture } ?? true
+        case .hardware: host.shapesHardware || !request.needsHardware
         case .zone: request.zone.map { host.profile.metadata["availability_zone"]?.contains($0) == true } ?? true
         // Tests ask for plain values alone.
         case .aggregates:
