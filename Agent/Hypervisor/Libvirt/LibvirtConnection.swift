@@ -4,12 +4,19 @@ import ProcessThreads
 import ProtocolModel
 import Synchronization
 
-/// One connection to libvirt, made when needed and made again when it broke. Calls run on threads of their own, since any
-/// of them may block.
+/// Connections to libvirt, made when needed and made again when they broke. Calls run on threads of their own, since any of them
+/// may block, and each call has a connection to itself: libvirt's client lets a thread that waits for an answer read those of others, too,
+/// and where the connection ends meanwhile (a libvirtd that hung and goes on) it writes into the stack of a thread that has gone
+/// (CVE-2024-4418, in every libvirt before 10.4).
 final class LibvirtConnection: Sendable {
+    private static let callsAtOnce = 4
+
     private let uri: String
-    private let threads = BlockingThreads(name: "roost-libvirt", threads: 4, limit: 1024)
-    private let link = Mutex<LibvirtLink?>(nil)
+    private let threads = BlockingThreads(name: "roost-libvirt", threads: callsAtOnce, limit: 1024)
+    /// Tells of domains and of its own end; nothing else is asked on it.
+    private let listener = Mutex<LibvirtLink?>(nil)
+    /// Those on which no call runs; with those that are in use as many as there are threads.
+    private let idle = Mutex<[LibvirtLink]>([])
     private let events: EventChannel
 
     /// - Parameter events: is told of each new connection, of its end, and of domains meanwhile.
@@ -29,8 +36,9 @@ final class LibvirtConnection: Sendable {
             return try await threads.run {
                 // Errors are kept per thread by libvirt: what is left of an earlier call must not be taken for this one's.
                 virResetLastError()
-                // Held until the call is over: another thread may find the connection dead meanwhile and let go of it.
-                let link = try self.live()
+                try self.listen()
+                let link = try self.take()
+                defer { self.putBack(link) }
                 do {
                     return try body(link.pointer)
                 } catch HypervisorError.refused(_, let message) where !link.isAlive {
@@ -44,15 +52,25 @@ final class LibvirtConnection: Sendable {
         }
     }
 
-    private func live() throws -> LibvirtLink {
-        try link.withLock { link in
-            if let link, link.isAlive { return link }
-            link = nil
-            let made = try LibvirtLink(uri: uri, events: events)
-            link = made
+    /// Whatever a call sees, what happens after it is heard.
+    private func listen() throws {
+        try listener.withLock { listener in
+            if let listener, listener.isAlive { return }
+            listener = nil
+            listener = try LibvirtLink(uri: uri, events: events)
             events.send(.connectionRestored)
-            return made
         }
+    }
+
+    private func take() throws -> LibvirtLink {
+        while let link = idle.withLock({ $0.popLast() }) {
+            if link.isAlive { return link }
+        }
+        return try LibvirtLink(uri: uri, events: nil)
+    }
+
+    private func putBack(_ link: LibvirtLink) {
+        if link.isAlive { idle.withLock { $0.append(link) } }
     }
 
     static var lastMessage: String {

@@ -1,23 +1,31 @@
 import CLibvirt
 
-/// Owns one connection of libvirt from its opening to its end; whoever makes a call holds it meanwhile.
+/// Owns one connection of libvirt from its opening to its end; whoever makes a call holds it meanwhile, and no other does.
 final class LibvirtLink: Sendable {
-    // SAFETY: the compiler takes no C pointer for Sendable. Several threads call on it at once, so that one that hangs holds up no
-    // other: libvirt's connections are made for that (its FAQ, "Is libvirt thread safe?"), and count their references.
+    // SAFETY: the compiler takes no C pointer for Sendable. libvirt's connections may be used from any thread (its FAQ, "Is libvirt
+    // thread safe?"), and count their references.
     nonisolated(unsafe) let pointer: OpaquePointer
-    private let lifecycle: Int32
+    /// `nil`: it tells nothing.
+    private let lifecycle: Int32?
 
     /// A peer that leaves so many probes unanswered, one every so many seconds, is gone.
     private static let keepaliveSeconds: Int32 = 5
     private static let keepaliveCount: UInt32 = 3
 
     /// Connects, which may block.
-    init(uri: String, events: EventChannel) throws {
+    ///
+    /// - Parameter events: is told of domains, and of the connection's end.
+    init(uri: String, events: EventChannel?) throws {
         guard let pointer = virConnectOpen(uri) else {
             throw HypervisorError.unreachable(LibvirtConnection.lastMessage)
         }
         // Drivers that live in this process have no keepalive, and nothing that could die.
         _ = virConnectSetKeepAlive(pointer, Self.keepaliveSeconds, Self.keepaliveCount)
+        guard let events else {
+            self.pointer = pointer
+            lifecycle = nil
+            return
+        }
         let listener = Unmanaged.passRetained(Listener(events))
         let lifecycle = virConnectDomainEventRegisterAny(
             pointer, nil, Int32(VIR_DOMAIN_EVENT_ID_LIFECYCLE.rawValue), Self.generic, listener.toOpaque(),
@@ -39,8 +47,10 @@ final class LibvirtLink: Sendable {
 
     /// libvirt keeps a connection for as long as it has callbacks.
     deinit {
-        virConnectUnregisterCloseCallback(pointer, Self.closed)
-        virConnectDomainEventDeregisterAny(pointer, lifecycle)
+        if let lifecycle {
+            virConnectUnregisterCloseCallback(pointer, Self.closed)
+            virConnectDomainEventDeregisterAny(pointer, lifecycle)
+        }
         virConnectClose(pointer)
     }
 

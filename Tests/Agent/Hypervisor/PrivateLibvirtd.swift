@@ -53,6 +53,16 @@ final class PrivateLibvirtd {
         }
     }
 
+    /// Keeps its sockets, and answers nothing.
+    func hang() throws { try signal(SIGSTOP) }
+
+    func goOn() throws { try signal(SIGCONT) }
+
+    private func signal(_ number: Int32) throws {
+        let process = try #require(process)
+        try #require(Foundation.kill(process.processIdentifier, number) == 0)
+    }
+
     /// Without a word, as a crash ends it.
     func kill() async throws {
         guard let process else { return }
