@@ -189,7 +189,7 @@ struct Agent: Sendable {
                 if let told = settings.chunkAdvertise { return told }
                 let host = LocalAddress.towards(manager) ?? settings.chunkHost
                 return host.contains(":") ? "[\(host)]:\(chunks.port)" : "\(host):\(chunks.port)"
-            })
+            }, topology: { HostTopologyReader(sysfsRoot: settings.sysfs).read() })
         return InventoryKeeper(
             facts: HostFacts(), sources: sources, cacheFolder: settings.cache,
             cacheBudgetBytes: settings.cacheBudgetBytes, subnet: settings.subnet, location: settings.location,

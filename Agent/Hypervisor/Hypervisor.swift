@@ -158,6 +158,8 @@ public struct DomainSpecification: Sendable, Equatable {
     /// Where the guest lies, for the sake of its devices.
     public var numa: NUMAPlace?
     public var hardware: GuestHardware
+    /// Where the flavor says that it lies; goes before `numa`.
+    public var place = DomainPlace()
 
     public init(
         instance: InstanceID, epoch: Epoch, powerCycle: PowerCycle, startedAt: Timestamp, title: String, vcpus: Int,

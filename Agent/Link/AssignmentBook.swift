@@ -132,6 +132,7 @@ extension Assignment {
         else {
             throw .malformed("more data for instance \(instance) than a guest may have")
         }
+        let place = try PlaceDescription(message)
         self.init(
             instance: instance, epoch: Epoch(message.epoch), generation: Generation(message.generation),
             desired: desired, powerCycle: PowerCycle(message.powerCycle), force: message.force, image: image,
@@ -146,10 +147,43 @@ extension Assignment {
                 owner: message.owner,
                 devices: message.devices.map { AssignedDevice(address: $0.address, alias: $0.alias) },
                 hardware: message.hardware))
+        guest.place = place
     }
 
     /// The largest number stands for no limit.
     private static func timeout(_ seconds: UInt32, none: UInt32?) -> Duration? {
         seconds == .max || seconds == none ? nil : .seconds(Int64(seconds))
+    }
+}
+
+extension PlaceDescription {
+    fileprivate init(_ message: Roost_V1_InstanceAssignment) throws(AssignmentBook.Refusal) {
+        self.init()
+        guard message.hasPlace else { return }
+        let place = message.place
+        let nonsense = AssignmentBook.Refusal.malformed("a place on this host for an instance that makes no sense")
+        guard let all = ProcessorSet(place.sharedProcessors), place.cells.count <= 64,
+            place.pageBytes % 1024 == 0, place.pageBytes <= 1 << 40
+        else { throw nonsense }
+        shared = place.sharedProcessors.isEmpty ? nil : all
+        pageBytes = place.pageBytes
+        for cell in place.cells {
+            guard let own = ProcessorSet(cell.sharedProcessors), cell.hostCell < 4096, (1...4096).contains(cell.vcpus),
+                cell.processors.isEmpty || cell.processors.count == Int(cell.vcpus),
+                cell.processors.allSatisfy({ $0 <= ProcessorSet.largest }), cell.memoryBytes <= 1 << 50
+            else { throw nonsense }
+            cells.append(
+                Cell(
+                    host: Int(cell.hostCell), vcpus: Int(cell.vcpus), memoryBytes: cell.memoryBytes,
+                    processors: cell.processors.map(Int.init), shared: own))
+        }
+        // All of the guest lies somewhere, and on no processor twice.
+        let processors = cells.flatMap(\.processors)
+        let memory = cells.reduce(UInt64(0)) { $0 + $1.memoryBytes }
+        guard
+            cells.isEmpty
+                || (cells.reduce(0) { $0 + $1.vcpus } == Int(message.vcpus) && memory == message.memoryBytes
+                    && Set(processors).count == processors.count)
+        else { throw nonsense }
     }
 }

@@ -8,7 +8,7 @@ struct NodeCommand: AsyncParsableCommand {
         subcommands: [
             List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Drain.self, Window.self,
             Fill.self,
-            Stats.self, Remove.self, Limit.self, Token.self,
+            Stats.self, Remove.self, Limit.self, Processors.self, Token.self,
         ])
 
     static let columns = [

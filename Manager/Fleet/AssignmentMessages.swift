@@ -27,11 +27,16 @@ struct AssignmentMessages {
         message.transferLimits = try limits()
         message.captures = try captures()
         let known = Known(sql)
+        let host = try sql.nodes.find(node)
+        let shared = host?.sharedCPUs
         for instance in try sql.instances.changed(on: node, since: since) {
             if instance.status != .deleted {
                 var assignment = assignment(
                     of: instance, try known.image(instance.image), owner: try known.owner(instance.owner))
                 assignment.devices = try devices(of: instance)
+                if let host, instance.place != nil || shared != nil {
+                    assignment.place = Self.place(instance.place, shared: shared, on: host)
+                }
                 message.instances.append(assignment)
             } else if revision != nil {
                 message.removedInstances.append(instance.id.octets)
@@ -103,6 +108,30 @@ struct AssignmentMessages {
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
             $0.owner = owner ?? ""
             $0.hardware = instance.hardware
+        }
+    }
+
+    /// Where a guest lies; one that lies anywhere keeps off the processors that others have alone.
+    private static func place(
+        _ place: GuestPlace?, shared: ProcessorSet?, on node: Node
+    ) -> Roost_V1_GuestPlace {
+        let all = shared ?? node.inventory.topology?.processors ?? .none
+        let cells = node.inventory.topology?.cells ?? []
+        return .with {
+            $0.sharedProcessors = shared.map { "\($0)" } ?? ""
+            $0.pageBytes = UInt64(clamping: place?.pageKiB ?? 0) << 10
+            $0.cells = (place?.cells ?? []).map { cell in
+                .with {
+                    $0.hostCell = UInt32(clamping: cell.host)
+                    $0.vcpus = UInt32(clamping: cell.vcpus)
+                    $0.memoryBytes = UInt64(clamping: cell.memoryMiB) << 20
+                    $0.processors = cell.processors.map { UInt32(clamping: $0) }
+                    guard cell.processors.isEmpty, let host = cells.first(where: { $0.number == cell.host }) else {
+                        return
+                    }
+                    $0.sharedProcessors = "\(host.processors.intersection(all))"
+                }
+            }
         }
     }
 

@@ -127,6 +127,7 @@ extension NodeInventory {
         chunkAddress = text(message.chunkAddress)
         copiesDisks = message.copiesDisks
         shapesHardware = message.shapesHardware ? true : nil
+        topology = message.hasTopology ? HostTopology(message.topology) : nil
         cacheBudgetBytes = message.cacheBudgetBytes == 0 ? nil : Int64(clamping: message.cacheBudgetBytes)
         // Each address once: a device is known by it.
         var addresses: Set<String> = []
@@ -143,6 +144,40 @@ extension NodeInventory {
     fileprivate static func isAddress(_ text: String) -> Bool {
         guard (12...16).contains(text.utf8.count) else { return false }
         return text.wholeMatch(of: /[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/) != nil
+    }
+}
+
+extension HostTopology {
+    /// `nil` where it makes no sense, or is more than any host has: nobody is placed by it.
+    init?(_ message: Roost_V1_HostTopology) {
+        guard (1...64).contains(message.cells.count) else { return nil }
+        var seen: Set<UInt32> = []
+        var numbers: Set<UInt32> = []
+        var cells: [Cell] = []
+        for cell in message.cells {
+            guard numbers.insert(cell.number).inserted, cell.number < 4096, cell.cores.count <= ProcessorSet.largest,
+                cell.pages.count <= 8
+            else { return nil }
+            for core in cell.cores {
+                guard (1...16).contains(core.processors.count),
+                    core.processors.allSatisfy({ $0 <= ProcessorSet.largest && seen.insert($0).inserted })
+                else { return nil }
+            }
+            var pages: [Pages] = []
+            for page in cell.pages {
+                let size = Int(clamping: page.pageBytes >> 10)
+                guard size >= 1024, size % 1024 == 0, size <= 1 << 30, page.total <= 1 << 32,
+                    !pages.contains(where: { $0.sizeKiB == size })
+                else { return nil }
+                pages.append(Pages(sizeKiB: size, total: Int(clamping: page.total)))
+            }
+            cells.append(
+                Cell(
+                    number: Int(cell.number), memoryMiB: Int(clamping: min(cell.memoryBytes >> 20, 1 << 32)),
+                    cores: cell.cores.map { $0.processors.map(Int.init) }, pages: pages))
+        }
+        guard !seen.isEmpty else { return nil }
+        self.init(cells.sorted { $0.number < $1.number })
     }
 }
 

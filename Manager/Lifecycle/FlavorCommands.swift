@@ -9,7 +9,7 @@ extension Commands {
         guard try sql.flavors.find(name: name) == nil else {
             throw Refusal(.nameTaken, "there is a flavor '\(name)' already")
         }
-        if let refusal = FlavorProperties.read(properties).refusal(of: "flavor '\(name)'") { throw refusal }
+        try Self.check(properties, of: name, vcpus: vcpus, ramMiB: ramMiB)
         let flavor = Flavor(
             id: .generate(at: now), name: name, vcpus: vcpus, ramMiB: ramMiB, diskGiB: diskGiB, properties: properties,
             createdAt: now)
@@ -40,9 +40,7 @@ extension Commands {
         }
         // One that was recorded before its properties were checked may still be renamed.
         if flavor.properties != present.properties {
-            if let refusal = FlavorProperties.read(flavor.properties).refusal(of: "flavor '\(flavor.name)'") {
-                throw refusal
-            }
+            try Self.check(flavor.properties, of: flavor.name, vcpus: flavor.vcpus, ramMiB: flavor.ramMiB)
             try checkAliases(of: flavor)
         }
         try sql.flavors.update(flavor)
@@ -50,6 +48,14 @@ extension Commands {
             "flavor.updated", ResourceReference(flavor), owner: nil,
             changes: Event.differences(from: present, to: flavor))
         return flavor
+    }
+
+    private static func check(
+        _ properties: [String: String], of name: String, vcpus: Int, ramMiB: Int
+    ) throws(Refusal) {
+        var reading = FlavorProperties.read(properties)
+        reading.compare(vcpus: vcpus, ramMiB: ramMiB)
+        if let refusal = reading.refusal(of: "flavor '\(name)'") { throw refusal }
     }
 
     public func deleteFlavor(_ reference: String) throws -> Flavor {

@@ -74,7 +74,7 @@ final class HostDirectory {
                     continue
                 }
                 var host: HostSnapshot
-                if request.devices.isEmpty {
+                if request.devices.isEmpty && request.cells == nil {
                     // Which devices it has matters to nobody now.
                     host = groups.snapshot(node, [])
                     host.devices = table[id]?.devices ?? []
@@ -92,8 +92,8 @@ final class HostDirectory {
 
     /// The claim that was decided is in the record, and nothing else has changed the node since `place` returned it.
     func recorded(_ request: PlacementRequest, on node: Node, in sql: Transaction) {
-        // Which devices were claimed is read again, rather than chosen again.
-        guard request.devices.isEmpty, let known = table[node.id] else { return }
+        // Which devices and processors were claimed is read again, rather than chosen again.
+        guard request.devices.isEmpty, request.cells == nil, let known = table[node.id] else { return }
         var host = groups.snapshot(node, [])
         host.devices = known.devices
         host.claim(request)

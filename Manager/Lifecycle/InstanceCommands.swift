@@ -85,6 +85,7 @@ extension Commands {
                 instance.operation = operation.id
                 try sql.instances.insert(instance, on: host)
                 try claimDevices(for: instance, on: host)
+                try claimPlace(request.cells, for: &instance)
                 directory.recorded(request, on: host, in: sql)
                 request.group?.add(to: node)
                 try wantImage(image.id, on: node, operation: nil, priority: .launch)

@@ -37,7 +37,7 @@ extension Commands {
 
     /// What placement is asked for.
     ///
-    /// - Throws: `Refusal` (`not_found`, `not_implemented`, `unprocessable`).
+    /// - Throws: `Refusal` (`not_found`, `unprocessable`).
     func placementRequest(
         _ flavor: Flavor, _ image: Image?, _ wish: PlacementWish, in group: ServerGroup?
     ) throws -> PlacementRequest {
@@ -52,16 +52,18 @@ extension Commands {
             aggregates: requirements.aggregates, opportunistic: requirements.opportunistic,
             devices: try deviceRequests(requirements.devices), group: try group.map { try placement(of: $0) })
         request.needsHardware = !hardware.settings.isEmpty
+        request.setCells(requirements.cells(vcpus: flavor.vcpus, memoryMiB: flavor.ramMiB))
         return request
     }
 
     /// A flavor may be older than the checks of its properties: what it asks for is done, or the instance is refused.
     func requirements(of flavor: Flavor) throws(Refusal) -> FlavorRequirements {
-        let reading = FlavorProperties.read(flavor.properties)
+        var reading = FlavorProperties.read(flavor.properties)
+        if !flavor.properties.isEmpty { reading.compare(vcpus: flavor.vcpus, ramMiB: flavor.ramMiB) }
         if let refusal = reading.refusal(of: "flavor '\(flavor.name)'") {
             // Its own fault, and not that of whoever asks for an instance of it.
             throw Refusal(
-                refusal.code == .notImplemented ? .notImplemented : .unprocessable, refusal.sentence,
+                .unprocessable, refusal.sentence,
                 fields: [.init(pointer: "/flavor", detail: "asks for what cannot be done")])
         }
         return reading.requirements

@@ -135,6 +135,7 @@ extension Node: Audited {
         if let ramAllocationRatio { fields["ram_allocation_ratio"] = "\(ramAllocationRatio)" }
         if let diskAllocationRatio { fields["disk_allocation_ratio"] = "\(diskAllocationRatio)" }
         if isOpportunistic { fields["opportunistic"] = "true" }
+        if let dedicatedCPUs { fields["dedicated_cpus"] = "\(dedicatedCPUs)" }
         let texts = [
             "disabled_reason": disabledReason, "location": location, "boot_id": bootID,
             "software_version": softwareVersion, "host_name": inventory.hostName, "cpu_model": inventory.cpuModel,

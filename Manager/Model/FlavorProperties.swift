@@ -3,7 +3,7 @@ import ProtocolModel
 /// What may be said in a flavor's properties (`extra_specs` elsewhere), checked when the flavor is saved.
 ///
 /// A key without a colon that means nothing here is compared with the metadata of aggregates (SCH-04); one with a colon and
-/// a prefix that means nothing here is the site's own note. What hosts cannot do yet is refused rather than passed over.
+/// a prefix that means nothing here is the site's own note.
 public enum FlavorProperties {
     /// More aliases in one flavor would make choosing devices costly.
     public static let maximumAliases = 8
@@ -13,15 +13,14 @@ public enum FlavorProperties {
         public var requirements = FlavorRequirements()
         /// By JSON pointer, in order of the keys.
         public var faults: [Refusal.Field] = []
-        /// Whether all that is wrong is that hosts cannot do it yet; that what was said contradicts itself.
-        public var isOnlyNotBuilt = true
+        /// Whether all that is wrong is that what was said contradicts itself.
         public var isOnlyContradictory = false
 
         /// - Parameter flavor: how the sentence names it.
         public func refusal(of flavor: String) -> Refusal? {
             guard let first = faults.first else { return nil }
             return Refusal(
-                isOnlyNotBuilt ? .notImplemented : isOnlyContradictory ? .unprocessable : .invalidRequest,
+                isOnlyContradictory ? .unprocessable : .invalidRequest,
                 "\(flavor): property \(FlavorProperties.key(of: first)) \(first.detail)", fields: faults)
         }
     }
@@ -82,16 +81,8 @@ public enum FlavorProperties {
 
 extension FlavorProperties.Reading {
     fileprivate mutating func fault(_ key: String, _ detail: String) {
-        isOnlyNotBuilt = false
         faults.append(
             .init(pointer: "/properties" + (key.isEmpty ? "" : "/" + ImageProperties.escaped(key)), detail: detail))
-    }
-
-    private mutating func notBuilt(_ key: String, _ what: String) {
-        faults.append(
-            .init(
-                pointer: "/properties/" + ImageProperties.escaped(key),
-                detail: "asks for \(what), which is not built yet; leave it out"))
     }
 
     fileprivate mutating func take(_ key: String, _ value: String) {
@@ -105,17 +96,14 @@ extension FlavorProperties.Reading {
         case "hw:cpu_policy":
             if let policy: FlavorRequirements.CPUPolicy = choice(key, value) {
                 requirements.cpuPolicy = policy
-                if policy == .dedicated { notBuilt(key, "host CPUs of a guest's own") }
             }
         case "hw:numa_nodes":
             if let number = count(key, value, 1...8) {
                 requirements.numaNodes = number
-                notBuilt(key, "NUMA nodes in a guest")
             }
         case "hw:mem_page_size":
             if let size: FlavorRequirements.PageSize = choice(key, value) {
                 requirements.pageSize = size
-                if size != .small { notBuilt(key, "huge pages") }
             }
         case "hw_video:ram_max_mb":
             if let size = count(key, value, 1...1024) {
@@ -127,6 +115,21 @@ extension FlavorProperties.Reading {
             }
         default: takeOther(key, value)
         }
+    }
+
+    /// What it says of the size of guests and of their parts.
+    public mutating func compare(vcpus: Int, ramMiB: Int) {
+        guard faults.isEmpty else { return }
+        if let cells = requirements.numaNodes, cells > vcpus {
+            fault("hw:numa_nodes", "is \(cells), and there are \(vcpus) vCPUs for them")
+        }
+        if requirements.pageSize == .gibibyte1, ramMiB % 1024 != 0 {
+            fault("hw:mem_page_size", "is 1GB, and \(ramMiB) MiB of RAM are no whole number of such pages")
+        }
+        if requirements.pageSize != .small, ramMiB % 2 != 0 {
+            fault("hw:mem_page_size", "needs RAM in whole pages, and \(ramMiB) MiB is an odd number")
+        }
+        isOnlyContradictory = !faults.isEmpty
     }
 
     /// What limits say of one another.

@@ -36,5 +36,20 @@ public struct FlavorRequirements: Sendable, Equatable {
     public var videoRAMMiB: Int?
     public var opportunistic = Opportunistic.last
 
+    /// Where its guests lie; `nil`: anywhere.
+    public func cells(vcpus: Int, memoryMiB: Int) -> CellRequest? {
+        guard cpuPolicy == .dedicated || numaNodes != nil || pageSize != .small else { return nil }
+        let pages: CellRequest.Pages =
+            switch pageSize {
+            case .small: .small
+            case .large: .large
+            case .mebibytes2: .size(kib: 2048)
+            case .gibibyte1: .size(kib: 1 << 20)
+            }
+        return CellRequest(
+            vcpus: vcpus, memoryMiB: memoryMiB, cells: numaNodes ?? 1, isDedicated: cpuPolicy == .dedicated,
+            pages: pages)
+    }
+
     public init() {}
 }

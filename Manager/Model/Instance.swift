@@ -24,6 +24,8 @@ public struct Instance: Sendable, Equatable {
     public var devices: [FlavorRequirements.Devices]
     /// Where its hardware is other than ordinary (`GuestHardware`), as flavor and image said when it was created.
     public var hardware: [String: String] = [:]
+    /// Where it lies on its node; `nil`: anywhere.
+    public var place: GuestPlace?
 
     // Placement.
     /// Whose others it was placed beside, or away from.

@@ -50,6 +50,11 @@ public struct Node: Sendable, Equatable {
     /// May be taken back by its owner at any time; flavors say whether such hosts are chosen first or last.
     public var isOpportunistic: Bool
 
+    /// Processors that a guest may have alone; no other guest runs on them.
+    public var dedicatedCPUs: ProcessorSet?
+    /// Where guests lie that are not anywhere, as claimed when they were placed.
+    public var places: [InstanceID: GuestPlace] = [:]
+
     /// Where the node differs from what the site says.
     public var transferLimits: TransferLimits
 
@@ -92,6 +97,23 @@ public struct Node: Sendable, Equatable {
     }
 }
 
+extension Node {
+    /// Processors that guests have alone or may have; none where nothing is known of the host's.
+    public var reservedCPUs: ProcessorSet {
+        guard let topology = inventory.topology else { return .none }
+        guard dedicatedCPUs != nil || !places.isEmpty else { return .none }
+        let taken = places.values.flatMap { $0.cells.flatMap(\.processors) }
+        return ProcessorSet((dedicatedCPUs ?? .none).numbers + taken).intersection(topology.processors)
+    }
+
+    /// What the others share; `nil`: all of them.
+    public var sharedCPUs: ProcessorSet? {
+        let reserved = reservedCPUs
+        guard !reserved.isEmpty, let topology = inventory.topology else { return nil }
+        return topology.processors.subtracting(reserved)
+    }
+}
+
 /// What an agent reports of its host. Kept as one JSON column: placement needs a few of these, people read the rest.
 public struct NodeInventory: Sendable, Equatable, Codable {
     public var hostName = ""
@@ -115,6 +137,8 @@ public struct NodeInventory: Sendable, Equatable, Codable {
     public var copiesDisks: Bool?
     /// Guests' hardware can be other than ordinary there; `nil`: the agent does not know of it.
     public var shapesHardware: Bool?
+    /// `nil`: the agent does not say.
+    public var topology: HostTopology?
 
     public init() {}
 }

@@ -1,3 +1,5 @@
+import ManagerModel
+
 /// One decision under way: the best host so far.
 struct HostSearch {
     private let rows: UnsafeBufferPointer<HostRow>
@@ -12,6 +14,8 @@ struct HostSearch {
     private let wanted: [DeviceRequest]
     private let wantedDevices: UInt16
     private let needsHardware: Bool
+    private let place: CellRequest?
+    private let layouts: ContiguousArray<HostLayout?>
     /// What single hosts have to do with the request: infinitely little where it leaves them out, else what its group says.
     private let adjustments: [Int: Double]
     private(set) var best = -1
@@ -23,8 +27,11 @@ struct HostSearch {
     init(
         rows: UnsafeBufferPointer<HostRow>, devices: UnsafeBufferPointer<FreeDevices>,
         holders: UnsafeBufferPointer<UInt64>, packs: UnsafeBufferPointer<Bool>, request: PlacementRequest,
-        architecture: Int32?, verdict: HostClasses.Verdict, adjustments: [Int: Double]
+        architecture: Int32?, verdict: HostClasses.Verdict, adjustments: [Int: Double],
+        layouts: ContiguousArray<HostLayout?>
     ) {
+        self.layouts = layouts
+        place = request.cells
         self.rows = rows
         self.devices = devices
         self.holders = holders
@@ -119,6 +126,9 @@ struct HostSearch {
                 let fit = devices[slot].fit(wanted)
                 weight = withoutDevices + Placement.deviceWeight(fit)
                 guard fit != .none, wins(weight, slot) else { continue }
+            }
+            if let place {
+                guard let layout = layouts[slot], layout.cells.lack(place) == nil else { continue }
             }
             (best, bestWeight, bestRank) = (slot, weight, rows[slot].rank)
             // With room for what rounding does to equal weights.

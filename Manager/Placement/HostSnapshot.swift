@@ -25,6 +25,8 @@ public struct HostSnapshot: Sendable, Equatable {
     public var devices: [DeviceSnapshot]
     /// Its agent heeds what is other than ordinary in a guest's hardware.
     public var shapesHardware = false
+    /// `nil`: nothing is known of its NUMA nodes.
+    public var layout: HostLayout?
 
     public init(
         node: NodeID, name: String, enabled: Bool, alive: Bool, architecture: String, vcpus: Int, ramMiB: Int,
@@ -62,6 +64,18 @@ public struct HostSnapshot: Sendable, Equatable {
             freeAddresses: (GuestSubnet(inventory.guestSubnet)?.capacity ?? 0) - node.instanceCount,
             isOpportunistic: node.isOpportunistic, profile: profile)
         shapesHardware = inventory.shapesHardware == true
+        guard let topology = inventory.topology else { return }
+        let places = node.places.values
+        layout = HostLayout(topology, dedicated: node.dedicatedCPUs ?? .none, places: places)
+        // What guests have alone is counted there, and not among what all share.
+        let huge = topology.hugePageMiB
+        if huge > 0 { self.ramMiB = Self.capacity(inventory.memoryBytes >> 20 - Int64(huge), ratios.ram) }
+        let reserved = node.reservedCPUs
+        if !reserved.isEmpty { self.vcpus = Self.capacity(Int64(inventory.cpuCount - reserved.count), ratios.cpu) }
+        for place in places {
+            claimedVCPUs -= place.dedicated
+            if place.pageKiB != nil { claimedRAMMiB -= place.memoryMiB }
+        }
     }
 
     /// What a host reports of itself, and what an operator sets, may be any number (P10).
@@ -77,7 +91,12 @@ public struct HostSnapshot: Sendable, Equatable {
         claimedDiskGiB += request.diskGiB
         freeAddresses -= 1
         // The image is not held yet, however soon it will be: several instances of one request are to spread.
-        for index in chosenDevices(for: request) ?? [] { take(index) }
+        let chosen = chosenDevices(for: request) ?? []
+        let near = Set(chosen.compactMap { devices[$0].numaNode })
+        for index in chosen { take(index) }
+        if let wanted = request.cells, let place = layout?.cells.place(wanted, near: near) {
+            layout?.places.append(place)
+        }
     }
 
     /// The addresses of the devices that an instance gets here; `nil` where there are not enough.

@@ -13,6 +13,7 @@ public struct HostTable: Sendable {
     /// What the rows were made of; `nil` where a host has gone.
     private(set) var hosts: ContiguousArray<HostSnapshot?> = []
     private var devices: ContiguousArray<FreeDevices> = []
+    private var layouts: ContiguousArray<HostLayout?> = []
     private var classes = HostClasses()
     private var slots: [NodeID: Int] = [:]
     private var freeSlots: [Int] = []
@@ -75,6 +76,7 @@ public struct HostTable: Sendable {
         rows[slot] = .none
         hosts[slot] = nil
         devices[slot] = .none
+        layouts[slot] = nil
         summarize(slot / HostBlock.slots)
         for image in held.keys { held[image]?.set(slot, false) }
         freeSlots.append(slot)
@@ -89,6 +91,7 @@ public struct HostTable: Sendable {
             rows.append(.none)
             hosts.append(nil)
             devices.append(.none)
+            layouts.append(nil)
             if slot % HostBlock.slots == 0 { blocks.append(HostBlock()) }
         }
         slots[host.node] = slot
@@ -102,6 +105,7 @@ public struct HostTable: Sendable {
         let hostClass = isOfSameClass ? rows[slot].hostClass : classes.number(of: host)
         if known?.devices != host.devices { devices[slot] = FreeDevices(host.devices) }
         hosts[slot] = host
+        layouts[slot] = host.layout
         rows[slot] = HostRow(
             vcpus: Double(host.vcpus), claimedVCPUs: Double(host.claimedVCPUs), ramMiB: Double(host.ramMiB),
             claimedRAMMiB: Double(host.claimedRAMMiB), freeDiskGiB: Double(host.diskGiB - host.claimedDiskGiB),
@@ -190,13 +194,16 @@ public struct HostTable: Sendable {
         if let image = request.image { rows.withUnsafeBufferPointer { held[image]?.bringUpToDate($0) } }
         let image = request.image.flatMap { held[$0] } ?? HeldImage()
         let allowed = allowedSlots(request)
+        // Nearly no request asks for a place on its host.
+        let layouts = request.cells == nil ? [] : layouts
         return rows.withUnsafeBufferPointer { rows in
             devices.withUnsafeBufferPointer { devices in
                 image.words.withUnsafeBufferPointer { holders in
                     classes.packs.withUnsafeBufferPointer { packs in
                         var search = HostSearch(
                             rows: rows, devices: devices, holders: holders, packs: packs, request: request,
-                            architecture: architecture, verdict: verdict, adjustments: adjustments(request))
+                            architecture: architecture, verdict: verdict, adjustments: adjustments(request),
+                            layouts: layouts)
                         for slot in allowed ?? slotsOfGroup(request) { search.look(in: slot..<slot + 1) }
                         if allowed == nil {
                             blocks.withUnsafeBufferPointer { blocks in

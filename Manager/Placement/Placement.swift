@@ -9,7 +9,11 @@ public enum Placement {
         case zone = "availability_zone"
         case aggregates
         case group = "server_group"
-        case vcpus, ram, disk, devices, addresses
+        case vcpus, ram, disk
+        case topology
+        case dedicatedCPUs = "dedicated_cpus"
+        case hugePages = "huge_pages"
+        case numa, devices, addresses
 
         public func accepts(_ host: HostSnapshot, _ request: PlacementRequest) -> Bool {
             switch self {
@@ -25,9 +29,18 @@ public enum Placement {
             case .vcpus: host.claimedVCPUs + request.vcpus <= host.vcpus
             case .ram: host.claimedRAMMiB + request.ramMiB <= host.ramMiB
             case .disk: host.claimedDiskGiB + request.diskGiB <= host.diskGiB
+            case .topology: request.cells == nil || host.layout != nil
+            case .dedicatedCPUs: Self.lack(host, request) != .processors
+            case .hugePages: Self.lack(host, request) != .pages
+            case .numa: Self.lack(host, request) == nil
             case .devices: request.devices.isEmpty || FreeDevices(host.devices).fit(request.devices) != .none
             case .addresses: host.freeAddresses > 0
             }
+        }
+
+        private static func lack(_ host: HostSnapshot, _ request: PlacementRequest) -> HostCells.Lack? {
+            guard let wanted = request.cells else { return nil }
+            return host.layout?.cells.lack(wanted)
         }
     }
 

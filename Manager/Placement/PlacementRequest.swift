@@ -21,6 +21,8 @@ public struct PlacementRequest: Sendable, Equatable {
     public var group: GroupPlacement?
     /// The guest's hardware is other than ordinary, which older agents would pass over.
     public var needsHardware = false
+    /// Where on the host it lies; `nil`: anywhere.
+    public private(set) var cells: CellRequest?
 
     public init(
         vcpus: Int, ramMiB: Int, diskGiB: Int, architecture: String? = nil, image: ImageID? = nil,
@@ -44,6 +46,13 @@ public struct PlacementRequest: Sendable, Equatable {
 }
 
 extension PlacementRequest {
+    /// Processors that it has alone are no shared ones, and huge pages no ordinary memory: it claims the one or the other.
+    public mutating func setCells(_ cells: CellRequest?) {
+        self.cells = cells
+        if cells?.isDedicated == true { vcpus = 0 }
+        if let cells, cells.pages != .small { ramMiB = 0 }
+    }
+
     /// So many of them on one host, as one request: who passes its filters has room for all. Of addresses it wants one.
     public func together(_ count: Int) -> PlacementRequest {
         var all = self
@@ -51,6 +60,7 @@ extension PlacementRequest {
         all.ramMiB *= count
         all.diskGiB *= count
         for index in all.devices.indices { all.devices[index].count *= count }
+        all.cells?.copies = count
         return all
     }
 }

@@ -689,11 +689,83 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._shapesHardware = newValue}
   }
 
+  /// absent: the agent does not say; such a host is given no guest with a GuestPlace
+  public var topology: Roost_V1_HostTopology {
+    get {_storage._topology ?? Roost_V1_HostTopology()}
+    set {_uniqueStorage()._topology = newValue}
+  }
+  /// Returns true if `topology` has been explicitly set.
+  public var hasTopology: Bool {_storage._topology != nil}
+  /// Clears the value of `topology`. Subsequent reads from it will return its default value.
+  public mutating func clearTopology() {_uniqueStorage()._topology = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Which processors, memory and huge pages of a host are near one another.
+public nonisolated struct Roost_V1_HostTopology: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// all of them; each logical processor is in one
+  public var cells: [Roost_V1_HostCell] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A NUMA node.
+public nonisolated struct Roost_V1_HostCell: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var number: UInt32 = 0
+
+  /// with its huge pages
+  public var memoryBytes: UInt64 = 0
+
+  public var cores: [Roost_V1_HostCore] = []
+
+  /// set aside, whether in use or not
+  public var pages: [Roost_V1_HugePages] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Roost_V1_HostCore: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// logical, as Linux numbers them
+  public var processors: [UInt32] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Roost_V1_HugePages: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var pageBytes: UInt64 = 0
+
+  public var total: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Roost_V1_PCIDevice: @unchecked Sendable {
@@ -1025,11 +1097,63 @@ public nonisolated struct Roost_V1_InstanceAssignment: @unchecked Sendable {
     set {_uniqueStorage()._hardware = newValue}
   }
 
+  /// absent: anywhere on the host
+  public var place: Roost_V1_GuestPlace {
+    get {_storage._place ?? Roost_V1_GuestPlace()}
+    set {_uniqueStorage()._place = newValue}
+  }
+  /// Returns true if `place` has been explicitly set.
+  public var hasPlace: Bool {_storage._place != nil}
+  /// Clears the value of `place`. Subsequent reads from it will return its default value.
+  public mutating func clearPlace() {_uniqueStorage()._place = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Where a guest's processors and memory lie on its host.
+public nonisolated struct Roost_V1_GuestPlace: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// of the guest, in order; none: it is not divided
+  public var cells: [Roost_V1_GuestCell] = []
+
+  /// 0: ordinary pages
+  public var pageBytes: UInt64 = 0
+
+  /// of the host, that no guest has alone: 0-3,8; empty: all
+  public var sharedProcessors: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Roost_V1_GuestCell: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var hostCell: UInt32 = 0
+
+  public var vcpus: UInt32 = 0
+
+  public var memoryBytes: UInt64 = 0
+
+  /// one of the host for each vCPU, its alone; none: the shared ones of the cell
+  public var processors: [UInt32] = []
+
+  /// of the cell, where it has none alone
+  public var sharedProcessors: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// A PCI device of the host that a guest is given.
@@ -2125,7 +2249,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0\u{4}\u{10}shapes_hardware\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0\u{4}\u{10}shapes_hardware\0\u{1}topology\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -2149,6 +2273,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _copiesDisks: Bool = false
     var _passesDevices: Bool = false
     var _shapesHardware: Bool = false
+    var _topology: Roost_V1_HostTopology? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2180,6 +2305,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _copiesDisks = source._copiesDisks
       _passesDevices = source._passesDevices
       _shapesHardware = source._shapesHardware
+      _topology = source._topology
     }
   }
 
@@ -2219,6 +2345,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 19: try { try decoder.decodeSingularBoolField(value: &_storage._copiesDisks) }()
         case 24: try { try decoder.decodeSingularBoolField(value: &_storage._passesDevices) }()
         case 40: try { try decoder.decodeSingularBoolField(value: &_storage._shapesHardware) }()
+        case 41: try { try decoder.decodeSingularMessageField(value: &_storage._topology) }()
         default: break
         }
       }
@@ -2227,6 +2354,10 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
       if !_storage._hostName.isEmpty {
         try visitor.visitSingularStringField(value: _storage._hostName, fieldNumber: 1)
       }
@@ -2290,6 +2421,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if _storage._shapesHardware != false {
         try visitor.visitSingularBoolField(value: _storage._shapesHardware, fieldNumber: 40)
       }
+      try { if let v = _storage._topology {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 41)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2320,10 +2454,151 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._copiesDisks != rhs_storage._copiesDisks {return false}
         if _storage._passesDevices != rhs_storage._passesDevices {return false}
         if _storage._shapesHardware != rhs_storage._shapesHardware {return false}
+        if _storage._topology != rhs_storage._topology {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_HostTopology: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HostTopology"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cells\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.cells) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cells.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.cells, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_HostTopology, rhs: Roost_V1_HostTopology) -> Bool {
+    if lhs.cells != rhs.cells {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_HostCell: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HostCell"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}number\0\u{3}memory_bytes\0\u{1}cores\0\u{1}pages\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.number) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.memoryBytes) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.cores) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.pages) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.number != 0 {
+      try visitor.visitSingularUInt32Field(value: self.number, fieldNumber: 1)
+    }
+    if self.memoryBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.memoryBytes, fieldNumber: 2)
+    }
+    if !self.cores.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.cores, fieldNumber: 3)
+    }
+    if !self.pages.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.pages, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_HostCell, rhs: Roost_V1_HostCell) -> Bool {
+    if lhs.number != rhs.number {return false}
+    if lhs.memoryBytes != rhs.memoryBytes {return false}
+    if lhs.cores != rhs.cores {return false}
+    if lhs.pages != rhs.pages {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_HostCore: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HostCore"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}processors\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedUInt32Field(value: &self.processors) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.processors.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.processors, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_HostCore, rhs: Roost_V1_HostCore) -> Bool {
+    if lhs.processors != rhs.processors {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_HugePages: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HugePages"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}page_bytes\0\u{1}total\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.pageBytes) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.total) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.pageBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.pageBytes, fieldNumber: 1)
+    }
+    if self.total != 0 {
+      try visitor.visitSingularUInt64Field(value: self.total, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_HugePages, rhs: Roost_V1_HugePages) -> Bool {
+    if lhs.pageBytes != rhs.pageBytes {return false}
+    if lhs.total != rhs.total {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2665,7 +2940,7 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InstanceAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0\u{2}\u{14}hardware\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0\u{2}\u{14}hardware\0\u{1}place\0")
 
   fileprivate class _StorageClass {
     var _instanceID: Data = Data()
@@ -2692,6 +2967,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
     var _owner: String = String()
     var _devices: [Roost_V1_AssignedDevice] = []
     var _hardware: Dictionary<String,String> = [:]
+    var _place: Roost_V1_GuestPlace? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2726,6 +3002,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       _owner = source._owner
       _devices = source._devices
       _hardware = source._hardware
+      _place = source._place
     }
   }
 
@@ -2768,6 +3045,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         case 22: try { try decoder.decodeSingularStringField(value: &_storage._owner) }()
         case 40: try { try decoder.decodeRepeatedMessageField(value: &_storage._devices) }()
         case 60: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._hardware) }()
+        case 61: try { try decoder.decodeSingularMessageField(value: &_storage._place) }()
         default: break
         }
       }
@@ -2776,6 +3054,10 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
       if !_storage._instanceID.isEmpty {
         try visitor.visitSingularBytesField(value: _storage._instanceID, fieldNumber: 1)
       }
@@ -2848,6 +3130,9 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       if !_storage._hardware.isEmpty {
         try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._hardware, fieldNumber: 60)
       }
+      try { if let v = _storage._place {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 61)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2881,10 +3166,101 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         if _storage._owner != rhs_storage._owner {return false}
         if _storage._devices != rhs_storage._devices {return false}
         if _storage._hardware != rhs_storage._hardware {return false}
+        if _storage._place != rhs_storage._place {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_GuestPlace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GuestPlace"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cells\0\u{3}page_bytes\0\u{3}shared_processors\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.cells) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.pageBytes) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.sharedProcessors) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cells.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.cells, fieldNumber: 1)
+    }
+    if self.pageBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.pageBytes, fieldNumber: 2)
+    }
+    if !self.sharedProcessors.isEmpty {
+      try visitor.visitSingularStringField(value: self.sharedProcessors, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_GuestPlace, rhs: Roost_V1_GuestPlace) -> Bool {
+    if lhs.cells != rhs.cells {return false}
+    if lhs.pageBytes != rhs.pageBytes {return false}
+    if lhs.sharedProcessors != rhs.sharedProcessors {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Roost_V1_GuestCell: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GuestCell"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_cell\0\u{1}vcpus\0\u{3}memory_bytes\0\u{1}processors\0\u{3}shared_processors\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.hostCell) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.vcpus) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.memoryBytes) }()
+      case 4: try { try decoder.decodeRepeatedUInt32Field(value: &self.processors) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.sharedProcessors) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.hostCell != 0 {
+      try visitor.visitSingularUInt32Field(value: self.hostCell, fieldNumber: 1)
+    }
+    if self.vcpus != 0 {
+      try visitor.visitSingularUInt32Field(value: self.vcpus, fieldNumber: 2)
+    }
+    if self.memoryBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.memoryBytes, fieldNumber: 3)
+    }
+    if !self.processors.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.processors, fieldNumber: 4)
+    }
+    if !self.sharedProcessors.isEmpty {
+      try visitor.visitSingularStringField(value: self.sharedProcessors, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Roost_V1_GuestCell, rhs: Roost_V1_GuestCell) -> Bool {
+    if lhs.hostCell != rhs.hostCell {return false}
+    if lhs.vcpus != rhs.vcpus {return false}
+    if lhs.memoryBytes != rhs.memoryBytes {return false}
+    if lhs.processors != rhs.processors {return false}
+    if lhs.sharedProcessors != rhs.sharedProcessors {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -155,7 +155,7 @@ struct HypervisorGuests: GuestHost {
                 isLasting: true)
         }
         let hardware = try Self.hardware(of: assignment)
-        let specification = DomainSpecification(
+        var specification = DomainSpecification(
             instance: assignment.instance, epoch: assignment.epoch, powerCycle: assignment.powerCycle,
             startedAt: time.timestamp, title: assignment.guest.name, vcpus: assignment.guest.vcpus,
             memoryBytes: assignment.guest.memoryBytes, diskPath: paths.disk, seedPath: paths.seed,
@@ -166,8 +166,16 @@ struct HypervisorGuests: GuestHost {
             numa: granted.numaNode.map {
                 NUMAPlace(node: $0, vcpus: assignment.guest.vcpus, sysfsRoot: sysfsRoot)
             }, hardware: hardware, nvramPath: paths.nvram)
+        let place = assignment.guest.place
+        specification.place = DomainPlace(
+            cells: place.cells.map {
+                .init(
+                    host: $0.host, vcpus: $0.vcpus, memoryBytes: $0.memoryBytes, processors: $0.processors,
+                    shared: $0.shared)
+            }, pageBytes: place.pageBytes, shared: place.shared)
+        let wanted = specification
         try await addresses.prepare()
-        try await asking { () async throws(HypervisorError) in try await hypervisor.start(specification) }
+        try await asking { () async throws(HypervisorError) in try await hypervisor.start(wanted) }
     }
 
     /// Removing a domain would cut its power, so that one that runs after all is left for another look (P5).

@@ -13,6 +13,7 @@ final class InventoryKeeper: Sendable {
         var devices: @Sendable () -> [Roost_V1_PCIDevice]
         var heldImages: @Sendable () -> [HeldImageValue]
         var chunkAddress: @Sendable () -> String
+        var topology: @Sendable () -> Roost_V1_HostTopology? = { nil }
     }
 
     private let facts: HostFacts
@@ -108,6 +109,7 @@ final class InventoryKeeper: Sendable {
             $0.copiesDisks = copiesDisks
             $0.passesDevices = passesDevices
             $0.shapesHardware = true
+            if let topology = sources.topology() { $0.topology = topology }
         }
     }
 }

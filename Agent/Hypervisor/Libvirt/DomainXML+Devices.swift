@@ -66,7 +66,7 @@ extension DomainXML {
             return [
                 Element(
                     name,
-                    some: [
+                    present: [
                         ("average", "\(rate)"), ("peak", limits[peak].map { "\($0)" }),
                         ("burst", limits[burst].map { "\($0)" }),
                     ])
@@ -93,7 +93,7 @@ extension DomainXML {
             Element("video") {
                 Element(
                     "model",
-                    some: [
+                    present: [
                         ("type", model.rawValue),
                         ("vram", hasMemory ? hardware.videoRAMMiB.map { "\($0 << 10)" } : nil), ("heads", "1"),
                     ])

@@ -53,6 +53,7 @@ extension DomainXML {
                         "threads": "\(topology.threads)",
                     ])
             }
+            cells(of: domain)
         }
     }
 

@@ -15,10 +15,9 @@ enum DomainXML {
             Element("title", text: title(domain))
             Element("metadata") { marks(of: domain, node) }
             Element("memory", ["unit": "KiB"], text: "\(domain.memoryBytes >> 10)")
+            memoryBacking(of: domain)
             processors(of: domain)
-            if let numa = domain.numa {
-                Element("numatune") { Element("memory", ["mode": "preferred", "nodeset": "\(numa.node)"]) }
-            }
+            memoryPlace(of: domain)
             firmware(of: domain)
             features(of: domain)
             processorModel(of: domain)
@@ -35,11 +34,6 @@ enum DomainXML {
     private static func title(_ domain: DomainSpecification) -> String {
         let line = domain.title.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? " " : String($0) }.joined()
         return line.isEmpty ? "\(domain.instance)" : line
-    }
-
-    private static func processors(of domain: DomainSpecification) -> Element {
-        guard let processors = domain.numa?.processors else { return Element("vcpu", text: "\(domain.vcpus)") }
-        return Element("vcpu", ["placement": "static", "cpuset": processors], text: "\(domain.vcpus)")
     }
 
     private static func marks(of domain: DomainSpecification, _ node: NodeID) -> Element {

@@ -22,7 +22,7 @@ struct Element {
     }
 
     /// - Parameter attributes: those with a value, in this order.
-    init(_ name: String, some attributes: [(String, String?)]) {
+    init(_ name: String, present attributes: [(String, String?)]) {
         self.name = name
         self.attributes = attributes.compactMap { name, value in value.map { (name, $0) } }
         self.children = []

@@ -11,6 +11,14 @@ enum NodeResource {
             ("iommu_group", .nullable(.integer(-1...Int64.max))), ("numa_node", .nullable(.integer(-1...Int64.max))),
             ("driver", .text),
         ])
+    static let pages = ObjectSchema.answer(
+        "NodeHugePages", [("size_kib", .count), ("total", .count), ("free", .count)])
+    static let cell = ObjectSchema.answer(
+        "NodeNUMANode",
+        [
+            ("number", .count), ("memory_mib", .count), ("cpus", .text), ("dedicated_cpus_free", .text),
+            ("huge_pages", .array(.object(pages), maximum: 16)),
+        ])
     static let image = ObjectSchema.answer(
         "NodeImage", [("image", .text), ("state", .text), ("chunks_held", .count), ("chunks_total", .count)])
     static let drain = ObjectSchema.answer(
@@ -26,7 +34,7 @@ enum NodeResource {
         ("vcpus_used", .count), ("ram_mib", .count), ("ram_used_mib", .count), ("disk_gib", .count),
         ("disk_used_gib", .count),
         ("cpu_allocation_ratio", .amount), ("ram_allocation_ratio", .amount), ("disk_allocation_ratio", .amount),
-        ("own_ratios", .array(.text, maximum: 3)), ("opportunistic", .boolean),
+        ("own_ratios", .array(.text, maximum: 3)), ("opportunistic", .boolean), ("dedicated_cpus", .nullable(.text)),
         ("accelerator", .text), ("accelerator_reason", .text), ("libvirt_version", .text),
         ("hypervisor_version", .text),
         ("kernel_version", .text), ("boot_id", .text), ("guest_subnet", .text), ("location", .text),
@@ -41,6 +49,7 @@ enum NodeResource {
         "Node",
         common + [
             ("pci_devices", .array(.object(device), maximum: 10_000)),
+            ("numa_nodes", .array(.object(cell), maximum: 64)),
             ("images", .array(.object(image), maximum: 100_000)), ("transfer", .object(TransferResource.limits)),
         ])
 
@@ -80,7 +89,8 @@ enum NodeResource {
                     of: node, in: try transaction.aggregates.aggregates(of: node.id).map { AggregateRules($0.metadata) }
                 )
             ) + [
-                .init("pci_devices", .array(node.inventory.pciDevices.map(encode))), .init("images", .array(images)),
+                .init("pci_devices", .array(node.inventory.pciDevices.map(encode))),
+                .init("numa_nodes", .array(cells(of: node))), .init("images", .array(images)),
                 .init("transfer", TransferResource.encode(node.transferLimits)),
             ])
     }
@@ -100,7 +110,8 @@ enum NodeResource {
             "disk_gib": .count(inventory.diskBytes / gibibyte), "disk_used_gib": .count(node.claimedDiskGiB),
             "cpu_allocation_ratio": .decimal(ratios.cpu), "ram_allocation_ratio": .decimal(ratios.ram),
             "disk_allocation_ratio": .decimal(ratios.disk), "own_ratios": .texts(ownRatios(of: node)),
-            "opportunistic": .boolean(node.isOpportunistic), "accelerator": .string(inventory.accelerator),
+            "opportunistic": .boolean(node.isOpportunistic),
+            "dedicated_cpus": .text(node.dedicatedCPUs), "accelerator": .string(inventory.accelerator),
             "accelerator_reason": .string(inventory.acceleratorReason),
             "libvirt_version": .string(inventory.libvirtVersion),
             "hypervisor_version": .string(inventory.hypervisorVersion),
@@ -119,6 +130,27 @@ enum NodeResource {
     private static func ownRatios(of node: Node) -> [String] {
         [("cpu", node.cpuAllocationRatio), ("ram", node.ramAllocationRatio), ("disk", node.diskAllocationRatio)]
             .compactMap { $0.1 == nil ? nil : $0.0 }
+    }
+
+    /// Empty where its agent does not say.
+    private static func cells(of node: Node) -> [JSONValue] {
+        let taken = ProcessorSet(node.places.values.flatMap { $0.cells.flatMap(\.processors) })
+        let free = (node.dedicatedCPUs ?? .none).subtracting(taken)
+        return (node.inventory.topology?.cells ?? []).map { cell in
+            let pages = cell.pages.map { pages -> JSONValue in
+                let used = node.places.values.filter { $0.pageKiB == pages.sizeKiB }.flatMap(\.cells)
+                    .filter { $0.host == cell.number }.reduce(0) { $0 + $1.memoryMiB * 1024 / pages.sizeKiB }
+                return [
+                    "size_kib": .count(pages.sizeKiB), "total": .count(pages.total),
+                    "free": .count(max(0, pages.total - used)),
+                ]
+            }
+            return [
+                "number": .count(cell.number), "memory_mib": .count(cell.memoryMiB),
+                "cpus": .string("\(cell.processors)"),
+                "dedicated_cpus_free": .string("\(cell.processors.intersection(free))"), "huge_pages": .array(pages),
+            ]
+        }
     }
 
     private static func encode(_ device: PCIDevice) -> JSONValue {

@@ -17,6 +17,9 @@ enum NodeRoutes {
             .init("ram_allocation_ratio", .nullable(ratio), followed),
             .init("disk_allocation_ratio", .nullable(ratio), followed), .init("location", .line(0...128)),
             .init("opportunistic", .boolean, "whether the host may be taken back at any time"),
+            .init(
+                "dedicated_cpus", .nullable(.line(0...1024)),
+                "processors that a guest may have alone, such as 4-31,36-63; null: none"),
             .init("transfer", .object(TransferResource.change), "null: as the site says"),
             .init(
                 "availability", .nullable(.object(AvailabilityResource.change)),
@@ -147,6 +150,9 @@ enum NodeRoutes {
                 if let location = body["location"]?.string { node.location = location }
                 if let isOpportunistic = body["opportunistic"]?.boolean { node.isOpportunistic = isOpportunistic }
                 TransferResource.apply(body["transfer"] ?? .null, to: &node.transferLimits)
+            }
+            if let value = body["dedicated_cpus"] {
+                changed = try commands.setDedicatedCPUs(node.id.description, to: value.string)
             }
             if let value = body["availability"] {
                 changed = try commands.setAvailability(

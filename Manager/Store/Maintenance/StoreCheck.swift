@@ -37,6 +37,7 @@ public struct StoreCheck {
         try check.quotas()
         try check.addresses()
         try check.serverGroups()
+        try check.places()
         try check.orphans()
         try check.operations()
         try check.events()
@@ -89,6 +90,28 @@ public struct StoreCheck {
             """)
         {
             find("revision", "instance \(try row.text("id"))", "its revision is newer than that of its node's set")
+        }
+    }
+
+    /// A processor that is a guest's alone is one guest's (P3), and a place is told the same with the instance and with its node.
+    private mutating func places() throws {
+        var told: [NodeID: [InstanceID: GuestPlace]] = [:]
+        for row in try sql.query("SELECT * FROM instances WHERE place IS NOT NULL") {
+            let instance = try Instance(row: row)
+            told[instance.node, default: [:]][instance.id] = instance.place
+        }
+        for row in try sql.query("SELECT id FROM nodes WHERE places IS NOT NULL") {
+            guard let node = try sql.nodes.find(try row.id("id")) else { continue }
+            let processors = node.places.values.flatMap { $0.cells.flatMap(\.processors) }
+            if Set(processors).count != processors.count {
+                find("claim", "node \(node.name)", "one of its processors is given to two instances")
+            }
+            if told.removeValue(forKey: node.id) ?? [:] != node.places {
+                find("claim", "node \(node.name)", "it and its instances say different things of where they lie")
+            }
+        }
+        for node in told.keys.sorted() {
+            find("claim", "node \(node)", "instances lie on its processors, and it does not say so")
         }
     }
 

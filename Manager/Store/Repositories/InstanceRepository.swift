@@ -209,6 +209,31 @@ public struct InstanceRepository {
             instance.deletedAt, revision, instance.id)
     }
 
+    /// Records where a new instance lies on its node, which the node's row says once more.
+    ///
+    /// - Parameter node: as it is in the record now.
+    public func setPlace(_ place: GuestPlace, of id: InstanceID, on node: Node) throws {
+        try sql.execute("UPDATE instances SET place = ? WHERE id = ?", try jsonText(place), id)
+        var places = node.places
+        places[id] = place
+        try sql.nodes.setPlaces(places, of: node.id)
+    }
+
+    private func releasePlace(of instance: Instance) throws {
+        guard instance.place != nil, let node = try sql.nodes.find(instance.node) else { return }
+        try sql.execute("UPDATE instances SET place = NULL WHERE id = ?", instance.id)
+        var places = node.places
+        places[instance.id] = nil
+        try sql.nodes.setPlaces(places, of: node.id)
+    }
+
+    /// All instances of a node are told to it anew.
+    public func retell(on node: NodeID) throws {
+        let revision = try sql.nodes.nextAssignmentRevision(node)
+        try sql.execute(
+            "UPDATE instances SET assignment_revision = ? WHERE node_id = ? AND status <> 'DELETED'", revision, node)
+    }
+
     /// The host has nothing left of the instance: releases its claim, addresses and place in the assignment set.
     public func finishDeletion(_ instance: Instance) throws {
         var instance = instance
@@ -219,6 +244,7 @@ public struct InstanceRepository {
         if instance.serverGroup != nil {
             try sql.execute("UPDATE instances SET server_group_id = NULL WHERE id = ?", instance.id)
         }
+        try releasePlace(of: instance)
         try update(instance, revision: try sql.nodes.adjustClaim(of: instance, by: -1))
         try sql.quotas.count(instance, by: -1)
         sql.nodeChanges.addressFreed(on: instance.node)
@@ -248,5 +274,6 @@ extension Instance {
             operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),
             updatedAt: try row.timestamp("updated_at"), deletedAt: try row.optionalTimestamp("deleted_at"))
         if let text = try row.optionalText("hardware") { hardware = try decoded(text) }
+        if let text = try row.optionalText("place") { place = try decoded(text) }
     }
 }

@@ -74,7 +74,7 @@ public struct NodeRepository {
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
         ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
-        instance_count, own_ratios, is_opportunistic, hold, availability, host_hold
+        instance_count, own_ratios, is_opportunistic, hold, availability, host_hold, dedicated_cpus, places
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -105,7 +105,20 @@ public struct NodeRepository {
             try Self.text(node.transferLimits), node.ownRatios, node.isOpportunistic,
             try node.hold.map { try jsonText($0) },
             try node.availability.map { try jsonText($0) }, try node.hostHold.map { try jsonText($0) })
+        if let dedicated = node.dedicatedCPUs { try setDedicatedCPUs(dedicated, of: node.id) }
         sql.nodeChanges.changed(node.id)
+    }
+
+    private func setDedicatedCPUs(_ processors: ProcessorSet?, of node: NodeID) throws {
+        try sql.execute("UPDATE nodes SET dedicated_cpus = ? WHERE id = ?", processors?.description, node)
+    }
+
+    /// Where the guests of a node lie that are not anywhere: a claim, as `adjustClaim` is.
+    func setPlaces(_ places: [InstanceID: GuestPlace], of node: NodeID) throws {
+        let named = Dictionary(places.map { ("\($0.key)", $0.value) }) { first, _ in first }
+        let text: String? = try places.isEmpty ? nil : jsonText(named)
+        try sql.execute("UPDATE nodes SET places = ? WHERE id = ?", text, node)
+        sql.nodeChanges.changed(node)
     }
 
     /// Writes everything but claims and the assignment revision, which have their own transitions.
@@ -116,7 +129,7 @@ public struct NodeRepository {
                 software_version = ?, boot_id = ?, location = ?, certificate_serial = ?, session_epoch = ?, drain_state = ?,
                 drain_reason = ?, inventory = ?, cpu_allocation_ratio = ?, ram_allocation_ratio = ?,
                 disk_allocation_ratio = ?, transfer_limits = ?, own_ratios = ?, is_opportunistic = ?, hold = ?,
-                availability = ?, host_hold = ?
+                availability = ?, host_hold = ?, dedicated_cpus = ?
             WHERE id = ?
             """,
             node.name, node.enabled, node.disabledReason, node.liveness.rawValue, node.lastSeenAt, node.remoteAddress,
@@ -126,7 +139,7 @@ public struct NodeRepository {
             node.ratios.cpu, node.ratios.ram, node.ratios.disk, try Self.text(node.transferLimits), node.ownRatios,
             node.isOpportunistic, try node.hold.map { try jsonText($0) },
             try node.availability.map { try jsonText($0) },
-            try node.hostHold.map { try jsonText($0) }, node.id)
+            try node.hostHold.map { try jsonText($0) }, node.dedicatedCPUs?.description, node.id)
         sql.nodeNames[node.id] = node.name
         sql.nodeChanges.changed(node.id)
     }
@@ -258,6 +271,11 @@ extension Node {
         if own & 2 != 0 { ramAllocationRatio = try row.real("ram_allocation_ratio") }
         if own & 4 != 0 { diskAllocationRatio = try row.real("disk_allocation_ratio") }
         isOpportunistic = try row.flag("is_opportunistic")
+        dedicatedCPUs = try row.optionalText("dedicated_cpus").flatMap { ProcessorSet($0) }
+        if let text = try row.optionalText("places") {
+            let named: [String: GuestPlace] = try decoded(text)
+            for (id, place) in named { if let id = InstanceID(id) { places[id] = place } }
+        }
         if let limits = try row.optionalText("transfer_limits") { transferLimits = try decoded(limits) }
         claimedVCPUs = try row.int("claimed_vcpus")
         claimedRAMMiB = try row.int("claimed_ram_mib")

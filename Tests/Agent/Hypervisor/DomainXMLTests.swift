@@ -300,6 +300,44 @@ struct DomainXMLTests {
         #expect(ordinary.contains("<clock offset=\"utc\"/>"))
     }
 
+    static let place: DomainPlace = DomainPlace(
+        cells: [
+            .init(host: 0, vcpus: 2, memoryBytes: 1 << 30, processors: [4, 12], shared: .none),
+            .init(host: 1, vcpus: 1, memoryBytes: 1 << 30, processors: [], shared: ProcessorSet("1,9") ?? .none),
+        ], pageBytes: 2 << 20, shared: ProcessorSet("0-1,8-9"))
+
+    @Test("a guest lies where it was placed: processors, nodes, huge pages; libvirt's schema accepts it")
+    func placed() async throws {
+        let path = NSTemporaryDirectory() + "roost-domain-\(UUID().uuidString).xml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func document(_ accelerator: DomainSpecification.Accelerator, _ place: DomainPlace) async throws -> String {
+            let document = Self.document {
+                $0.accelerator = accelerator
+                $0.vcpus = 3
+                $0.numa = NUMAPlace(node: 1, processors: "8-15")
+                $0.place = place
+            }
+            try Data(document.utf8).write(to: URL(filePath: path))
+            try await HostProgram.run("virt-xml-validate", [path, "domain"])
+            return document
+        }
+        let placed = try await document(.kvm, Self.place)
+        for part in [
+            "<memoryBacking><hugepages><page size=\"2048\" unit=\"KiB\"/></hugepages></memoryBacking><vcpu>3</vcpu>",
+            "<vcpupin vcpu=\"0\" cpuset=\"4\"/><vcpupin vcpu=\"1\" cpuset=\"12\"/><vcpupin vcpu=\"2\" cpuset=\"1,9\"/>",
+            "<emulatorpin cpuset=\"0-1,8-9\"/>", "<memnode cellid=\"1\" mode=\"strict\" nodeset=\"1\"/>",
+            "<cell id=\"0\" cpus=\"0-1\" memory=\"1048576\" unit=\"KiB\"/>",
+        ] { #expect(placed.contains(part), "\(part) is not in \(placed)") }
+        // Software processors cannot be told apart.
+        let emulated = try await document(.tcg, Self.place)
+        #expect(emulated.contains("cpuset=\"1,4,9,12\">3</vcpu>") && !emulated.contains("vcpupin"))
+        // One that lies anywhere keeps off what others have, and beside its devices where there is room.
+        let shared = DomainPlace(shared: ProcessorSet("0-9"))
+        #expect(try await document(.kvm, shared).contains("cpuset=\"0-9\">3</vcpu>"))
+        #expect(
+            try await document(.kvm, DomainPlace(shared: ProcessorSet("0-10"))).contains("cpuset=\"8-10\">3</vcpu>"))
+    }
+
     static let remarkable = [
         "hw_machine_type": "pc-q35-7.2", "hw_firmware_type": "uefi", "os_secure_boot": "required",
         "hw_video_model": "qxl", "hw_video_ram": "8", "hw_disk_bus": "sata", "hw_vif_model": "e1000e",

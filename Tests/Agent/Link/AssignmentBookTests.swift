@@ -57,6 +57,43 @@ struct AssignmentBookTests {
         #expect(status.message.devices == ["0000:3b:00.0"])
     }
 
+    @Test("hardware and place are read with the instance, within bounds, and what makes no sense is refused")
+    func hardwareAndPlace() throws {
+        var message = instanceMessage(firstInstance)
+        message.hardware = ["hw_video_model": "vga", "of a newer manager": "x"]
+        // Whether it is known is told with the start, so that the other instances of the set are not held up.
+        #expect(try Assignment(message).guest.hardware.count == 2)
+        message.hardware = ["hw_video_model": String(repeating: "x", count: 65)]
+        #expect(throws: AssignmentBook.Refusal.self) { try Assignment(message) }
+        message.hardware = Dictionary((0..<65).map { ("\($0)", "x") }) { first, _ in first }
+        #expect(throws: AssignmentBook.Refusal.self) { try Assignment(message) }
+
+        message = instanceMessage(firstInstance)
+        #expect(try Assignment(message).guest.place == PlaceDescription())
+        message.vcpus = 2
+        message.place = .with {
+            $0.sharedProcessors = "0-3"
+            $0.pageBytes = 2 << 20
+            $0.cells = [
+                .with { ($0.vcpus, $0.memoryBytes, $0.hostCell, $0.processors) = (2, 1 << 30, 1, [6, 7]) }
+            ]
+        }
+        let place = try Assignment(message).guest.place
+        #expect(place.shared == ProcessorSet([0, 1, 2, 3]) && place.pageBytes == 2 << 20)
+        #expect(
+            place.cells == [.init(host: 1, vcpus: 2, memoryBytes: 1 << 30, processors: [6, 7], shared: .none)])
+        let spoiled: [(inout Roost_V1_GuestPlace) -> Void] = [
+            { $0.sharedProcessors = "0-" }, { $0.pageBytes = 3 }, { $0.cells[0].processors = [6, 6] },
+            { $0.cells[0].processors = [6] }, { $0.cells[0].vcpus = 3 }, { $0.cells[0].memoryBytes = 1 },
+            { $0.cells[0].processors = [6, 70_000] }, { $0.cells[0].sharedProcessors = "x" },
+        ]
+        for spoil in spoiled {
+            var other = message
+            spoil(&other.place)
+            #expect(throws: AssignmentBook.Refusal.self, "\(other.place)") { try Assignment(other) }
+        }
+    }
+
     @Test("a delta to another set than ours changes nothing")
     func otherBase() throws {
         var book = AssignmentBook()

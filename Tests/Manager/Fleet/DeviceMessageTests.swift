@@ -53,5 +53,36 @@ struct DeviceMessageTests {
             ).set(since: nil)?.instances.first?.devices
         }
         #expect(assigned == [.with { ($0.address, $0.alias) = ("0000:01:00.0", "k2") }])
+        // Where it lies and what its hardware is, where the record says so.
+        let told = try await store.write { sql in
+            var host = try #require(try sql.nodes.find(node.id))
+            host.inventory.topology = HostTopology([
+                .init(number: 0, memoryMiB: 64, cores: [[0, 1], [2, 3]]),
+                .init(number: 1, memoryMiB: 64, cores: [[4], [5]]),
+            ])
+            host.dedicatedCPUs = ProcessorSet("2-4")
+            try sql.nodes.update(host)
+            var other = instance
+            other.id = .generate(at: now)
+            (other.macAddress, other.ipAddress) = ("52:54:00:00:00:02", "10.0.0.3")
+            other.hardware = ["hw_disk_bus": "sata"]
+            try sql.instances.insert(other)
+            let place = GuestPlace(
+                cells: [
+                    .init(host: 0, vcpus: 1, memoryMiB: 32, processors: [2]), .init(host: 1, vcpus: 1, memoryMiB: 32),
+                ], pageKiB: 2048)
+            try sql.instances.setPlace(place, of: other.id, on: host)
+            return try #require(
+                try AssignmentMessages(
+                    sql: sql, node: node.id, settings: LifecycleSettings(), managerChunkAddress: ":7403"
+                ).set(since: nil)
+            ).instances
+        }
+        #expect(told.map(\.hardware) == [[:], ["hw_disk_bus": "sata"]])
+        #expect(told.first?.place == .with { $0.sharedProcessors = "0-1,5" })
+        #expect(told.last?.place.pageBytes == 2 << 20 && told.last?.place.sharedProcessors == "0-1,5")
+        #expect(told.last?.place.cells.map(\.processors) == [[2], []])
+        #expect(told.last?.place.cells.map(\.sharedProcessors) == ["", "5"])
+        #expect(told.last?.place.cells.map(\.memoryBytes) == [32 << 20, 32 << 20])
     }
 }

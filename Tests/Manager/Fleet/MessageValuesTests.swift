@@ -91,6 +91,26 @@ struct MessageValuesTests {
         (held.heldBy, held.quarantineReason) = (Self.id, "its reset failed")
         #expect(inventory([held])[0].heldBy == InstanceID(octets: Self.id))
         #expect(inventory([held])[0].quarantineReason == "its reset failed")
+        let cell = Roost_V1_HostCell.with {
+            $0.memoryBytes = 8 << 30
+            $0.cores = [.with { $0.processors = [0, 1] }]
+            $0.pages = [.with { ($0.pageBytes, $0.total) = (2 << 20, 9) }]
+        }
+        func topology(_ cells: [Roost_V1_HostCell]) -> HostTopology? {
+            NodeInventory(.with { $0.topology.cells = cells }).topology
+        }
+        #expect(
+            topology([cell])
+                == HostTopology([
+                    .init(number: 0, memoryMiB: 8192, cores: [[0, 1]], pages: [.init(sizeKiB: 2048, total: 9)])
+                ]))
+        #expect(NodeInventory(.init()).topology == nil)
+        var other = cell
+        other.number = 1
+        // A processor in two nodes, a node named twice, no processor, pages of no size.
+        var odd = cell
+        odd.pages[0].pageBytes = 4096
+        for wrong in [[cell, other], [cell, cell], [], [.init()], [odd]] { #expect(topology(wrong) == nil, "\(wrong)") }
         #expect(NodeInventory(.init()).shapesHardware == nil)
         #expect(NodeInventory(.with { $0.shapesHardware = true }).shapesHardware == true)
         // What is no address is no device, and a name obeys nothing on a terminal.

@@ -25,18 +25,20 @@ struct FlavorPropertiesTests {
     }
 
     @Test(
-        "what hosts cannot do yet is refused as such, and never passed over",
-        arguments: [
-            ("hw:cpu_policy", "dedicated"), ("hw:numa_nodes", "2"), ("hw:mem_page_size", "large"),
-            ("hw:mem_page_size", "1GB"),
-        ])
-    func notBuilt(_ property: (key: String, value: String)) async throws {
+        "what does not go with the flavor's size is refused as such",
+        arguments: [("hw:numa_nodes", "3"), ("hw:mem_page_size", "large"), ("hw:mem_page_size", "1GB")])
+    func sizes(_ property: (key: String, value: String)) async throws {
         let record = try await TestRecord(hosts: 0)
-        let refusal = try await record.refused(.notImplemented, by: record.root) {
-            try $0.createFlavor(name: "f", vcpus: 1, ramMiB: 1, diskGiB: 1, properties: [property.key: property.value])
+        let refusal = try await record.refused(.unprocessable, by: record.root) {
+            try $0.createFlavor(
+                name: "f", vcpus: 2, ramMiB: 1025, diskGiB: 1, properties: [property.key: property.value])
         }
-        #expect(refusal?.fields.map(\.pointer) == ["/properties/\(property.key)"])
-        #expect(refusal?.sentence.contains("not built yet") == true)
+        #expect(refusal?.fields.first?.pointer == "/properties/\(property.key)")
+        let fits = try await record.request(by: record.root) {
+            try $0.createFlavor(
+                name: "f", vcpus: 3, ramMiB: 2048, diskGiB: 1, properties: [property.key: property.value])
+        }
+        #expect(fits.properties.count == 1)
     }
 
     @Test(
@@ -83,18 +85,18 @@ struct FlavorPropertiesTests {
         let record = try await TestRecord(hosts: 1)
         let old = Flavor(
             id: .generate(at: record.now), name: "old", vcpus: 1, ramMiB: 16, diskGiB: 10,
-            properties: ["hw:cpu_policy": "dedicated"], createdAt: record.now)
+            properties: ["hw:cpu_policy": "exclusive"], createdAt: record.now)
         try await record.store.write { try $0.flavors.insert(old) }
         var renamed = old
         renamed.name = "older"
         let wanted = renamed
         _ = try await record.request(by: record.root) { try $0.updateFlavor(wanted) }
-        try await record.refused(.notImplemented, by: record.root) {
+        try await record.refused(.unprocessable, by: record.root) {
             try $0.createInstances(InstanceCreation(name: "i", flavor: "older", image: "debian"))
         }
         var changed = renamed
         changed.properties["gpus"] = "2"
         let other = changed
-        try await record.refused(.notImplemented, by: record.root) { try $0.updateFlavor(other) }
+        try await record.refused(.invalidRequest, by: record.root) { try $0.updateFlavor(other) }
     }
 }

@@ -46,7 +46,7 @@ struct HostTableTests {
     static func host(_ number: Int, using random: inout SeededNumbers) -> HostSnapshot {
         // Few kinds of hosts, so that ties are common; names are not in the order of arrival.
         let size = [4, 8, 8, 8, 64].randomElement(using: &random) ?? 8
-        return HostSnapshot(
+        var host = HostSnapshot(
             node: .generate(at: now, using: &random), name: "cn\((number * 7919) % 1009)-\(number)",
             enabled: .random(in: 0..<10, using: &random) > 0, alive: .random(in: 0..<10, using: &random) > 0,
             architecture: .random(in: 0..<8, using: &random) == 0 ? "aarch64" : "x86_64",
@@ -54,6 +54,11 @@ struct HostTableTests {
             claimedVCPUs: 0, claimedRAMMiB: 0, claimedDiskGiB: 0, freeAddresses: .random(in: 0...20, using: &random),
             isOpportunistic: .random(in: 0..<4, using: &random) == 0, profile: profile(using: &random),
             devices: devices(using: &random))
+        host.shapesHardware = .random(in: 0..<4, using: &random) > 0
+        if .random(in: 0..<3, using: &random) > 0 {
+            host.layout = HostLayout(HostCellsTests.topology, dedicated: HostCellsTests.dedicated, places: [])
+        }
+        return host
     }
 
     static func request(
@@ -93,6 +98,16 @@ struct HostTableTests {
                 members: Dictionary(members.map { ($0.node, Int.random(in: 1...3, using: &random)) }) { first, _ in
                     first
                 })
+        }
+        request.needsHardware = .random(in: 0..<5, using: &random) == 0
+        if .random(in: 0..<5, using: &random) == 0 {
+            let cells = Int.random(in: 1...2, using: &random)
+            request.setCells(
+                CellRequest(
+                    vcpus: cells + Int.random(in: 0...2, using: &random),
+                    memoryMiB: 2 * .random(in: 1...900, using: &random),
+                    cells: cells, isDedicated: .random(using: &random),
+                    pages: [.small, .large, .size(kib: 2048)].randomElement(using: &random) ?? .small))
         }
         return request
     }

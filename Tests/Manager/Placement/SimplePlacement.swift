@@ -57,6 +57,10 @@ struct SimplePlacement {
         case .vcpus: host.claimedVCPUs + request.vcpus <= host.vcpus
         case .ram: host.claimedRAMMiB + request.ramMiB <= host.ramMiB
         case .disk: host.claimedDiskGiB + request.diskGiB <= host.diskGiB
+        case .topology: request.cells == nil || host.layout != nil
+        case .dedicatedCPUs: request.cells.flatMap { host.layout?.cells.lack($0) } != .processors
+        case .hugePages: request.cells.flatMap { host.layout?.cells.lack($0) } != .pages
+        case .numa: request.cells.flatMap { host.layout?.cells.lack($0) } == nil
         case .devices: Self.isEnough(free(host), request.devices)
         case .addresses: host.freeAddresses > 0
         }

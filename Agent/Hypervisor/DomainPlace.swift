@@ -1,0 +1,43 @@
+public import ProtocolModel
+
+/// Where a domain's processors and memory lie on its host, for the sake of what its flavor asks for.
+public struct DomainPlace: Sendable, Equatable {
+    public struct Cell: Sendable, Equatable {
+        /// The host's NUMA node.
+        public var host: Int
+        public var vcpus: Int
+        public var memoryBytes: UInt64
+        /// One for each vCPU, its alone; empty: it shares `shared`.
+        public var processors: [Int]
+        public var shared: ProcessorSet
+
+        public init(host: Int, vcpus: Int, memoryBytes: UInt64, processors: [Int], shared: ProcessorSet) {
+            self.host = host
+            self.vcpus = vcpus
+            self.memoryBytes = memoryBytes
+            self.processors = processors
+            self.shared = shared
+        }
+    }
+
+    /// Empty: anywhere.
+    public var cells: [Cell]
+    /// 0: ordinary pages.
+    public var pageBytes: UInt64
+    /// Those of the host that nobody has alone; `nil`: all.
+    public var shared: ProcessorSet?
+
+    public init(cells: [Cell] = [], pageBytes: UInt64 = 0, shared: ProcessorSet? = nil) {
+        self.cells = cells
+        self.pageBytes = pageBytes
+        self.shared = shared
+    }
+
+    /// What each vCPU may run on, in their order; empty where they may run on all that is shared.
+    var processorsOfEach: [ProcessorSet] {
+        cells.flatMap { cell in
+            cell.processors.isEmpty
+                ? Array(repeating: cell.shared, count: cell.vcpus) : cell.processors.map { ProcessorSet([$0]) }
+        }
+    }
+}

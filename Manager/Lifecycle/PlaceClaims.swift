@@ -1,0 +1,62 @@
+public import ManagerModel
+import ManagerPlacement
+import ManagerStore
+import ProtocolModel
+
+// Where guests lie whose flavors ask for processors of their own, NUMA nodes or huge pages: claimed in the transaction that
+// places them, and theirs until they are deleted, as their share of vCPUs and RAM is.
+extension Commands {
+    /// Gives a new instance its place on its node, beside its devices where that can be. Whoever decided that there is one did so
+    /// in this transaction.
+    ///
+    /// - Throws: `Refusal.noCapacity` where there is none after all.
+    func claimPlace(_ wanted: CellRequest?, for instance: inout Instance) throws {
+        guard let wanted else { return }
+        guard let node = try sql.nodes.find(instance.node), let topology = node.inventory.topology else {
+            throw Refusal(.noCapacity, "nothing is known of the processors of the node of instance '\(instance.name)'")
+        }
+        let near = Set(try sql.devices.list(of: instance.id).compactMap(\.facts.numaNode))
+        let cells = HostCells(
+            topology, dedicated: node.dedicatedCPUs ?? .none, places: node.places.values)
+        guard let place = cells.place(wanted, near: near) else {
+            throw Refusal(.noCapacity, "node '\(node.name)' has no place left for instance '\(instance.name)'")
+        }
+        instance.place = place
+        try sql.instances.setPlace(place, of: instance.id, on: node)
+    }
+
+    /// Which processors of a node guests may have alone. Instances are told at once which are left to share, and heed it from
+    /// their next start on; what an instance has alone stays its own.
+    ///
+    /// - Parameter text: `4-31`; `nil` or empty: none.
+    /// - Throws: `Refusal.unprocessable`.
+    public func setDedicatedCPUs(_ reference: String, to text: String?) throws -> Node {
+        let node = try node(reference)
+        var wanted: ProcessorSet?
+        if let text, !text.isEmpty {
+            func refuse(_ detail: String) -> Refusal {
+                Refusal(
+                    .unprocessable, "node '\(node.name)': dedicated_cpus \(detail)",
+                    fields: [.init(pointer: "/dedicated_cpus", detail: detail)])
+            }
+            guard let set = ProcessorSet(text), !set.isEmpty else {
+                throw refuse("must be processors as Linux writes them, such as 4-31,36-63")
+            }
+            guard let topology = node.inventory.topology else {
+                throw refuse("cannot be set before its agent says which processors there are; update the agent")
+            }
+            let absent = set.subtracting(topology.processors)
+            guard absent.isEmpty else {
+                throw refuse("names \(absent), which it does not have; it has \(topology.processors)")
+            }
+            guard !topology.processors.subtracting(set).isEmpty else {
+                throw refuse("must leave one at least for the host itself and for guests that share")
+            }
+            wanted = set
+        }
+        guard wanted != node.dedicatedCPUs else { return node }
+        let changed = try updateNode(node.id.description) { $0.dedicatedCPUs = wanted }
+        try sql.instances.retell(on: node.id)
+        return changed
+    }
+}
