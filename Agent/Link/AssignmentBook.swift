@@ -148,6 +148,7 @@ extension Assignment {
                 devices: message.devices.map { AssignedDevice(address: $0.address, alias: $0.alias) },
                 hardware: message.hardware))
         guest.place = place
+        restartsElsewhere = message.restartsElsewhere
     }
 
     /// The largest number stands for no limit.

@@ -95,6 +95,8 @@ public struct LinkCore: Sendable {
     private var parts = AssignmentParts()
     private var pending: Pending?
     private var isLive = false
+    /// A set of this process's life is kept.
+    private var isHeard = false
     /// What the last `Hello` said.
     private var introducedHold: Roost_V1_HostHold?
     /// Tells the sessions apart for those who work beside them.
@@ -219,6 +221,8 @@ public struct LinkCore: Sendable {
         let before = book.transferLimits
         guard isDurable else { return [.notice(.notKept(revision: pending.set.revision)), .resynchronise] }
         book = pending.book
+        let isFirst = !isHeard
+        isHeard = true
         resynchronisations.reset()
         let set = pending.set
         var effects: [Effect] = [
@@ -235,6 +239,7 @@ public struct LinkCore: Sendable {
         for image in named { outbox.repeatStatus(of: image, isRenewed: !set.full) }
         // A whole set says again what was wanted before; of what else is named, somebody has just said so.
         let renewed = set.full ? [] : named
+        if isFirst { effects.append(.reconcile(.managerHeard)) }
         return effects + limits(after: before) + follow(pending.change, renewed: renewed) + [.due(.statuses)]
     }
 

@@ -23,6 +23,9 @@ public struct Assignment: Sendable, Hashable {
     /// Where false, the guest counts as ready as soon as it runs.
     public var probesReadiness: Bool
     public var guest: GuestDescription
+    /// The manager may start it on another host once this one is known to be down: then nobody tells this host, so that a
+    /// process of the agent starts the guest only once it has heard a manager itself (P1).
+    public var restartsElsewhere = false
 
     public init(
         instance: InstanceID, epoch: Epoch, generation: Generation, desired: Desired, powerCycle: PowerCycle,

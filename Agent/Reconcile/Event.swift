@@ -64,6 +64,8 @@ public enum Event: Sendable, Hashable {
     case departed(Departure)
     /// The host was given back.
     case returned
+    /// A set that a manager sent to this process is kept; what was kept before is out of date from now on.
+    case managerHeard
     case sessionStarted
     case sessionEnded
     case tick

@@ -15,6 +15,8 @@ struct Surroundings {
     let policy: ReconcilePolicy
     /// A whole set has been received or loaded, so what it does not name is a stray.
     let setIsKnown: Bool
+    /// This process knows from a manager, and not from the disk alone, what belongs here.
+    let managerIsHeard: Bool
     let heldImages: Set<ImageID>
     /// The host was taken back: when guests are forced off; `nil`: it was not.
     let forceAt: Uptime?
@@ -48,7 +50,11 @@ extension InstanceRecord {
         case .unknown: return .rest
         case .present(let observation) where observation.isRunning:
             if observation.epoch < assignment.epoch { return .act(.powerOff(id)) }
-            if observation.powerCycle < assignment.powerCycle { return shutDownStep(assignment, in: surroundings) }
+            if observation.powerCycle < assignment.powerCycle {
+                // One that could not be started again afterwards goes on until it can.
+                if waitsForManager(assignment, in: surroundings) { return .rest }
+                return shutDownStep(assignment, in: surroundings)
+            }
             stopping = nil
             // Only now: it takes longer than a start, and the guest asks for its address seconds later.
             if !addressReserved { return .act(.reserveAddress(assignment)) }
@@ -58,12 +64,19 @@ extension InstanceRecord {
             return staysDown ? .rest : .act(.removeDomain(id))
         case .absent:
             if staysDown || surroundings.forceAt != nil { return .rest }
+            if waitsForManager(assignment, in: surroundings) { return .rest }
             if let startAt, surroundings.now < startAt { return .wait(until: startAt) }
             if diskIsLent { return .rest }
             guard surroundings.heldImages.contains(assignment.image) || needsNoImage else { return .rest }
             if !hasDisk || !seedWritten { return .act(.makeFiles(assignment)) }
             return .act(.start(assignment))
         }
+    }
+
+    /// The host may have been given up while this was written on its disk: a boot alone, with the manager away, must not bring
+    /// back a guest that runs on another host by now (P1).
+    private func waitsForManager(_ assignment: Assignment, in surroundings: Surroundings) -> Bool {
+        assignment.restartsElsewhere && !surroundings.managerIsHeard
     }
 
     private mutating func stoppedStep(_ assignment: Assignment, in surroundings: Surroundings) -> Step {

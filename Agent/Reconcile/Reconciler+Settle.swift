@@ -16,7 +16,8 @@ extension Reconciler {
         watchReadiness(of: &record, at: now, &effects)
         record.wakeAt = nil
         let surroundings = Surroundings(
-            now: now.uptime, policy: policy, setIsKnown: setIsKnown, heldImages: heldImages,
+            now: now.uptime, policy: policy, setIsKnown: setIsKnown, managerIsHeard: managerIsHeard,
+            heldImages: heldImages,
             forceAt: leaving?.forceAt)
         let step = record.nextStep(in: surroundings)
         switch step {
@@ -111,7 +112,7 @@ extension Reconciler {
     private func currentStatus(of record: InstanceRecord, at now: Moment) -> Status? {
         let image = record.assignment?.image
         return record.currentStatus(
-            at: now.timestamp, policy: policy, departure: leaving?.departure,
+            at: now.timestamp, policy: policy, departure: leaving?.departure, managerIsHeard: managerIsHeard,
             imageProblem: image.flatMap { imageProblems[$0] },
             imageIsHeld: record.needsNoImage || image.map { heldImages.contains($0) } ?? false)
     }

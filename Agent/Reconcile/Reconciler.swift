@@ -46,6 +46,8 @@ public struct Reconciler: Sendable {
     /// Instances whose next action waits for one of the few places.
     var queue: [InstanceID] = []
 
+    /// A manager has told this process what should be. Until then, guests that may run elsewhere by now are not started.
+    var managerIsHeard = false
     var sessionIsLive = false
     var owesFullReport = false
 
@@ -96,6 +98,9 @@ public struct Reconciler: Sendable {
         case .diskReturned(let id): touched = takeBack(id)
         case .departed(let departure): touched = depart(departure, at: now, &effects)
         case .returned: touched = comeBack()
+        case .managerHeard:
+            managerIsHeard = true
+            touched = Set(records.values.filter { $0.assignment?.restartsElsewhere == true }.map(\.id))
         case .sessionStarted:
             sessionIsLive = true
             owesFullReport = true

@@ -3,7 +3,8 @@ import ProtocolModel
 extension InstanceRecord {
     /// What the manager is told of the instance; `nil` for what is not assigned, or not known yet.
     func currentStatus(
-        at now: Timestamp, policy: ReconcilePolicy, departure: Departure?, imageProblem: String?, imageIsHeld: Bool
+        at now: Timestamp, policy: ReconcilePolicy, departure: Departure?, managerIsHeard: Bool, imageProblem: String?,
+        imageIsHeld: Bool
     ) -> Status? {
         guard let assignment, domain != .unknown else { return nil }
         var status = Status(
@@ -25,6 +26,10 @@ extension InstanceRecord {
         case .deleted: tellDeletion(in: &status)
         case .stopped: tellStop(in: &status)
         case .running where domainRuns: tellRun(assignment, in: &status, policy: policy)
+        case .running where assignment.restartsElsewhere && !managerIsHeard && !staysDown:
+            status.tell(
+                .preparing, "waiting_for_manager",
+                "the guest may run on another host by now, so it starts only once a manager has been heard")
         case .running: tellStart(assignment, &status, policy, imageProblem: imageProblem, imageIsHeld: imageIsHeld)
         }
         return status

@@ -677,6 +677,12 @@ public nonisolated struct Roost_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._copiesDisks = newValue}
   }
 
+  /// of InstanceAssignment; one that does not might start a guest that runs elsewhere by now
+  public var heedsRestartsElsewhere: Bool {
+    get {_storage._heedsRestartsElsewhere}
+    set {_uniqueStorage()._heedsRestartsElsewhere = newValue}
+  }
+
   /// heeds InstanceAssignment.devices; one that does not would start a guest without them
   public var passesDevices: Bool {
     get {_storage._passesDevices}
@@ -1083,6 +1089,12 @@ public nonisolated struct Roost_V1_InstanceAssignment: @unchecked Sendable {
   public var owner: String {
     get {_storage._owner}
     set {_uniqueStorage()._owner = newValue}
+  }
+
+  /// may be started on another host: a process of the agent starts it only once it has kept a set itself
+  public var restartsElsewhere: Bool {
+    get {_storage._restartsElsewhere}
+    set {_uniqueStorage()._restartsElsewhere = newValue}
   }
 
   /// passed to the guest, each with what its IOMMU group obliges to go along
@@ -2249,7 +2261,7 @@ nonisolated extension Roost_V1_EnrolmentAnswer: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0\u{4}\u{10}shapes_hardware\0\u{1}topology\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}host_name\0\u{3}cpu_model\0\u{1}architecture\0\u{3}cpu_count\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}disk_available_bytes\0\u{3}libvirt_version\0\u{3}hypervisor_version\0\u{1}accelerator\0\u{3}accelerator_reason\0\u{3}kernel_version\0\u{3}pci_devices\0\u{3}guest_subnet\0\u{3}chunk_address\0\u{3}held_images\0\u{1}location\0\u{3}cache_budget_bytes\0\u{3}copies_disks\0\u{4}\u{5}passes_devices\0\u{3}heeds_restarts_elsewhere\0\u{4}\u{f}shapes_hardware\0\u{1}topology\0")
 
   fileprivate class _StorageClass {
     var _hostName: String = String()
@@ -2271,6 +2283,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
     var _location: String = String()
     var _cacheBudgetBytes: UInt64 = 0
     var _copiesDisks: Bool = false
+    var _heedsRestartsElsewhere: Bool = false
     var _passesDevices: Bool = false
     var _shapesHardware: Bool = false
     var _topology: Roost_V1_HostTopology? = nil
@@ -2303,6 +2316,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       _location = source._location
       _cacheBudgetBytes = source._cacheBudgetBytes
       _copiesDisks = source._copiesDisks
+      _heedsRestartsElsewhere = source._heedsRestartsElsewhere
       _passesDevices = source._passesDevices
       _shapesHardware = source._shapesHardware
       _topology = source._topology
@@ -2344,6 +2358,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBudgetBytes) }()
         case 19: try { try decoder.decodeSingularBoolField(value: &_storage._copiesDisks) }()
         case 24: try { try decoder.decodeSingularBoolField(value: &_storage._passesDevices) }()
+        case 25: try { try decoder.decodeSingularBoolField(value: &_storage._heedsRestartsElsewhere) }()
         case 40: try { try decoder.decodeSingularBoolField(value: &_storage._shapesHardware) }()
         case 41: try { try decoder.decodeSingularMessageField(value: &_storage._topology) }()
         default: break
@@ -2418,6 +2433,9 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
       if _storage._passesDevices != false {
         try visitor.visitSingularBoolField(value: _storage._passesDevices, fieldNumber: 24)
       }
+      if _storage._heedsRestartsElsewhere != false {
+        try visitor.visitSingularBoolField(value: _storage._heedsRestartsElsewhere, fieldNumber: 25)
+      }
       if _storage._shapesHardware != false {
         try visitor.visitSingularBoolField(value: _storage._shapesHardware, fieldNumber: 40)
       }
@@ -2452,6 +2470,7 @@ nonisolated extension Roost_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._location != rhs_storage._location {return false}
         if _storage._cacheBudgetBytes != rhs_storage._cacheBudgetBytes {return false}
         if _storage._copiesDisks != rhs_storage._copiesDisks {return false}
+        if _storage._heedsRestartsElsewhere != rhs_storage._heedsRestartsElsewhere {return false}
         if _storage._passesDevices != rhs_storage._passesDevices {return false}
         if _storage._shapesHardware != rhs_storage._shapesHardware {return false}
         if _storage._topology != rhs_storage._topology {return false}
@@ -2940,7 +2959,7 @@ nonisolated extension Roost_V1_HeldImage: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InstanceAssignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0\u{2}\u{14}hardware\0\u{1}place\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}instance_id\0\u{1}epoch\0\u{1}generation\0\u{1}desired\0\u{3}power_cycle\0\u{1}force\0\u{1}name\0\u{3}host_name\0\u{1}vcpus\0\u{3}memory_bytes\0\u{3}disk_bytes\0\u{3}image_id\0\u{3}mac_address\0\u{3}ip_address\0\u{3}ssh_keys\0\u{3}user_data\0\u{1}metadata\0\u{3}service_url\0\u{3}boot_timeout_seconds\0\u{3}stop_timeout_seconds\0\u{3}readiness_probe\0\u{1}owner\0\u{2}\u{12}devices\0\u{3}restarts_elsewhere\0\u{2}\u{13}hardware\0\u{1}place\0")
 
   fileprivate class _StorageClass {
     var _instanceID: Data = Data()
@@ -2965,6 +2984,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
     var _stopTimeoutSeconds: UInt32 = 0
     var _readinessProbe: Bool = false
     var _owner: String = String()
+    var _restartsElsewhere: Bool = false
     var _devices: [Roost_V1_AssignedDevice] = []
     var _hardware: Dictionary<String,String> = [:]
     var _place: Roost_V1_GuestPlace? = nil
@@ -3000,6 +3020,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       _stopTimeoutSeconds = source._stopTimeoutSeconds
       _readinessProbe = source._readinessProbe
       _owner = source._owner
+      _restartsElsewhere = source._restartsElsewhere
       _devices = source._devices
       _hardware = source._hardware
       _place = source._place
@@ -3044,6 +3065,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         case 21: try { try decoder.decodeSingularBoolField(value: &_storage._readinessProbe) }()
         case 22: try { try decoder.decodeSingularStringField(value: &_storage._owner) }()
         case 40: try { try decoder.decodeRepeatedMessageField(value: &_storage._devices) }()
+        case 41: try { try decoder.decodeSingularBoolField(value: &_storage._restartsElsewhere) }()
         case 60: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._hardware) }()
         case 61: try { try decoder.decodeSingularMessageField(value: &_storage._place) }()
         default: break
@@ -3127,6 +3149,9 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
       if !_storage._devices.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._devices, fieldNumber: 40)
       }
+      if _storage._restartsElsewhere != false {
+        try visitor.visitSingularBoolField(value: _storage._restartsElsewhere, fieldNumber: 41)
+      }
       if !_storage._hardware.isEmpty {
         try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._hardware, fieldNumber: 60)
       }
@@ -3164,6 +3189,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
         if _storage._stopTimeoutSeconds != rhs_storage._stopTimeoutSeconds {return false}
         if _storage._readinessProbe != rhs_storage._readinessProbe {return false}
         if _storage._owner != rhs_storage._owner {return false}
+        if _storage._restartsElsewhere != rhs_storage._restartsElsewhere {return false}
         if _storage._devices != rhs_storage._devices {return false}
         if _storage._hardware != rhs_storage._hardware {return false}
         if _storage._place != rhs_storage._place {return false}

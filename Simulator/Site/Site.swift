@@ -209,6 +209,7 @@ public final class Site {
             $0.cpuCount = 8
             $0.memoryBytes = 16 << 30
             $0.diskBytes = 100 << 30
+            $0.heedsRestartsElsewhere = true
             $0.guestSubnet = "10.77.\(machine.index).0/28"
             $0.chunkAddress = "\(machine.name):7402"
         }

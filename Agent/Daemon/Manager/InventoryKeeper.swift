@@ -110,6 +110,7 @@ final class InventoryKeeper: Sendable {
             $0.passesDevices = passesDevices
             $0.shapesHardware = true
             if let topology = sources.topology() { $0.topology = topology }
+            $0.heedsRestartsElsewhere = true
         }
     }
 }

@@ -24,6 +24,7 @@ struct LinkCoreTests {
             case .due(let errand): "\(errand) due"
             case .resynchronise: "resynchronise"
             case .reconcile(.assigned): "assigned"
+            case .reconcile(.managerHeard): "heard"
             case .reconcile: "reconcile"
             case .hold: "hold"
             case .removeImage: "remove image"
@@ -48,7 +49,7 @@ struct LinkCoreTests {
         #expect(core.book.revision == 0)
         #expect(
             words(core.handle(.saved(true))) == [
-                "notice", "acknowledge", "hold", "assigned", "capture", "statuses due",
+                "notice", "acknowledge", "heard", "hold", "assigned", "capture", "statuses due",
             ])
         #expect(core.book.revision == 3)
     }
@@ -62,7 +63,7 @@ struct LinkCoreTests {
         _ = core.handle(.received(.assignmentSet(set)))
         #expect(
             words(core.handle(.saved(true))) == [
-                "notice", "acknowledge", "limit", "hold", "assigned", "capture", "statuses due",
+                "notice", "acknowledge", "heard", "limit", "hold", "assigned", "capture", "statuses due",
             ])
         set.revision = 4
         _ = core.handle(.received(.assignmentSet(set)))
