@@ -208,7 +208,7 @@ let package = Package(
                 "ManagerImageHeaders",
                 "ManagerImages", "ManagerImageSources", "ManagerDirectory", "ManagerMail",
                 "ManagerAPI",
-                arguments, lifecycle, logging, nioSSL, x509, crypto,
+                arguments, lifecycle, logging, nioSSL, x509, crypto, subprocess,
             ]),
         // The API's client for other people's programs, and for the command line.
         room("RoostClient", [httpClient, nio, nioHTTP1, nioPosix, nioSSL], exclude: ["README.md"]),
@@ -325,6 +325,7 @@ let package = Package(
             "Manager/Lifecycle",
             [
                 "ManagerLifecycle", "ManagerStore", "TestsSupportStore", "TestsSupportRandomness", "ManagerPlacement",
+                "ManagerAccounting",
                 "ManagerModel", "ProtocolModel", "ProtocolTransfer",
             ]),
         tests(
@@ -350,7 +351,7 @@ let package = Package(
             "Manager/Fleet",
             [
                 "ManagerFleet", "ManagerFleetNetwork", "ManagerLifecycle", "ManagerStore", "ManagerModel",
-                "ProtocolWire", "ProtocolTransfer", "ProtocolTrust", "TestsSupportWaiting",
+                "ProtocolWire", "ProtocolTransfer", "ProtocolTrust", "TestsSupportWaiting", "TestsSupportRandomness",
                 "ProtocolModel", "ProtocolMessages", nio, nioPosix, nioTLS, nioSSL, logging, protobuf, crypto, x509,
             ]),
         tests(
@@ -365,7 +366,7 @@ let package = Package(
             "Manager/Daemon",
             [
                 "AgentManagers", "AgentUplink", "ProtocolMessages", "ProtocolModel", "ProtocolTrust", "ProtocolWire",
-                "TestsSupportStore", "TestsSupportDirectory", "TestsSupportMail",
+                "ManagerLifecycle", "TestsSupportStore", "TestsSupportDirectory", "TestsSupportMail",
                 "ManagerDaemon", "RoostClient", crypto, httpClient, logging, nio, nioHTTP1, nioPosix, nioSSL, protobuf,
             ]),
         tests("RoostClient", ["RoostClient", "TestsSupportHTTP", httpClient, nio, nioHTTP1]),

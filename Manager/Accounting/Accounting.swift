@@ -43,10 +43,15 @@ public enum Accounting {
         _ samples: [UsageSample], from node: NodeID, at now: Timestamp, in sql: Transaction
     ) throws {
         let known = try sql.usage.attributions(of: Set(samples.map(\.instance)))
+        // A node that was lost tells later what its guests had used until they were given up; what one that ran on used beyond
+        // that is nobody's, since its owner pays for the one that took its place.
+        let elsewhere = known.filter { $0.value.node != node }
+        let ends = elsewhere.isEmpty ? [:] : try sql.formerPlacements.ends(of: elsewhere.keys, on: node)
         var sums: [Place: UsageAmounts] = [:]
         for sample in samples {
             // A node speaks only for its own instances, and not for times to come (P9).
-            guard let whose = known[sample.instance], whose.node == node,
+            guard let whose = known[sample.instance],
+                whose.node == node || ends[sample.instance].map({ sample.to <= $0 }) == true,
                 // Moments before 1970 are so far from now that their distance would not fit (P10).
                 sample.from >= Timestamp(milliseconds: 0), sample.from < sample.to,
                 sample.to < now + .seconds(3600), sample.to - sample.from <= .seconds(86_400 * 31)

@@ -5,7 +5,8 @@ struct InstanceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "instance", abstract: "Virtual machines.",
         subcommands: [
-            Create.self, List.self, Show.self, Start.self, Stop.self, Reboot.self, Delete.self, Console.self,
+            Create.self, List.self, Show.self, Start.self, Stop.self, Reboot.self, Set.self, Delete.self,
+            Console.self,
         ])
 
     static let columns = [

@@ -30,6 +30,12 @@ extension InstanceCommand {
             help: ArgumentHelp("Beside, or away from, the others of this server group.", valueName: "group"))
         var serverGroup: String?
         @Option(name: .long, help: "What the guest calls itself; its name if left out.") var hostName: String?
+        @Option(
+            name: .long,
+            help: ArgumentHelp(
+                "keep or restart: when its host vanishes it waits for it, or, once that is certain to be off, is started anew "
+                    + "elsewhere from its image, and what was written to its disk is lost.", valueName: "policy"))
+        var onHostLoss: HostLossChoice?
         @OptionGroup var waiting: WaitOptions
         @OptionGroup var site: SiteOptions
 
@@ -45,6 +51,7 @@ extension InstanceCommand {
                 "node": node.map { .string($0) }, "availability_zone": zone.map { .string($0) },
                 "exclude_nodes": excludeNode.isEmpty ? nil : .array(excludeNode.map { .string($0) }),
                 "server_group": serverGroup.map { .string($0) }, "host_name": hostName.map { .string($0) },
+                "on_host_loss": onHostLoss.map { .string($0.rawValue) },
             ])
             try await site.withClient { client, printer in
                 let answer = try await client.post("/v1/instances", body)

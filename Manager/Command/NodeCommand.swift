@@ -7,8 +7,7 @@ struct NodeCommand: AsyncParsableCommand {
         discussion: "Host lists: cn[43-45,47], comma lists, @file with # comments; quote brackets against the shell.",
         subcommands: [
             List.self, Status.self, Show.self, Cache.self, Enable.self, Disable.self, Drain.self, Window.self,
-            Fill.self,
-            Stats.self, Remove.self, Limit.self, Processors.self, Token.self,
+            Fill.self, ConfirmDown.self, Stats.self, Remove.self, Limit.self, Processors.self, Token.self,
         ])
 
     static let columns = [
@@ -69,7 +68,9 @@ struct NodeCommand: AsyncParsableCommand {
                         resolution.nodes.flatMap { name in answer["items"].items.filter { $0["name"].text == name } })
                 }
                 let isHeld = answer["items"].items.contains { NodeSchedule.words($0) != nil }
-                printer.list(answer, Self.columns + (isHeld ? [NodeSchedule.column] : []))
+                let isLost = answer["items"].items.contains { $0["lost"] != .null }
+                printer.list(
+                    answer, Self.columns + (isLost ? [NodeLoss.column] : []) + (isHeld ? [NodeSchedule.column] : []))
                 if !failures.isEmpty { throw Failure.together(failures) }
             }
         }

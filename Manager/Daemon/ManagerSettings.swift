@@ -56,6 +56,16 @@ struct ManagerSettings: Sendable {
         static let rateLimitAll = Setting(
             "api.rate_limit_all", .boolean, default: false,
             "Whether that limit also holds for superusers and services.")
+        static let fencingCommand = Setting(
+            "fencing.command", .list(), default: [],
+            "A program (its whole path) and its arguments that make sure that a lost host runs nothing, run where instances wait "
+                + "for that; {node}, {id} and {address} stand for the host's name, ID and address. It ends with 0 once the "
+                + "host is off, and may be run again. No shell.")
+        static let fencingAfter = Setting(
+            "fencing.after_seconds", .integer(0...86_400), default: 60,
+            "How long a host has counted as down before it is fenced.")
+        static let fencingLimit = Setting(
+            "fencing.time_limit_seconds", .integer(1...3600), default: 60, "How long the command may take.")
         static let chunksAdvertise = Setting(
             "chunks.advertise", .optional(.text(1...300, accepted: "host:port")), default: nil,
             "Where nodes reach this manager for images, among several managers; by default the host name and the port.")
@@ -122,6 +132,7 @@ struct ManagerSettings: Sendable {
             Key.corsOrigins.declared, Key.rateLimit.declared, Key.rateWindow.declared, Key.rateLimitAll.declared,
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
             Key.chunksPort.declared, Key.chunksAdvertise.declared,
+            Key.fencingCommand.declared, Key.fencingAfter.declared, Key.fencingLimit.declared,
             Key.maximumImage.declared, Key.uploadPatience.declared, Key.fetchTimeout.declared,
             Key.allowPrivate.declared, Key.allowedHosts.declared, Key.imageAuthorities.declared,
             Key.bootTimeout.declared, Key.stopTimeout.declared,
@@ -144,6 +155,8 @@ struct ManagerSettings: Sendable {
     var agentsPort: Int
     var agentsAdvertise: String
     var heartbeatInterval: Duration
+    /// `nil`: none.
+    var fencing: FencingCommand?
     var chunksHost: String
     var chunksPort: Int
     var maximumImageBytes: Int64
@@ -188,6 +201,9 @@ struct ManagerSettings: Sendable {
             : RateLimit(
                 requests: requests, window: .seconds(reader.value(Key.rateWindow)),
                 holdsForAll: reader.value(Key.rateLimitAll))
+        fencing = FencingCommand(
+            arguments: reader.value(Key.fencingCommand), after: .seconds(reader.value(Key.fencingAfter)),
+            timeLimit: .seconds(reader.value(Key.fencingLimit)))
         chunksHost = reader.value(Key.chunksHost)
         chunksPort = reader.value(Key.chunksPort)
         maximumImageBytes = Int64(reader.value(Key.maximumImage)) << 30

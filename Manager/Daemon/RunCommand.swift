@@ -85,6 +85,8 @@ struct Manager {
             chunkAddress: ":\(settings.chunksPort)", lifecycle: lifecycle, softwareVersion: RoostManager.version)
         fleetSettings.heartbeatInterval = settings.heartbeatInterval
         fleetSettings.usageInterval = settings.usageInterval
+        let fencing = try settings.fencing?.checked()
+        fleetSettings.fencing = fencing?.rules
         let registry = ManagerRegistry(
             own: own, store: store, interval: store.isShared ? .seconds(2) : .seconds(30), time: time, logger: logger)
         let keeper = LeadershipKeeper(
@@ -94,7 +96,8 @@ struct Manager {
             store: store, authority: keys.authority, settings: fleetSettings,
             site: Fleet.Site(
                 leaderAddress: { keeper.currentLeader.flatMap { $0.id == own.id ? nil : $0.agentAddress } },
-                agentAddresses: { registry.agentAddresses }), time: time, logger: logger)
+                agentAddresses: { registry.agentAddresses }), time: time, logger: logger,
+            fence: { await fencing?.run($0) ?? .failed("the site has no command that fences hosts") })
         let pruning = Pruning(store: store, policy: settings.retention, time: time, logger: logger)
         let listener = try AgentListener(
             configuration: .init(

@@ -42,6 +42,13 @@ struct AssignmentMessages {
                 message.removedInstances.append(instance.id.octets)
             }
         }
+        for former in try sql.formerPlacements.changed(on: node, since: since) {
+            if !former.isGone {
+                message.instances.append(removal(of: former))
+            } else if revision != nil {
+                message.removedInstances.append(former.instance.octets)
+            }
+        }
         for placement in try sql.images.changedPlacements(on: node, since: since) {
             if placement.state == .removing {
                 // Also in a full set: the agent may hold the file and answers once it is gone.
@@ -108,6 +115,21 @@ struct AssignmentMessages {
             $0.stopTimeoutSeconds = instance.stopTimeoutSeconds.map { UInt32(clamping: $0) } ?? .max
             $0.owner = owner ?? ""
             $0.hardware = instance.hardware
+            $0.restartsElsewhere = instance.onHostLoss == .restart
+        }
+    }
+
+    /// What is left of an instance that was started elsewhere while this node was lost.
+    private func removal(of former: FormerPlacement) -> Roost_V1_InstanceAssignment {
+        .with {
+            $0.instanceID = former.instance.octets
+            $0.epoch = former.epoch.value
+            $0.generation = former.generation.value
+            $0.desired = .deleted
+            $0.force = true
+            $0.imageID = former.image.octets
+            $0.ipAddress = former.address ?? ""
+            $0.restartsElsewhere = true
         }
     }
 

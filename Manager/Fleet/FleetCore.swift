@@ -21,6 +21,8 @@ public struct FleetCore: Sendable {
         public var chunkAddress: String
         public var lifecycle: LifecycleSettings
         public var softwareVersion: String
+        /// `nil`: the site has no command that fences hosts.
+        public var fencing: FencingRules?
 
         public init(chunkAddress: String, lifecycle: LifecycleSettings, softwareVersion: String) {
             self.chunkAddress = chunkAddress
@@ -46,6 +48,8 @@ public struct FleetCore: Sendable {
         case received(ConnectionID, NodeID, ProtocolWire.Message)
         /// A session that was welcomed is over.
         case closed(ConnectionID, NodeID)
+        /// The answer to `Effect.fence`.
+        case fenced(FencingOrder, FencingOutcome)
         /// The answer to `Effect.work`.
         case finished(FleetWork, Result<FleetWork.Answer, any Error>)
     }
@@ -60,6 +64,8 @@ public struct FleetCore: Sendable {
         case close(ConnectionID, SessionRefusal)
         case welcome(ConnectionID, Roost_V1_Welcome)
         case refuse(ConnectionID, SessionRefusal)
+        /// Run the site's command, beside everything else, and give `Event.fenced`.
+        case fence(FencingOrder)
         case notice(Notice)
     }
 
@@ -73,6 +79,9 @@ public struct FleetCore: Sendable {
         case drainsNotRead(any Error)
         case prefillsNotAdvanced(any Error)
         case schedulesNotKept(any Error)
+        case fencing(FencingOrder)
+        case fencingEnded(FencingOrder, FencingOutcome)
+        case fencingNotRecorded(NodeID, any Error)
         case chainsNotKept(any Error)
         case assignmentsNotRead(NodeID, any Error)
         case nodesNotRead(any Error)
@@ -81,6 +90,7 @@ public struct FleetCore: Sendable {
     let settings: Settings
     var state = FleetState()
     var chains = ChainState()
+    private var fencing = FencingWatch()
 
     public init(settings: Settings) { self.settings = settings }
 
@@ -119,6 +129,10 @@ public struct FleetCore: Sendable {
         case .received(let connection, let node, let message): return take(message, connection, node, at: now)
         case .closed(let connection, let node):
             return state.close(connection, of: node) ? chainsClosed(node, at: now) : []
+        case .fenced(let order, let outcome):
+            return [
+                .notice(.fencingEnded(order, outcome)), .work(.endFencing(order, outcome), at: now.timestamp),
+            ]
         case .finished(let work, let result):
             if let (connection, node) = work.speaker { state.letSpeak(connection, of: node, at: now) }
             switch result {
@@ -262,6 +276,13 @@ public struct FleetCore: Sendable {
         }
     }
 
+    // MARK: Fencing
+
+    private mutating func fence(_ unfenced: [NodeID: HostLoss], at now: Moment) -> [Effect] {
+        guard let rules = settings.fencing else { return [] }
+        return fencing.see(unfenced, rules, at: now.uptime).map { .work(.beginFencing($0), at: now.timestamp) }
+    }
+
     // MARK: What came of work
 
     private func copies(
@@ -295,8 +316,17 @@ public struct FleetCore: Sendable {
         case (.policies, .policies(let due, let isBalanceDue)):
             return due.map { .work(.advancePolicy($0), at: now.timestamp) }
                 + (isBalanceDue ? [.work(.balanceTransfers, at: now.timestamp)] : [])
-        case (.schedules, .schedules(let isDue)):
-            return isDue ? [.work(.advanceSchedules, at: now.timestamp)] : []
+        case (.schedules, .schedules(let isDue, let unfenced)):
+            return (isDue ? [.work(.advanceSchedules, at: now.timestamp)] : []) + fence(unfenced, at: now)
+        case (.beginFencing(let node), .fencing(let order)):
+            guard let order else {
+                fencing.ended(node, at: now.uptime)
+                return []
+            }
+            return [.notice(.fencing(order)), .fence(order)]
+        case (.endFencing(let order, _), _):
+            fencing.ended(order.node, at: now.uptime)
+            return []
         case (.usage(let connection, _, let batch), .counted(let number)):
             return [
                 .send(
@@ -330,6 +360,13 @@ public struct FleetCore: Sendable {
         case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
             return [.notice(.prefillsNotAdvanced(error))]
         case .schedules, .advanceSchedules: return [.notice(.schedulesNotKept(error))]
+        case .beginFencing(let node):
+            if let now { fencing.ended(node, at: now.uptime) }
+            return [.notice(.fencingNotRecorded(node, error))]
+        case .endFencing(let order, _):
+            // Whatever it did, it is run again: the command does twice what it does once.
+            if let now { fencing.ended(order.node, at: now.uptime) }
+            return [.notice(.fencingNotRecorded(order.node, error))]
         case .chains:
             chains.isReadingRoster = false
             chains.isRosterDue = true

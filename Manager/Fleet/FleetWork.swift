@@ -41,9 +41,12 @@ public enum FleetWork: Sendable {
     case assignments(ConnectionID, NodeID, since: Revision?)
     case nodeIDs
     case runningDrains
-    /// Whether time makes anything of nodes now.
+    /// Whether time, or the loss of hosts, makes anything of nodes and their instances now.
     case schedules
     case advanceSchedules
+    /// A run of the site's fencing command is about to begin, or has ended.
+    case beginFencing(NodeID)
+    case endFencing(FencingOrder, FencingOutcome)
     case waitingPrefills
     case policies
     /// All images that are on their way to anybody.
@@ -66,7 +69,10 @@ public enum FleetWork: Sendable {
         case drains([OperationID])
         case prefills([OperationID])
         case policies([PrefillPolicyID], isBalanceDue: Bool)
-        case schedules(isDue: Bool)
+        /// `unfenced`: lost hosts that the site's command is to be run for, where it has one.
+        case schedules(isDue: Bool, unfenced: [NodeID: HostLoss])
+        /// `nil`: it is not wanted any more.
+        case fencing(FencingOrder?)
         case chains([ImageID: [ChainMember]])
     }
 
@@ -81,7 +87,7 @@ public enum FleetWork: Sendable {
         case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advancePrefill, .advancePolicy,
             .balanceTransfers,
             .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules,
-            .advanceSchedules, .chains:
+            .advanceSchedules, .beginFencing, .endFencing, .chains:
             nil
         }
     }
@@ -90,7 +96,8 @@ public enum FleetWork: Sendable {
     public var isWrite: Bool {
         switch self {
         case .openSession, .inventory, .status, .imageCopies, .captures, .hostWord, .usage, .liveness, .advanceDrain,
-            .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules:
+            .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules, .beginFencing,
+            .endFencing:
             true
         case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules, .chains: false
         }
@@ -181,9 +188,17 @@ public enum FleetWork: Sendable {
             return .done
         case .schedules:
             let commands = self.commands(in: sql, at: now, settings)
-            return .schedules(isDue: try commands.isScheduleDue())
+            return .schedules(
+                isDue: try commands.isScheduleDue() || commands.isHostLossDue(),
+                unfenced: settings.fencing == nil ? [:] : try commands.fencingCandidates())
+        case .beginFencing(let node): return .fencing(try commands(in: sql, at: now, settings).beginFencing(node))
+        case .endFencing(let order, let outcome):
+            try commands(in: sql, at: now, settings).endFencing(
+                order, outcome, by: settings.fencing?.command ?? "fencing")
+            return .done
         case .advanceSchedules:
             try commands(in: sql, at: now, settings).advanceSchedules()
+            try commands(in: sql, at: now, settings).advanceHostLosses()
             return .done
         case .policies:
             let commands = self.commands(in: sql, at: now, settings)

@@ -128,6 +128,7 @@ extension NodeInventory {
         copiesDisks = message.copiesDisks
         shapesHardware = message.shapesHardware ? true : nil
         topology = message.hasTopology ? HostTopology(message.topology) : nil
+        heedsRestartsElsewhere = message.heedsRestartsElsewhere
         cacheBudgetBytes = message.cacheBudgetBytes == 0 ? nil : Int64(clamping: message.cacheBudgetBytes)
         // Each address once: a device is known by it.
         var addresses: Set<String> = []

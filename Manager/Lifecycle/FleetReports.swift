@@ -20,7 +20,17 @@ public struct FleetReports {
     /// Instances as one node sees them. A node speaks only for instances that are placed on it.
     public func observe(_ seen: [ObservedInstance], on node: NodeID) throws {
         for observed in seen {
-            guard let instance = try sql.instances.find(observed.instance), instance.node == node else { continue }
+            guard var instance = try sql.instances.find(observed.instance), instance.node == node else {
+                try observeFormer(observed, on: node)
+                continue
+            }
+            if instance.isHostLossPolicyUnconfirmed, observed.epoch == instance.epoch,
+                observed.generation == instance.generation
+            {
+                // What a host tells of a wish it has kept before, and with it what the wish says.
+                instance.isHostLossPolicyUnconfirmed = false
+                try sql.instances.updateHostLoss(instance)
+            }
             var machine = InstanceMachine(instance)
             let effects = machine.observe(observed, at: now)
             if machine.instance != instance || !effects.isEmpty {
@@ -136,7 +146,9 @@ public struct FleetReports {
         node.bootID = bootID
         node.softwareVersion = softwareVersion
         node.remoteAddress = remoteAddress
+        node.loss = nil
         try sql.nodes.update(node)
+        if before.loss != nil { try endLoss(of: id) }
         // That a node merely connected again changes nothing that anybody could see.
         let changes = Event.differences(from: before, to: node)
         if !changes.isEmpty {
@@ -184,6 +196,12 @@ public struct FleetReports {
         node.liveness = liveness
         if let lastSeenAt { node.lastSeenAt = lastSeenAt }
         try sql.nodes.update(node)
+        if liveness == .down { try beginLoss(of: &node) }
+        // Heard again in the session that it had all the time.
+        if liveness == .alive, node.loss != nil {
+            node.loss = nil
+            try endLoss(of: id)
+        }
         try commands.event(
             "node.\(liveness.rawValue)", ResourceReference(node), owner: nil, detail: detail,
             changes: Event.differences(from: before, to: node))

@@ -23,11 +23,14 @@ public struct InstanceCreation: Sendable, Equatable {
     /// One of the owner's.
     public var serverGroup: String?
     public var hostName: String?
+    /// `nil`: as its flavor says.
+    public var onHostLoss: HostLossPolicy?
 
     public init(
         name: String, flavor: String, image: String, keyName: String? = nil, userData: [UInt8] = [],
         metadata: [String: String] = [:], count: Int = 1, node: String? = nil, excludedNodes: [String] = [],
-        availabilityZone: String? = nil, serverGroup: String? = nil, hostName: String? = nil
+        availabilityZone: String? = nil, serverGroup: String? = nil, hostName: String? = nil,
+        onHostLoss: HostLossPolicy? = nil
     ) {
         self.name = name
         self.flavor = flavor
@@ -41,6 +44,7 @@ public struct InstanceCreation: Sendable, Equatable {
         self.availabilityZone = availabilityZone
         self.serverGroup = serverGroup
         self.hostName = hostName
+        self.onHostLoss = onHostLoss
     }
 }
 
@@ -59,6 +63,7 @@ extension Commands {
                 nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
                 availabilityZone: creation.availabilityZone), in: group)
         let hardware = try hardware(of: flavor, requirements(of: flavor), image).settings
+        let (policy, limits) = try hostLoss(of: creation, flavor, excluded: request.excluded)
         if creation.count > 1 { try gather(&request, count: creation.count, directory) }
 
         var created: [Instance] = []
@@ -83,6 +88,7 @@ extension Commands {
                 instance.hardware = hardware
                 let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
                 instance.operation = operation.id
+                (instance.onHostLoss, instance.placementLimits) = (policy, limits)
                 try sql.instances.insert(instance, on: host)
                 try claimDevices(for: instance, on: host)
                 try claimPlace(request.cells, for: &instance)
@@ -148,14 +154,24 @@ extension Commands {
         }
     }
 
-    public func updateInstance(_ reference: String, name: String?, metadata: [String: String]?) throws -> Instance {
+    public func updateInstance(
+        _ reference: String, name: String?, metadata: [String: String]?, onHostLoss: HostLossPolicy? = nil
+    ) throws -> Instance {
         var instance = try instance(reference)
         guard instance.desired != .deleted else { throw Refusal.notFound("instance", reference) }
         let before = instance
         if let name { instance.name = name }
         if let metadata { instance.metadata = metadata }
         instance.updatedAt = now
-        try sql.instances.update(instance, assigned: metadata != nil)
+        if let onHostLoss, onHostLoss != instance.onHostLoss {
+            try check(onHostLoss, against: instance.placementLimits)
+            var machine = InstanceMachine(instance)
+            machine.change(onHostLoss: onHostLoss, at: now)
+            instance = machine.instance
+            try sql.instances.updateHostLoss(instance)
+        }
+        try sql.instances.update(
+            instance, assigned: metadata != nil || instance.onHostLoss != before.onHostLoss)
         try event(
             "instance.updated", ResourceReference(instance), owner: instance.owner,
             changes: Event.differences(from: before, to: instance))
@@ -255,7 +271,7 @@ extension Commands {
 
     /// The first of a group with affinity decides where the others go: of several at once it goes where there is room for all,
     /// if there is such a host.
-    private func gather(_ request: inout PlacementRequest, count: Int, _ directory: HostDirectory) throws {
+    func gather(_ request: inout PlacementRequest, count: Int, _ directory: HostDirectory) throws {
         guard let group = request.group, group.policy == .affinity, group.members.isEmpty,
             case .placed(let host) = try directory.place(request.together(count), in: sql, at: now)
         else { return }
@@ -280,7 +296,7 @@ extension Commands {
     }
 
     /// Addresses that no other instance has. The indexes on the columns refuse a second owner (P3).
-    private func freeAddresses(on node: Node, _ directory: HostDirectory) throws -> (ip: String, mac: String) {
+    func freeAddresses(on node: Node, _ directory: HostDirectory) throws -> (ip: String, mac: String) {
         guard let (address, isCardFree) = try directory.takeAddress(on: node, in: sql) else {
             throw Refusal(.noCapacity, "node '\(node.name)' has no free guest address")
         }

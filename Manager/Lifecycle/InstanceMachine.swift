@@ -101,6 +101,56 @@ public struct InstanceMachine: Sendable {
         return [.assign, .event(kind: "instance.delete_requested", detail: "")]
     }
 
+    /// It is started anew on another host, since its own runs nothing any more: a new placement, of which the old host, if it
+    /// ever comes back, knows by the epoch that it is not its own.
+    ///
+    /// - Parameters:
+    ///   - address: on the new host.
+    ///   - why: how it is known that the old host runs nothing.
+    public mutating func startElsewhere(
+        on node: NodeID, address: String, why: String, at now: Timestamp
+    ) -> [Effect] {
+        instance.node = node
+        instance.epoch = instance.epoch.next
+        instance.ipAddress = address
+        instance.powerCycle = instance.powerCycle.next
+        instance.startedAt = nil
+        instance.readyAt = nil
+        instance.isHostLossPolicyUnconfirmed = false
+        change(
+            .building, "restarted_elsewhere", "its host is lost (\(why)); started anew from its image on another",
+            at: now)
+        return [
+            .assign, .step(name: "restart_elsewhere", detail: instance.statusReason),
+            .event(
+                kind: "instance.restarted_elsewhere",
+                detail: "its host is lost (\(why)); started anew from its image: what was written to its disk is lost"),
+        ]
+    }
+
+    /// Its host runs nothing any more, and there is no other for it yet.
+    public mutating func waitForHost(_ reason: String, at now: Timestamp) -> [Effect] {
+        let text = String(reason.prefix(1000))
+        guard instance.statusCode != "waiting_for_host" || instance.statusReason != text else { return [] }
+        let isNews = instance.statusCode != "waiting_for_host"
+        instance.startedAt = nil
+        instance.readyAt = nil
+        show(.queued, "waiting_for_host", text, at: now)
+        return [.step(name: "wait_for_host", detail: text)]
+            + (isNews ? [.event(kind: "instance.waiting_for_host", detail: text)] : [])
+    }
+
+    /// What becomes of it when its host vanishes. A host that was told otherwise before has to say that it knows.
+    public mutating func change(onHostLoss policy: HostLossPolicy, at now: Timestamp) {
+        guard policy != instance.onHostLoss else { return }
+        instance.onHostLoss = policy
+        instance.updatedAt = now
+        guard policy == .restart else { return }
+        // A report of this generation tells that the host has kept the new wish, and with it the policy.
+        instance.generation = instance.generation.next
+        instance.isHostLossPolicyUnconfirmed = true
+    }
+
     /// A new wish: a new generation, so that reports about the old one are told apart.
     private mutating func change(_ status: InstanceStatus, _ code: String, _ reason: String, at now: Timestamp) {
         instance.generation = instance.generation.next

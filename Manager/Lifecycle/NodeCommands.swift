@@ -423,11 +423,11 @@ extension Commands {
         return token
     }
 
-    private func known(_ reference: String) throws -> Node? {
+    func known(_ reference: String) throws -> Node? {
         do { return try node(reference) } catch let refusal as Refusal where refusal.code == .notFound { return nil }
     }
 
-    private static func unknown(_ reference: String) -> NodeAction {
+    static func unknown(_ reference: String) -> NodeAction {
         NodeAction(node: reference, ok: false, detail: "there is no such node")
     }
 

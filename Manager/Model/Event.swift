@@ -104,6 +104,7 @@ extension Instance: Audited {
         if let keyName { fields["key_name"] = keyName }
         if let ipAddress { fields["address"] = ipAddress }
         if let serverGroup { fields["server_group"] = "\(serverGroup)" }
+        if onHostLoss != .keep { fields["on_host_loss"] = onHostLoss.rawValue }
         // Values are for the guest, and may be what only it should know.
         if !metadata.isEmpty { fields["metadata"] = metadata.keys.sorted().joined(separator: " ") }
         return fields
@@ -149,6 +150,7 @@ extension Node: Audited {
             fields["hold"] = "\(hold.enabled ? "enabled" : "disabled") by \(hold.owner)"
             fields["until"] = hold.until?.description
         }
+        if let loss { fields["lost"] = loss.certainty?.sentence ?? "not heard since \(loss.since)" }
         if let hostHold { fields["host_hold"] = "left: \(hostHold.sentence)" }
         if let availability {
             fields["availability"] = "\(availability.text) (\(availability.timeZone))"

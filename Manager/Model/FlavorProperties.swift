@@ -113,6 +113,8 @@ extension FlavorProperties.Reading {
             if let preference: FlavorRequirements.Opportunistic = choice(key, value) {
                 requirements.opportunistic = preference
             }
+        case HostLossPolicy.property:
+            if let policy: HostLossPolicy = choice(key, value) { requirements.onHostLoss = policy }
         default: takeOther(key, value)
         }
     }

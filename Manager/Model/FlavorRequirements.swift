@@ -24,6 +24,8 @@ public struct FlavorRequirements: Sendable, Equatable {
     /// Whether hosts that may be taken back at any time are chosen after all others, before them, or as the others are.
     public enum Opportunistic: String, Sendable, CaseIterable { case last, first, alike }
 
+    /// What its instances do when their hosts vanish, where nobody says otherwise.
+    public var onHostLoss = HostLossPolicy.keep
     /// In order of their aliases.
     public var devices: [Devices] = []
     /// In order of their keys.

@@ -35,6 +35,13 @@ public struct Instance: Sendable, Equatable {
     public var macAddress: String?
     public var ipAddress: String?
 
+    /// What becomes of it when its host vanishes.
+    public var onHostLoss = HostLossPolicy.keep
+    /// Its host may have kept an assignment that does not say `onHostLoss.restart` yet, and start it by that after a boot.
+    public var isHostLossPolicyUnconfirmed = false
+    /// For when it is placed again.
+    public var placementLimits = PlacementLimits.none
+
     // What should be.
     public var desired: DesiredState
     public var generation: Generation

@@ -28,6 +28,8 @@ public struct Node: Sendable, Equatable {
     public var availability: Availability?
     public var liveness: Liveness
     public var lastSeenAt: Timestamp?
+    /// It is not heard of any more; `nil`: it is, or never was.
+    public var loss: HostLoss?
     public var remoteAddress: String
     public var softwareVersion: String
     public var bootID: String
@@ -74,6 +76,7 @@ public struct Node: Sendable, Equatable {
         self.availability = nil
         self.liveness = .never
         self.lastSeenAt = nil
+        self.loss = nil
         self.remoteAddress = ""
         self.softwareVersion = ""
         self.bootID = ""
@@ -139,6 +142,8 @@ public struct NodeInventory: Sendable, Equatable, Codable {
     public var shapesHardware: Bool?
     /// `nil`: the agent does not say.
     public var topology: HostTopology?
+    /// Its agent starts a guest that may run elsewhere only once it has heard a manager; `nil`: it does not know of that.
+    public var heedsRestartsElsewhere: Bool?
 
     public init() {}
 }

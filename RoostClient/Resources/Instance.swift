@@ -53,6 +53,8 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var metadata: [String: String]
     /// What the guest calls itself.
     public var hostName: String
+    /// When its host vanishes: `keep` or `restart`; absent from managers that do not know of it.
+    public var onHostLoss: String?
     /// Virtual CPUs.
     public var vcpus: Int
     /// Memory.
@@ -75,7 +77,8 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
             desiredState = "desired_state", flavor, flavorID = "flavor_id", image, imageID = "image_id", node,
             nodeID = "node_id", addresses, createdAt = "created_at", updatedAt = "updated_at", owner,
             ownerID = "owner_id", account, keyName = "key_name", serverGroup = "server_group",
-            serverGroupID = "server_group_id", metadata, hostName = "host_name", vcpus,
+            serverGroupID = "server_group_id", metadata, hostName = "host_name",
+            onHostLoss = "on_host_loss", vcpus,
             ramMiB = "ram_mib", diskGiB = "disk_gib", generation, epoch, readyAt = "ready_at",
             startedAt = "started_at", operationID = "operation_id"
     }
@@ -131,16 +134,19 @@ extension Instance {
         public var serverGroup: String?
         /// Its name where left out.
         public var hostName: String?
+        /// When its host vanishes: `keep`, or `restart` anew elsewhere, without what was written to its disk.
+        public var onHostLoss: String?
 
         enum CodingKeys: String, CodingKey {
             case name, flavor, image, keyName = "key_name", userData = "user_data", metadata, node,
-                serverGroup = "server_group", hostName = "host_name"
+                serverGroup = "server_group", hostName = "host_name", onHostLoss = "on_host_loss"
         }
 
         /// What is left out is left to the site, or as it is.
         public init(
             name: String, flavor: String, image: String, keyName: String? = nil, userData: String? = nil,
-            metadata: [String: String]? = nil, node: String? = nil, serverGroup: String? = nil, hostName: String? = nil
+            metadata: [String: String]? = nil, node: String? = nil, serverGroup: String? = nil, hostName: String? = nil,
+            onHostLoss: String? = nil
         ) {
             self.name = name
             self.flavor = flavor
@@ -151,6 +157,7 @@ extension Instance {
             self.node = node
             self.serverGroup = serverGroup
             self.hostName = hostName
+            self.onHostLoss = onHostLoss
         }
     }
 
@@ -160,17 +167,20 @@ extension Instance {
         public var name: String?
         /// Members that are given.
         public var metadata: [String: String]?
+        /// `keep` or `restart`.
+        public var onHostLoss: String?
 
         enum CodingKeys: String, CodingKey {
-            case name, metadata
+            case name, metadata, onHostLoss = "on_host_loss"
         }
 
         /// What is left out is left to the site, or as it is.
         public init(
-            name: String? = nil, metadata: [String: String]? = nil
+            name: String? = nil, metadata: [String: String]? = nil, onHostLoss: String? = nil
         ) {
             self.name = name
             self.metadata = metadata
+            self.onHostLoss = onHostLoss
         }
     }
 }

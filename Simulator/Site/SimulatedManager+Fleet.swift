@@ -129,6 +129,8 @@ extension SimulatedManager {
             case .close(let id, let refusal): close(id, refusal)
             case .welcome(_, let welcome): answer = .success(welcome)
             case .refuse(_, let refusal): answer = .failure(refusal)
+            // No simulated site has a command for it.
+            case .fence: break
             case .notice: break
             }
         }

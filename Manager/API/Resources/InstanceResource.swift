@@ -6,6 +6,12 @@ enum InstanceResource {
     static let device = ObjectSchema.answer(
         "InstanceDevice", [("id", .identifier), ("alias", .text), ("address", .text), ("name", .text)])
 
+    static let hostLossPolicy = Schema.choice(HostLossPolicy.allCases.map(\.rawValue))
+    static let hostLossHelp =
+        "when its host vanishes. keep: it waits for its host, with its disk; as its flavor says if not given, else keep. restart: "
+        + "once it is certain that the host is off it is started anew elsewhere, from its image: what was written to its disk "
+        + "is lost"
+
     static let schema = ObjectSchema.answer(
         "Instance",
         [
@@ -19,7 +25,8 @@ enum InstanceResource {
             ("key_name", .nullable(.text)), ("server_group", .nullable(.text)),
             ("server_group_id", .nullable(.identifier)), ("metadata", .map(.text, maximum: 1000)), ("host_name", .text),
             ("vcpus", .count), ("ram_mib", .count), ("disk_gib", .count),
-            ("devices", .array(.object(device), maximum: 1024)), ("generation", .count), ("epoch", .count),
+            ("devices", .array(.object(device), maximum: 1024)),
+            ("on_host_loss", hostLossPolicy), ("generation", .count), ("epoch", .count),
             ("ready_at", .nullable(.time)), ("started_at", .nullable(.time)), ("operation_id", .nullable(.identifier)),
         ])
 
@@ -43,6 +50,7 @@ enum InstanceResource {
             "vcpus": .count(instance.vcpus),
             "ram_mib": .count(instance.ramMiB), "disk_gib": .count(instance.diskGiB),
             "devices": .array(try devices(of: instance, names)),
+            "on_host_loss": .string(instance.onHostLoss.rawValue),
             "generation": .count(instance.generation.value), "epoch": .count(instance.epoch.value),
             "ready_at": .text(instance.readyAt), "started_at": .text(instance.startedAt),
             "operation_id": .text(instance.operation),

@@ -24,9 +24,23 @@ enum NodeResource {
     static let drain = ObjectSchema.answer(
         "NodeDrain", [("state", .choice(Node.DrainState.allCases.map(\.rawValue))), ("reason", .text)])
 
+    /// The last run of the site's fencing command.
+    static let fencing = ObjectSchema.answer(
+        "NodeFencing",
+        [("attempts", .count), ("began_at", .time), ("ended_at", .nullable(.time)), ("outcome", .text)])
+    /// A node that is not heard of any more, and how many of its instances that are to run wait for what.
+    static let loss = ObjectSchema.answer(
+        "NodeLoss",
+        [
+            ("since", .time), ("certain", .nullable(.choice(HostLoss.Proof.allCases.map(\.rawValue)))),
+            ("certain_at", .nullable(.time)), ("detail", .text), ("staying", .count), ("restarting", .count),
+            ("fencing", .nullable(.object(fencing))),
+        ])
+
     private static let common: [(String, Schema)] = [
         ("id", .identifier), ("name", .text), ("enabled", .boolean),
         ("alive", .choice(Node.Liveness.allCases.map(\.rawValue))), ("last_seen_at", .nullable(.time)),
+        ("lost", .nullable(.object(loss))),
         ("reason", .text),
         ("address", .text), ("software_version", .text), ("instances", .count),
         ("addresses", .array(.text, maximum: 100_000)), ("cpu_model", .text), ("architecture", .text),
@@ -71,8 +85,33 @@ enum NodeResource {
     }
 
     /// - Parameter addresses: those of each node's instances.
-    static func item(_ node: Node, addresses: [NodeID: [String]], ratios: AllocationRatios) -> JSONValue {
-        .object(members(node, addresses: addresses[node.id] ?? [], ratios: ratios))
+    static func item(
+        _ node: Node, addresses: [NodeID: [String]], ratios: AllocationRatios, lost: LossCounts
+    ) -> JSONValue {
+        .object(members(node, addresses: addresses[node.id] ?? [], ratios: ratios, lost: lost[node.id] ?? [:]))
+    }
+
+    /// How many instances of lost nodes wait for what.
+    typealias LossCounts = [NodeID: [HostLossPolicy: Int]]
+
+    static func lossCounts(of nodes: [Node], in transaction: Transaction) throws -> LossCounts {
+        try transaction.instances.countsByHostLoss(on: nodes.filter { $0.loss != nil }.map(\.id))
+    }
+
+    private static func encode(_ loss: HostLoss, _ counts: [HostLossPolicy: Int]) -> JSONValue {
+        [
+            "since": .text(loss.since),
+            "certain": loss.certainty.map { .string($0.proof.rawValue) } ?? .null,
+            "certain_at": .text(loss.certainty?.at),
+            "detail": .string(loss.certainty?.sentence ?? "it may still run its guests"),
+            "staying": .count(counts[.keep] ?? 0), "restarting": .count(counts[.restart] ?? 0),
+            "fencing": loss.fencing.map {
+                [
+                    "attempts": .count($0.attempts), "began_at": .text($0.beganAt), "ended_at": .text($0.endedAt),
+                    "outcome": .string($0.outcome),
+                ]
+            } ?? .null,
+        ]
     }
 
     static func encode(_ node: Node, _ names: Names, in transaction: Transaction) throws -> JSONValue {
@@ -87,7 +126,7 @@ enum NodeResource {
                 node, addresses: Array(try transaction.instances.addresses(on: node.id)),
                 ratios: AllocationRatios(
                     of: node, in: try transaction.aggregates.aggregates(of: node.id).map { AggregateRules($0.metadata) }
-                )
+                ), lost: try lossCounts(of: [node], in: transaction)[node.id] ?? [:]
             ) + [
                 .init("pci_devices", .array(node.inventory.pciDevices.map(encode))),
                 .init("numa_nodes", .array(cells(of: node))), .init("images", .array(images)),
@@ -95,12 +134,15 @@ enum NodeResource {
             ])
     }
 
-    private static func members(_ node: Node, addresses: [String], ratios: AllocationRatios) -> [JSONValue.Member] {
+    private static func members(
+        _ node: Node, addresses: [String], ratios: AllocationRatios, lost: [HostLossPolicy: Int]
+    ) -> [JSONValue.Member] {
         let inventory = node.inventory
         let gibibyte: Int64 = 1 << 30
         let value: JSONValue = [
             "id": .text(node.id), "name": .string(node.name), "enabled": .boolean(node.enabled),
             "alive": .string(node.liveness.rawValue), "last_seen_at": .text(node.lastSeenAt),
+            "lost": node.loss.map { encode($0, lost) } ?? .null,
             "reason": .string(node.disabledReason), "address": .string(node.remoteAddress),
             "software_version": .string(node.softwareVersion), "instances": .count(node.instanceCount),
             "addresses": .texts(addresses.sorted()),

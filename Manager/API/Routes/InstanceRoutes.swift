@@ -25,10 +25,14 @@ enum InstanceRoutes {
                 "only hosts whose aggregates name this zone; any host if not given"),
             .init("server_group", .nullable(.reference), "one of yours, whose policy says where it may go"),
             .init("host_name", .nullable(.hostName)),
+            .init("on_host_loss", InstanceResource.hostLossPolicy, InstanceResource.hostLossHelp),
         ])
     static let change = ObjectSchema(
         "InstanceChange",
-        [.init("name", .name(maximum: 128)), .init("metadata", .propertiesPatch, "merged with what is there")])
+        [
+            .init("name", .name(maximum: 128)), .init("metadata", .propertiesPatch, "merged with what is there"),
+            .init("on_host_loss", InstanceResource.hostLossPolicy, InstanceResource.hostLossHelp),
+        ])
     static let power = ObjectSchema(
         "PowerRequest", [.init("force", .boolean, "without asking the guest; false if not given")])
     static let several = ObjectSchema.answer(
@@ -61,7 +65,8 @@ enum InstanceRoutes {
             }
         },
         Route(
-            .patch, "/v1/instances/{ref}", "Rename an instance or change its metadata", .instanceChange,
+            .patch, "/v1/instances/{ref}",
+            "Rename an instance, change its metadata or what becomes of it when its host is lost", .instanceChange,
             body: .json(change),
             replies: [(200, .one(InstanceResource.schema))], isConditional: true
         ) { call in
@@ -72,7 +77,8 @@ enum InstanceRoutes {
                 try call.checkMatch(try InstanceResource.encode(instance, names))
                 let changed = try commands.updateInstance(
                     instance.id.description, name: call.body["name"]?.string,
-                    metadata: call.body.patched("metadata", instance.metadata))
+                    metadata: call.body.patched("metadata", instance.metadata),
+                    onHostLoss: call.body["on_host_loss"]?.string.flatMap { HostLossPolicy(rawValue: $0) })
                 return .document(try InstanceResource.encode(changed, names), tag: true)
             }
         },
@@ -146,7 +152,8 @@ enum InstanceRoutes {
             keyName: body["key_name"]?.string, userData: try userData(body["user_data"]?.string),
             metadata: body.texts("metadata") ?? [:], count: body.count("count") ?? 1, node: body["node"]?.string,
             excludedNodes: excluded, availabilityZone: body["availability_zone"]?.string,
-            serverGroup: body["server_group"]?.string, hostName: body["host_name"]?.string)
+            serverGroup: body["server_group"]?.string, hostName: body["host_name"]?.string,
+            onHostLoss: body["on_host_loss"]?.string.flatMap { HostLossPolicy(rawValue: $0) })
         return try await call.write { transaction in
             let created = try call.commands(in: transaction).createInstances(creation)
             let names = Names(transaction)

@@ -48,6 +48,13 @@ enum NodeRoutes {
             .init("parallel", .integer(1...10_000), "nodes that are emptied at a time; all if not given"),
             .init("until", AvailabilityResource.moment, "then the nodes' windows decide, or they are enabled"),
         ])
+    static let confirmation = ObjectSchema(
+        "NodeDownConfirmation",
+        [
+            .init("nodes", references, required: true),
+            .init("dry_run", .boolean, "true if not given: changes nothing"),
+            .init("reason", .line(0...500), "how that is known; kept in the event log"),
+        ])
     static let tokenRequest = ObjectSchema(
         "JoinTokenRequest",
         [
@@ -78,8 +85,9 @@ enum NodeRoutes {
                 let ids = nodes.map(\.id)
                 let addresses = try transaction.instances.addresses(from: ids.min(), through: ids.max())
                 let rules = try NodeResource.Rules(of: nodes, in: transaction)
+                let lost = try NodeResource.lossCounts(of: nodes, in: transaction)
                 return request.document(nodes) {
-                    NodeResource.item($0, addresses: addresses, ratios: rules.ratios(of: $0))
+                    NodeResource.item($0, addresses: addresses, ratios: rules.ratios(of: $0), lost: lost)
                 }
             }
         },
@@ -130,6 +138,9 @@ enum NodeRoutes {
             leadsTo: "/v1/operations/{id}",
             handler: disable),
         Route(
+            .post, "/v1/nodes/confirm-down", "Say that lost nodes are off, or show what that would do", .nodeChange,
+            body: .json(confirmation), replies: [(200, .one(plans))], handler: confirmDown),
+        Route(
             .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,
             body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true,
             handler: createToken),
@@ -173,23 +184,40 @@ enum NodeRoutes {
             parallel: body.count("parallel") ?? .max, until: body["until"]?.string.flatMap { Timestamp($0) })
         guard body["dry_run"]?.boolean == false else {
             return try await call.read { transaction in
-                let planned = try call.commands(in: transaction).planDisabling(references, order)
-                return .document([
-                    "dry_run": true,
-                    "items": .array(
-                        planned.map {
-                            [
-                                "node": .string($0.node), "ok": .boolean($0.ok), "detail": .string($0.detail),
-                                "actions": .texts($0.actions),
-                            ]
-                        }),
-                ])
+                plans(try call.commands(in: transaction).planDisabling(references, order), isDryRun: true)
             }
         }
         return try await call.write { transaction in
             let operation = try call.commands(in: transaction).disableNodes(references, order)
             return .accepted(try OperationResource.encode(operation, Names(transaction)), operation: operation.id)
         }
+    }
+
+    /// Whoever asks vouches that the machines run nothing: their instances may be started elsewhere from then on.
+    @Sendable private static func confirmDown(_ call: Call) async throws -> Answer {
+        let references = try named(call)
+        guard call.body["dry_run"]?.boolean == false else {
+            return try await call.read { transaction in
+                plans(try call.commands(in: transaction).planConfirmingDown(references), isDryRun: true)
+            }
+        }
+        let reason = call.body["reason"]?.string ?? ""
+        return try await call.write { transaction in
+            plans(try call.commands(in: transaction).confirmDown(references, reason: reason), isDryRun: false)
+        }
+    }
+
+    private static func plans(_ actions: [NodeAction], isDryRun: Bool) -> Answer {
+        .document([
+            "dry_run": .boolean(isDryRun),
+            "items": .array(
+                actions.map {
+                    [
+                        "node": .string($0.node), "ok": .boolean($0.ok), "detail": .string($0.detail),
+                        "actions": .texts($0.actions),
+                    ]
+                }),
+        ])
     }
 
     @Sendable private static func createToken(_ call: Call) async throws -> Answer {

@@ -1,5 +1,6 @@
 public import Logging
 public import ManagerFleet
+public import ManagerLifecycle
 public import ManagerModel
 public import ManagerStore
 public import ProtocolMessages
@@ -21,6 +22,8 @@ public final class Fleet: FleetBackend {
         /// `nil`: another manager leads.
         var term: Term?
         var wake: AsyncStream<Void>.Continuation?
+        /// Runs of the site's fencing command that are to begin.
+        var orders: AsyncStream<FencingOrder>.Continuation?
     }
 
     /// What this manager knows of the others.
@@ -44,16 +47,19 @@ public final class Fleet: FleetBackend {
     let time: any TimeSource
     let logger: Logger
     private let site: Site
+    private let fence: @Sendable (FencingOrder) async -> FencingOutcome
     private let state: Mutex<State>
 
     public init(
         store: Store, authority: SiteAuthority, settings: Settings, site: Site, time: any TimeSource = SystemTime(),
-        logger: Logger
+        logger: Logger,
+        fence: @escaping @Sendable (FencingOrder) async -> FencingOutcome = { _ in .failed("the site has no command") }
     ) {
         self.store = store
         self.authority = authority
         self.settings = settings
         self.site = site
+        self.fence = fence
         self.time = time
         self.logger = logger
         self.state = Mutex(State(core: FleetCore(settings: settings)))
@@ -65,6 +71,7 @@ public final class Fleet: FleetBackend {
     /// Takes sessions, pushes changes and watches heartbeats until cancelled; `stopLeading` is to end the term before that.
     public func lead(_ term: Term) async {
         let wakeUps = begin(term)
+        let orders = fencingOrders(in: term)
         while !Task.isCancelled {
             do {
                 try await expectNodes()
@@ -78,6 +85,7 @@ public final class Fleet: FleetBackend {
             group.addTask { for await _ in wakeUps { await self.push() } }
             group.addTask { await self.watch() }
             group.addTask { await self.look() }
+            group.addTask { await self.fence(orders, in: term) }
         }
         stopLeading()
     }
@@ -87,6 +95,7 @@ public final class Fleet: FleetBackend {
         let connections = state.withLock { state in
             defer {
                 state.wake?.finish()
+                state.orders?.finish()
                 state = State(core: FleetCore(settings: settings))
             }
             return state.connections.values
@@ -98,6 +107,28 @@ public final class Fleet: FleetBackend {
         let (wakeUps, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         state.withLock { $0 = State(core: FleetCore(settings: settings), term: term, wake: wake) }
         return wakeUps
+    }
+
+    private func fencingOrders(in term: Term) -> AsyncStream<FencingOrder> {
+        // The core has few under way at a time.
+        let (orders, continuation) = AsyncStream<FencingOrder>.makeStream(bufferingPolicy: .bufferingOldest(64))
+        state.withLock { state in
+            if state.term == term { state.orders = continuation } else { continuation.finish() }
+        }
+        return orders
+    }
+
+    /// Runs the site's command beside everything else; where the term ends, what runs is ended with it.
+    private func fence(_ orders: AsyncStream<FencingOrder>, in term: Term) async {
+        await withDiscardingTaskGroup { group in
+            for await order in orders {
+                group.addTask {
+                    let outcome = await self.fence(order)
+                    await self.carryOut(self.handle(.fenced(order, outcome), in: term))
+                }
+            }
+            group.cancelAll()
+        }
     }
 
     private func watch() async {
@@ -185,6 +216,7 @@ public final class Fleet: FleetBackend {
             case .close(let id, let refusal): connection(id)?.close(refusal)
             case .welcome(_, let welcome): answer = .success(welcome)
             case .refuse(_, let refusal): answer = .failure(refusal)
+            case .fence(let order): state.withLock { _ = $0.orders?.yield(order) }
             case .notice(let notice): notice.log(to: logger)
             }
         }
@@ -336,6 +368,13 @@ extension FleetCore.Notice {
         case .drainsNotRead(let error): logger.error("drains not read", metadata: ["error": "\(error)"])
         case .prefillsNotAdvanced(let error): logger.error("prefills not advanced", metadata: ["error": "\(error)"])
         case .schedulesNotKept(let error): logger.error("schedules of nodes not kept", metadata: ["error": "\(error)"])
+        case .fencing(let order):
+            logger.warning("fencing", metadata: ["node": "\(order.name)", "attempt": "\(order.attempt)"])
+        case .fencingEnded(let order, .fenced): logger.warning("fenced", metadata: ["node": "\(order.name)"])
+        case .fencingEnded(let order, .failed(let reason)):
+            logger.error("fencing failed", metadata: ["node": "\(order.name)", "reason": "\(reason)"])
+        case .fencingNotRecorded(let node, let error):
+            logger.error("fencing not recorded", metadata: ["node.id": "\(node)", "error": "\(error)"])
         case .assignmentsNotRead(let node, let error):
             logger.error("assignments not read", metadata: ["node.id": "\(node)", "error": "\(error)"])
         case .nodesNotRead(let error): logger.error("nodes not read", metadata: ["error": "\(error)"])

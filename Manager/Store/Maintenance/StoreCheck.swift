@@ -198,6 +198,7 @@ public struct StoreCheck {
             ("devices", "id", "node_id", "nodes", "1 = 1"),
             ("prefill_policies", "id", "aggregate_id", "aggregates", "c.aggregate_id IS NOT NULL"),
             ("usage_spools", "spool_id", "node_id", "nodes", "1 = 1"),
+            ("former_placements", "instance_id", "node_id", "nodes", "1 = 1"),
             (
                 "usage_hourly", "instance_id", "instance_id", "instances",
                 "c.instance_id NOT IN (SELECT id FROM retired_instances)"

@@ -87,10 +87,15 @@ public struct InstanceRepository {
     }
 
     /// Addresses taken on a node.
+    /// Also those of guests that the node has not said to be gone yet.
     public func addresses(on node: NodeID) throws -> Set<String> {
         Set(
-            try sql.query("SELECT ip_address FROM instances WHERE node_id = ? AND ip_address IS NOT NULL", node)
-                .map { try $0.text("ip_address") })
+            try sql.query(
+                """
+                SELECT ip_address FROM instances WHERE node_id = ? AND ip_address IS NOT NULL
+                UNION ALL SELECT ip_address FROM former_placements WHERE node_id = ? AND ip_address IS NOT NULL
+                """, node, node
+            ).map { try $0.text("ip_address") })
     }
 
     /// Addresses taken on each of the nodes from one ID through another; `nil`: on none.
@@ -111,8 +116,9 @@ public struct InstanceRepository {
         let rows = try sql.query(
             """
             SELECT 0 AS is_card FROM instances WHERE node_id = ? AND ip_address = ?
+            UNION ALL SELECT 0 AS is_card FROM former_placements WHERE node_id = ? AND ip_address = ?
             UNION ALL SELECT 1 AS is_card FROM instances WHERE mac_address = ?
-            """, node, address, card)
+            """, node, address, node, address, card)
         let found = try rows.map { try $0.flag("is_card") }
         return (found.contains(false), found.contains(true))
     }
@@ -149,6 +155,83 @@ public struct InstanceRepository {
                 "UPDATE instances SET hardware = ? WHERE id = ?", try jsonText(instance.hardware), instance.id)
         }
         try sql.quotas.count(instance, by: 1)
+        // What hardly any instance has costs the others nothing.
+        if instance.onHostLoss != .keep || instance.placementLimits != .none { try updateHostLoss(instance) }
+    }
+
+    /// Writes what becomes of it when its host vanishes, which `update` leaves alone.
+    public func updateHostLoss(_ instance: Instance) throws {
+        let limits = instance.placementLimits == .none ? nil : try jsonText(instance.placementLimits)
+        let policy = instance.onHostLoss == .keep ? nil : instance.onHostLoss.rawValue
+        try sql.execute(
+            "UPDATE instances SET on_host_loss = ?, host_loss_unconfirmed = ?, placement_limits = ? WHERE id = ?",
+            policy,
+            instance.isHostLossPolicyUnconfirmed ? Int?(1) : nil, limits, instance.id)
+    }
+
+    /// Instances that are to run, on a node that is lost, by what becomes of them.
+    public func list(on node: NodeID, onHostLoss policy: HostLossPolicy) throws -> [Instance] {
+        try sql.query(
+            """
+            SELECT * FROM instances WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running'
+                AND COALESCE(on_host_loss, 'keep') = ? ORDER BY id
+            """, node, policy.rawValue
+        ).map(Instance.init(row:))
+    }
+
+    /// How many instances of each of these nodes are to run, by what becomes of them when their hosts vanish.
+    public func countsByHostLoss(on nodes: [NodeID]) throws -> [NodeID: [HostLossPolicy: Int]] {
+        var counts: [NodeID: [HostLossPolicy: Int]] = [:]
+        for node in nodes {
+            for row in try sql.query(
+                """
+                SELECT COALESCE(on_host_loss, 'keep') AS policy, COUNT(*) AS n FROM instances
+                WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running' GROUP BY COALESCE(on_host_loss, 'keep')
+                """, node)
+            {
+                counts[node, default: [:]][try row.choice("policy")] = try row.int("n")
+            }
+        }
+        return counts
+    }
+
+    /// Says of the guests of a node that cannot be heard why nothing is known of them.
+    public func noteSilence(of node: NodeID, _ reasons: [HostLossPolicy: String]) throws {
+        for (policy, reason) in reasons.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            try sql.execute(
+                """
+                UPDATE instances SET status_code = 'host_silent', status_reason = ? WHERE node_id = ? AND status = 'ACTIVE'
+                    AND desired = 'running' AND COALESCE(on_host_loss, 'keep') = ?
+                """, reason, node, policy.rawValue)
+        }
+    }
+
+    /// The node is heard again; what has become of its guests it says soon.
+    public func endSilence(of node: NodeID) throws {
+        try sql.execute(
+            """
+            UPDATE instances SET status_code = 'ready', status_reason = 'the guest answered when its host was last heard'
+            WHERE node_id = ? AND status = 'ACTIVE' AND status_code = 'host_silent'
+            """, node)
+    }
+
+    /// Places an instance on another node: its claim goes with it, and its former node is to remove what it has of it.
+    ///
+    /// - Parameter before: as it was on its former node.
+    public func move(_ instance: Instance, from before: Instance, at now: Timestamp) throws {
+        let left = try sql.nodes.adjustClaim(of: before, by: -1)
+        let former = FormerPlacement(
+            instance: before.id, node: before.node, epoch: before.epoch, generation: instance.generation,
+            image: before.image, address: before.ipAddress, movedAt: now)
+        try sql.formerPlacements.insert(former, revision: left)
+        try sql.formerPlacements.remove(instance.id, from: instance.node)
+        let revision = try sql.nodes.adjustClaim(of: instance, by: 1)
+        // At once: the address is another host's, and may be another instance's here.
+        try sql.execute(
+            "UPDATE instances SET node_id = ?, ip_address = ? WHERE id = ?", instance.node, instance.ipAddress,
+            instance.id)
+        try update(instance, revision: revision)
+        try updateHostLoss(instance)
     }
 
     /// As a flavor's property has it; `nil`: none, as with nearly all.
@@ -275,5 +358,8 @@ extension Instance {
             updatedAt: try row.timestamp("updated_at"), deletedAt: try row.optionalTimestamp("deleted_at"))
         if let text = try row.optionalText("hardware") { hardware = try decoded(text) }
         if let text = try row.optionalText("place") { place = try decoded(text) }
+        if let policy = try row.optionalText("on_host_loss") { onHostLoss = HostLossPolicy(rawValue: policy) ?? .keep }
+        isHostLossPolicyUnconfirmed = try row.optionalInteger("host_loss_unconfirmed") == 1
+        if let limits = try row.optionalText("placement_limits") { placementLimits = try decoded(limits) }
     }
 }

@@ -70,11 +70,24 @@ public struct NodeRepository {
         ).map { try Node(row: $0, inventory: NodeInventory()) }
     }
 
+    /// Nodes that are not heard of any more.
+    public func lost() throws -> [Node] {
+        try sql.query(
+            "SELECT \(Self.columnsButInventory) FROM nodes WHERE liveness = 'down' AND loss IS NOT NULL ORDER BY id"
+        ).map { try Node(row: $0, inventory: NodeInventory()) }
+    }
+
+    /// Writes what is known of a node's loss, which `update` leaves alone.
+    public func setLoss(_ loss: HostLoss?, of id: NodeID) throws {
+        try sql.execute("UPDATE nodes SET loss = ? WHERE id = ?", try loss.map { try jsonText($0) }, id)
+        sql.nodeChanges.changed(id)
+    }
+
     private static let columnsButInventory = """
         id, name, enabled, disabled_reason, liveness, last_seen_at, remote_address, software_version, boot_id, location,
         certificate_serial, session_epoch, assignment_revision, drain_state, drain_reason, joined_at, cpu_allocation_ratio,
         ram_allocation_ratio, disk_allocation_ratio, transfer_limits, claimed_vcpus, claimed_ram_mib, claimed_disk_gib,
-        instance_count, own_ratios, is_opportunistic, hold, availability, host_hold, dedicated_cpus, places
+        instance_count, own_ratios, is_opportunistic, hold, availability, host_hold, dedicated_cpus, places, loss
         """
 
     private func node(_ row: SQLRow) throws -> Node {
@@ -156,6 +169,7 @@ public struct NodeRepository {
         try sql.execute("DELETE FROM image_placements WHERE node_id = ?", node.id)
         try sql.imageCopies.removeAll(on: node.id)
         try sql.execute("DELETE FROM usage_spools WHERE node_id = ?", node.id)
+        try sql.execute("DELETE FROM former_placements WHERE node_id = ?", node.id)
         try sql.execute("DELETE FROM aggregate_nodes WHERE node_id = ?", node.id)
         try sql.devices.removeAll(on: node.id)
         try sql.chains.forget(node.id)
@@ -257,6 +271,7 @@ extension Node {
         if let text = try row.optionalText("availability") { availability = try decoded(text) }
         liveness = try row.choice("liveness")
         lastSeenAt = try row.optionalTimestamp("last_seen_at")
+        if let text = try row.optionalText("loss") { loss = try decoded(text) }
         remoteAddress = try row.text("remote_address")
         softwareVersion = try row.text("software_version")
         bootID = try row.text("boot_id")

@@ -77,6 +77,8 @@ public struct RetentionRepository {
                 try row.text("name"), try sql.flavors.find(flavor)?.name ?? flavor.description,
                 try row.timestamp("deleted_at"))
             try sql.execute("DELETE FROM instances WHERE id = ?", id)
+            // A host that has not come back is to remove it still.
+            try sql.execute("DELETE FROM former_placements WHERE instance_id = ? AND gone = 1", id)
         }
         return rows.count
     }
