@@ -51,6 +51,8 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case takenOverAtOnce = "taken-over-at-once"
     /// A manager that wants the lease takes it, though it has changed since it was looked at.
     case leaseTakenUncompared = "lease-taken-uncompared"
+    /// An agent starts what its disk says before it has heard a manager, also what may run elsewhere by now.
+    case startsUnheard = "starts-unheard"
     /// A manager that does not lead takes agents, and records what they say.
     case agentsWithoutLeading = "agents-without-leading"
     /// A leader whose term is over keeps its agents.

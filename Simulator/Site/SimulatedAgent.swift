@@ -90,6 +90,7 @@ final class SimulatedAgent {
             carryOut(link.handle(.image(images.status(of: image, .held))))
         }
         carryOut(link.handle(.began(bookIsKnown: bookIsKnown)))
+        if site.planted == .startsUnheard { post(.managerHeard) }
         if site.planted == .strayBeforeSetIsKnown { post(.assigned(.full([]))) }
         machine.hypervisor.listener = { [weak self] in self?.happened($0) }
         happened(.ready)
