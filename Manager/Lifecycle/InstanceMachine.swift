@@ -267,9 +267,23 @@ public struct InstanceMachine: Sendable {
             return []
         case .deleted:
             return fail(seen, at: now)
-        case .preparing, .starting, .running, .stopping:
+        case .stopping:
+            // What is in the way is worth telling; not that it takes its time, and never instead of why it stops.
+            if instance.status == .stopping, instance.statusCode != Self.guestShutdown,
+                !["", "shutting_down"].contains(seen.reasonCode)
+            {
+                show(.stopping, code(seen, "stopping"), reason(seen, "the host cannot stop it"), at: now)
+            }
+            return []
+        case .preparing, .starting, .running:
             return []
         }
+    }
+
+    /// What its host says is in the way of its stop; `nil`: nothing, it takes its time.
+    static func obstacle(to instance: Instance) -> String? {
+        instance.status == .stopping && !["stopping", guestShutdown].contains(instance.statusCode)
+            ? instance.statusReason : nil
     }
 
     private mutating func observeDeleted(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {

@@ -337,14 +337,23 @@ extension Commands {
         let grace = order.forces ? 60 : 0
         if seconds >= deadline + grace {
             host.state = "failed"
-            host.detail =
-                "\(left.count) guests still run after \(seconds) s"
-                + (node.liveness == .alive
-                    ? order.forces ? "" : "; repeat with --force-shutoff"
-                    : "; the node is \(node.liveness.rawValue)")
+            host.detail = "\(left.count) guests still run after \(seconds) s" + Self.why(left, on: node, order)
             try settleDrain(.failed, of: node, "node.drain_failed", detail: host.detail, operation: operation)
         }
         return host
+    }
+
+    /// What keeps guests running.
+    private static func why(_ left: [Instance], on node: Node, _ order: DrainOrder) -> String {
+        guard node.liveness == .alive else { return "; the node is \(node.liveness.rawValue)" }
+        if let obstacle = left.lazy.compactMap({ InstanceMachine.obstacle(to: $0) }).first {
+            return "; its agent says: \(obstacle)"
+        }
+        if node.hostHold != nil {
+            return
+                "; its host's own operator has taken it back, and its agent forces them off by the deadline given there"
+        }
+        return order.forces ? "" : "; repeat with --force-shutoff"
     }
 
     private func force(_ left: [Instance], _ host: inout Operation.HostResult) throws {

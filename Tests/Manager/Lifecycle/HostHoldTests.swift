@@ -71,6 +71,20 @@ struct HostHoldTests {
         }
     }
 
+    @Test("guests that are left while the host's operator still gives them time are told as such")
+    func longDeadline() async throws {
+        let record = try await TestRecord(hosts: 1)
+        let web = try await record.create("web", by: record.ann)[0]
+        try await record.report(web.id, .running)
+        try await hear(left(record), record)
+        let drain = try #require(try await record.store.read { sql in try sql.operations.running(.nodeDisable).first })
+        record.pass(.seconds(300))
+        try await record.advanceDrains()
+        let ended = try await record.operation(drain.id)
+        #expect(ended.hosts[0].detail.contains("forces them off by the deadline given there"))
+        #expect(!ended.hosts[0].detail.contains("--force-shutoff"), "no operator of the site can do that")
+    }
+
     @Test("while its host is away an operator's word waits: enabled, it comes back enabled; disabled, disabled")
     func meanwhile() async throws {
         let record = try await TestRecord(hosts: 2)

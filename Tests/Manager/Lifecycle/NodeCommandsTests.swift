@@ -122,11 +122,16 @@ struct NodeCommandsTests {
         try await record.advanceDrains()
         #expect(try await record.instance(web.id).generation == generation, "forced once, not at each look")
         try await record.report(web.id, .stopped)
+        try await record.report(lost.id, .stopping, code: "shutting_down")
+        #expect(try await record.instance(lost.id).statusReason == "being forced off")
+        try await record.report(lost.id, .stopping, code: "hypervisor_unreachable")
         record.pass(.seconds(60))
         try await record.advanceDrains()
         let ended = try await record.operation(drain.id)
         #expect(ended.hosts.map(\.state) == ["done", "failed"])
         #expect(ended.hosts[1].remaining == ["lost"])
+        #expect(
+            ended.hosts[1].detail == "1 guests still run after 120 s; its agent says: the host cannot stop it")
     }
 
     @Test("a guest whose stop failed is forced off like the others, and holds nothing up")
