@@ -18,6 +18,8 @@ final class HeldAgent: ChannelInboundHandler {
         var certificate: [UInt8]
         var keyPEM: String
         var address: SocketAddress
+        /// How long its guests take to shut down; `nil`: it says nothing of guests.
+        var shutdown: Duration?
     }
 
     private static let usageInterval = Duration.seconds(10)
@@ -176,6 +178,7 @@ final class HeldAgent: ChannelInboundHandler {
             case .deliver(.assignmentSet(let set)):
                 revision = set.revision
                 send(.assignmentAcknowledgement(.with { $0.revision = set.revision }))
+                if let shutdown = identity.shutdown { follow(set, shutdown) }
             case .deliver(.usageAcknowledgement): unacknowledged = false
             case .heartbeatDue(let sequence):
                 fleet.count { $0.heartbeats += 1 }
@@ -192,6 +195,24 @@ final class HeldAgent: ChannelInboundHandler {
             case .deliver, .stream: continue
             }
         }
+    }
+
+    /// Guests run at once, and end when their time to shut down is over.
+    private func follow(_ set: Roost_V1_AssignmentSet, _ shutdown: Duration) {
+        var (now, later) = (set, set)
+        now.instances.removeAll { $0.desired != .running }
+        later.instances.removeAll { $0.desired == .running }
+        later.images = []
+        report(now)
+        guard !later.instances.isEmpty else { return }
+        let bound = NIOLoopBound(self, eventLoop: fleet.loop)
+        let ended = later
+        fleet.loop.scheduleTask(in: .milliseconds(shutdown.milliseconds)) { bound.value.report(ended) }
+    }
+
+    private func report(_ set: Roost_V1_AssignmentSet) {
+        let report = SimulatedAgent.report(of: set, at: SystemTime().timestamp)
+        if !report.images.isEmpty || !report.instances.isEmpty { send(.statusReport(report)) }
     }
 
     private func sendUsage(at now: Uptime) {

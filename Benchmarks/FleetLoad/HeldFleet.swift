@@ -26,6 +26,13 @@ struct HeldFleet: AsyncParsableCommand {
     @Option(name: .long, help: "Over how many seconds the first connections are spread.")
     var spread = 1.0
 
+    @Option(
+        name: .long,
+        help:
+            "Agents say what becomes of guests, which take up to so many milliseconds to shut down, on each host another time."
+    )
+    var shutdown: Int?
+
     func run() async throws {
         let parts = manager.split(separator: ":")
         guard parts.count == 2, let port = Int(parts[1]) else { throw ValidationError("--manager must be host:port") }
@@ -45,7 +52,9 @@ struct HeldFleet: AsyncParsableCommand {
             let certificate = try authority.signNode(requestDER: request, node: node, at: SystemTime().timestamp)
             let identity = HeldAgent.Identity(
                 node: node, instances: ids.dropFirst().compactMap { InstanceID($0) }, certificate: certificate.der,
-                keyPEM: key.pem, address: try SocketAddress(ipAddress: Self.address(count), port: 0))
+                keyPEM: key.pem, address: try SocketAddress(ipAddress: Self.address(count), port: 0),
+                // From half of it to all, in no order.
+                shutdown: shutdown.map { .milliseconds($0 / 2 + $0 * (count * 7919 % 1000) / 2000) })
             loops[count % loops.count].add(identity)
             count += 1
         }

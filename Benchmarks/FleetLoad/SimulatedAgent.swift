@@ -102,7 +102,7 @@ final class SimulatedAgent: UplinkDelegate {
     }
 
     /// What a host says on which all that is wanted comes true at once.
-    private static func report(of set: Roost_V1_AssignmentSet, at now: Timestamp) -> Roost_V1_StatusReport {
+    static func report(of set: Roost_V1_AssignmentSet, at now: Timestamp) -> Roost_V1_StatusReport {
         .with {
             $0.images = set.images.map { image in
                 let bytes = Int64(image.sizeBytes)

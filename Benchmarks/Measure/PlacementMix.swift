@@ -14,17 +14,22 @@ struct PlacementMix: ParsableCommand {
     private static let now = SystemTime().timestamp
 
     func run() throws {
-        report("eight_devices_milliseconds", Self.eightDevices())
-        let (rate, different) = Self.mix()
+        // The slowest of a run is what else the machine did then; that of most runs is not.
+        let runs = (0..<5).map { _ in Self.eightDevices() }.sorted { $0.slowest < $1.slowest }
+        let eight = runs[runs.count / 2]
+        report("eight_devices_milliseconds", eight.slowest)
+        report("eight_devices_plain_milliseconds", eight.plain)
+        let (rate, plainRate, different) = Self.mix()
         report("mixed_decisions_per_second", rate)
+        report("mixed_plain_decisions_per_second", plainRate)
         report("mixed_decisions_unlike_the_plain_rules", Double(different))
         report("steps", Double(steps))
         report("claims_too_many", Double(Self.walk(steps)))
     }
 
     /// The slowest of a thousand decisions for eight GPUs, until each of a thousand hosts with eight has given all; half of the
-    /// hosts have given one before, and are looked at in vain.
-    private static func eightDevices() -> Double {
+    /// hosts have given one before, and are looked at in vain. Beside it, one by the plain rules, each host for itself.
+    private static func eightDevices() -> (slowest: Double, plain: Double) {
         var table = HostTable(
             (0..<1000).map { number in
                 var host = host(number, profile: .none, devices: 8)
@@ -36,6 +41,9 @@ struct PlacementMix: ParsableCommand {
         let request = PlacementRequest(
             vcpus: 1, ramMiB: 1, diskGiB: 1, devices: [DeviceRequest(alias: 0, count: 8)])
         var slowest = Duration.zero
+        let asked = ContinuousClock.now
+        guard table.explain(request, limit: 1).candidates == 500 else { fatalError("five hundred hosts have room") }
+        let plain = ContinuousClock.now - asked
         for number in 0..<501 {
             let began = ContinuousClock.now
             let decision = table.place(request)
@@ -43,17 +51,17 @@ struct PlacementMix: ParsableCommand {
             if case .placed = decision, number == 500 { fatalError("five hundred hosts have room for five hundred") }
             if case .refused = decision, number < 500 { fatalError("five hundred hosts have room for five hundred") }
         }
-        return slowest / .milliseconds(1)
+        return (slowest / .milliseconds(1), plain / .milliseconds(1))
     }
 
-    private static func mix() -> (rate: Double, different: Int) {
+    private static func mix() -> (rate: Double, plainRate: Double, different: Int) {
         let profiles = profiles()
         var random = SplitMix(state: 1)
         let hosts = (0..<10_000).map { number in
             host(number, profile: profiles[number % profiles.count], devices: number % 4 == 0 ? 8 : 0)
         }
-        var (decisions, different) = (0, 0)
-        var taken = Duration.zero
+        var (decisions, plainDecisions, different) = (0, 0, 0)
+        var (taken, plainTaken) = (Duration.zero, Duration.zero)
         for round in 0..<20 {
             var table = HostTable(hosts)
             let requests = (0..<1000).map { _ in request(using: &random) }
@@ -65,16 +73,24 @@ struct PlacementMix: ParsableCommand {
             guard round == 0 else { continue }
             table = HostTable(hosts)
             for (number, request) in requests.enumerated() {
-                let plain = number % 10 == 0 ? table.explain(request, limit: 1) : nil
+                guard number % 10 == 0 else {
+                    _ = table.place(request)
+                    continue
+                }
+                let asked = ContinuousClock.now
+                let plain = table.explain(request, limit: 1)
+                plainTaken += .now - asked
+                plainDecisions += 1
                 let decision = table.place(request)
-                guard let plain else { continue }
                 switch decision {
                 case .placed(let node): if plain.ranking.first?.name != table[node]?.name { different += 1 }
                 case .refused: if plain.candidates > 0 { different += 1 }
                 }
             }
         }
-        return (Double(decisions) / (taken / .seconds(1)), different)
+        return (
+            Double(decisions) / (taken / .seconds(1)), Double(plainDecisions) / (plainTaken / .seconds(1)), different
+        )
     }
 
     /// - Returns: how often a host had less than was claimed of it, or a device was taken twice.
