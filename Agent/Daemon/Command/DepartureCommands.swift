@@ -42,7 +42,9 @@ struct LeaveCommand: AsyncParsableCommand {
         guard let duration = DurationText.parse(deadline) else { return }
         let writer = DepartureWriter(deadline: deadline)
         do {
-            try ControlCall.ask(Self.request(reason, duration), data: settings.data, writer.show)
+            try ControlCall.ask(
+                Self.request(reason, duration), data: settings.data, within: duration + ControlCall.patience,
+                writer.show)
         } catch ControlSocket.Problem.nobodyListens {
             try await standIn(settings, duration, writer)
         } catch {
@@ -142,14 +144,21 @@ enum DepartureProblem: Error, Equatable, CustomStringConvertible {
 
 /// Asks the agent of this host.
 enum ControlCall {
+    /// How long an agent may take for what takes it no time.
+    static let patience = Duration.seconds(30)
+
     /// Gives each answer to `show`, up to the last. Blocks.
     static func ask(
-        _ request: ControlRequest, data: String, _ show: (ControlAnswer) -> Void
+        _ request: ControlRequest, data: String, within limit: Duration = patience, _ show: (ControlAnswer) -> Void
     ) throws(ControlSocket.Problem) {
-        let socket = try ControlSocket.connect(in: data)
-        try socket.send(request.controlLine)
+        let socket = try ControlSocket.connect(in: data, within: patience)
+        do throws(ControlSocket.Problem) {
+            try socket.send(request.controlLine)
+        } catch .failed(_, _, EPIPE) {
+            // One that has no place for another says so and hangs up, which is there to be read.
+        }
         do {
-            try socket.readLines(limit: 1 << 20) { line in
+            try socket.readLines(limit: 1 << 20, within: limit) { line in
                 guard let answer = try? JSONDecoder().decode(ControlAnswer.self, from: Data(line)) else { return true }
                 show(answer)
                 return !answer.isLast

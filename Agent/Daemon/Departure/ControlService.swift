@@ -83,12 +83,16 @@ final class ControlService: Service {
         }
     }
 
-    /// Goes on whether or not the caller listens.
+    /// The host is taken back whether or not the caller listens; who does not is told nothing more, and holds no place.
     private func leave(reason: String?, deadline: Duration, _ caller: ControlSocket) {
         let endsAt = time.uptime + deadline
         let (departure, guests, problem) = keeper.leave(reason: reason, deadline: deadline)
         var progress = DepartureProgress(endsAt: endsAt, guests: guests, problem: problem?.description)
-        while !isOver.withLock({ $0 }) {
+        while !isOver.withLock({ $0 }), !caller.isAbandoned {
+            if let overtaken = keeper.overtaking(departure) {
+                say(.refused(overtaken), to: caller)
+                return
+            }
             let answers = progress.look(
                 keeper.sight(of: departure), hasSession: keeper.hasSession, at: time.uptime)
             for answer in answers {

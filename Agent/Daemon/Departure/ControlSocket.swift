@@ -7,12 +7,17 @@ final class ControlSocket: Sendable {
         /// Nobody listens there.
         case nobodyListens(path: String)
         case ended
+        /// It took the question, and says nothing.
+        case silent(after: Duration)
         case failed(operation: String, path: String, code: Int32)
 
         var description: String {
             switch self {
             case .nobodyListens(let path): "no agent listens at \(path)"
             case .ended: "the agent ended before it was done; ask again"
+            case .silent(let limit):
+                "the agent gave no last answer within \(limit.components.seconds) s, so that nobody knows what became of it; ask again, "
+                    + "or restart the agent (guests run on)"
             case .failed(let operation, let path, EACCES), .failed(let operation, let path, EPERM):
                 "could not \(operation) \(path): only root may"
             case .failed(let operation, let path, let code):
@@ -46,12 +51,15 @@ final class ControlSocket: Sendable {
         return socket
     }
 
-    static func connect(in data: String) throws(Problem) -> ControlSocket {
+    /// - Parameter limit: an agent that takes nobody in for so long is told as such.
+    static func connect(in data: String, within limit: Duration = .seconds(30)) throws(Problem) -> ControlSocket {
         let socket = try make(path(in: data))
+        socket.limitReading(to: limit)
         let code = try socket.withAddress(in: data) { address, length in
             Glibc.connect(socket.descriptor, address, length)
         }
         if code == ENOENT || code == ECONNREFUSED { throw .nobodyListens(path: socket.path) }
+        if code == EAGAIN { throw .silent(after: limit) }
         try code.orThrow("reach the agent at", socket.path)
         return socket
     }
@@ -109,6 +117,13 @@ final class ControlSocket: Sendable {
         return credentials.user
     }
 
+    /// Whether nobody is at the other end any more.
+    var isAbandoned: Bool {
+        var look = pollfd(fd: descriptor, events: 0, revents: 0)
+        return poll(&look, 1, 0) > 0 && look.revents & Int16(POLLHUP | POLLERR) != 0
+    }
+
+    /// How long a single call may wait for the other end.
     func limitReading(to limit: Duration) {
         var time = timeval(tv_sec: Int(limit.milliseconds / 1000), tv_usec: Int(limit.milliseconds % 1000) * 1000)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
@@ -128,7 +143,10 @@ final class ControlSocket: Sendable {
     }
 
     /// Gives each line to `body` until that says false, the other end closes, or a line is longer than `limit`.
-    func readLines(limit: Int, _ body: ([UInt8]) throws -> Bool) throws {
+    ///
+    /// - Parameter time: for all of them; `nil`: as long as each call may wait.
+    func readLines(limit: Int, within time: Duration? = nil, _ body: ([UInt8]) throws -> Bool) throws {
+        let began = ContinuousClock.now
         var kept: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
@@ -138,8 +156,15 @@ final class ControlSocket: Sendable {
                 guard try body(line) else { return }
             }
             guard kept.count <= limit else { throw Problem.failed(operation: "read from", path: path, code: EMSGSIZE) }
+            if let time {
+                let left = time - (.now - began)
+                guard left > .zero else { throw Problem.silent(after: time) }
+                // None would be no limit.
+                limitReading(to: max(left, .milliseconds(1)))
+            }
             let count = recv(descriptor, &buffer, buffer.count, 0)
             if count < 0 && errno == EINTR { continue }
+            if count < 0 && errno == EAGAIN, time != nil { continue }
             guard count > 0 else {
                 if count == 0 { throw Problem.ended }
                 throw Problem.failed(operation: "read from", path: path, code: errno)

@@ -42,6 +42,16 @@ final class DepartureKeeper: Sendable {
         reconcile.figures.departure.flatMap { $0.departure == departure ? $0 : nil }
     }
 
+    /// What holds now instead of a departure, in a sentence; `nil`: it holds.
+    func overtaking(_ departure: Departure) -> String? {
+        current.withLock { current in
+            if current == departure { return nil }
+            return current == nil
+                ? "the host was given back meanwhile by 'roost-agent return'"
+                : "the host was taken back once more meanwhile, and the later deadline holds"
+        }
+    }
+
     var hasSession: Bool { link?.hasSession ?? false }
 
     /// Takes the host back. Said again, the last deadline holds. Blocks for the disk.

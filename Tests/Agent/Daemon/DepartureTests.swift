@@ -21,7 +21,7 @@ struct DepartureTests {
                 var answers: [ControlAnswer] = []
                 continuation.resume(
                     with: Result {
-                        try ControlCall.ask(request, data: data) { answers.append($0) }
+                        try ControlCall.ask(request, data: data, within: .seconds(90)) { answers.append($0) }
                         return answers
                     })
             }
@@ -158,6 +158,53 @@ struct DepartureTests {
             #expect(try !StandIn.comeBack(data: site.folder.path))
             try await site.withAgent { _ in try await eventually { runs(site) } }
         }
+    }
+
+    @Test("who is overtaken is told, and who is gone holds no place", .timeLimit(.minutes(2)))
+    func abandoned() async throws {
+        let site = try AgentTests.Site()
+        try await site.withManager {
+            site.manager.want([instanceMessage(firstInstance)])
+            try await site.withAgent { _ in
+                try await eventually { runs(site) }
+                // A hypervisor that hangs: each of these is answered in a day.
+                site.host.state.withLock { $0.isAway = true }
+                let day = ControlRequest.leave(reason: nil, deadlineMilliseconds: 86_400_000)
+                async let first = ask(day, site)
+                try await eventually { FileManager.default.fileExists(atPath: site.folder.path + "/departure") }
+                async let second = ask(day, site)
+                let overtaken = "the host was taken back once more meanwhile, and the later deadline holds"
+                let earlier = try await first
+                #expect(earlier.last == .refused(overtaken))
+                #expect(try await comesBack(site))
+                let returned = "the host was given back meanwhile by 'roost-agent return'"
+                let later = try await second
+                #expect(later.last == .refused(returned))
+
+                var callers = try (0..<8).map { _ in try ControlSocket.connect(in: site.folder.path) }
+                for caller in callers { try caller.send(day.controlLine) }
+                try await eventually {
+                    guard case .refused? = try await ask(.comeBack, site).last else { return false }
+                    return true
+                }
+                callers = []
+                site.host.state.withLock { $0.isAway = false }
+                try await eventually {
+                    _ = try await ask(.comeBack, site)
+                    return runs(site)
+                }
+            }
+        }
+    }
+
+    @Test("an agent that takes the question and says nothing is told after a time")
+    func noAnswer() throws {
+        let folder = ScratchFolder()
+        let listening = try ControlSocket.listen(in: folder.path)
+        #expect(throws: ControlSocket.Problem.silent(after: .milliseconds(200))) {
+            try ControlCall.ask(.comeBack, data: folder.path, within: .milliseconds(200)) { _ in }
+        }
+        withExtendedLifetime(listening) {}
     }
 
     @Test("requests that make no sense are answered with a sentence")
