@@ -51,8 +51,29 @@ struct NodeReport {
         return Self.names(failed: answer["items"].items)
     }
 
-    /// Shows what `disable` would do.
-    func planned(_ answer: JSON) -> [String] {
+    /// Shows what was done on each node, all at once, and gives the nodes that failed.
+    func done(_ answer: JSON) -> [String] {
+        let items = answer["items"].items
+        guard isText else {
+            printer.list(answer, Self.columns)
+            return Self.names(failed: items)
+        }
+        for item in items {
+            let node = Cell.shown(item["node"])
+            guard item["ok"].isTrue else {
+                failed("\(node): \(Cell.shown(item["detail"]))")
+                continue
+            }
+            for action in item["actions"].items.map(Cell.shown) {
+                ok(action.hasSuffix(" \(node)") ? action : "\(action) on \(node)")
+            }
+            printer.note("\(node): \(Cell.shown(item["detail"]))".printable)
+        }
+        return Self.names(failed: items)
+    }
+
+    /// Shows what would be done, and why on each node.
+    func planned(_ answer: JSON, withDetails: Bool = false) -> [String] {
         let items = answer["items"].items
         guard isText else {
             printer.list(answer, Self.columns)
@@ -67,6 +88,7 @@ struct NodeReport {
             for action in item["actions"].items.map(Cell.shown) {
                 dry(action.hasSuffix(" \(node)") ? action : "\(action) on \(node)")
             }
+            if withDetails { dry("\(node): \(Cell.shown(item["detail"]))") }
         }
         dry("Nothing was changed; repeat with --for-real.")
         return Self.names(failed: items)

@@ -54,19 +54,21 @@ extension NodeCommand {
                 abstract: "Gives nodes windows of the week; outside of them they are disabled.",
                 discussion: """
                     Windows: '20:00-06:00 Mon-Fri drain from 05:30 mode shutdown; 00:00-24:00 Sat,Sun'. A disabled node \
-                    stays so until it is enabled.
+                    stays so until it is enabled; nodes whose windows are shut now are emptied.
+                    A dry run unless --for-real: nothing is changed, and every line says so.
                     """)
             @Argument(help: "Hosts, such as cn[43-45,47].") var hosts: String
             @Argument(help: "Windows, divided by semicolons.") var windows: String
             @Option(name: .long, help: "Whose clock: a name such as Europe/Berlin.") var timeZone: String
             @Option(name: .long, help: "Why; kept with the node.") var reason: String?
+            @Flag(name: .long, help: "Do it.") var forReal = false
             @OptionGroup var site: SiteOptions
 
             func run() async throws {
                 let availability = JSON.present([
                     "windows": .string(windows), "time_zone": .string(timeZone), "reason": reason.map { .string($0) },
                 ])
-                try await Window.change(hosts, to: availability, "Setting windows of", site)
+                try await Window.change(hosts, to: availability, forReal: forReal, site)
             }
         }
 
@@ -76,22 +78,21 @@ extension NodeCommand {
             @Argument(help: "Hosts, such as cn[43-45,47].") var hosts: String
             @OptionGroup var site: SiteOptions
 
-            func run() async throws { try await Window.change(hosts, to: .null, "Clearing windows of", site) }
+            func run() async throws { try await Window.change(hosts, to: .null, forReal: true, site) }
         }
 
-        private static func change(_ hosts: String, to value: JSON, _ verb: String, _ site: SiteOptions) async throws {
+        private static func change(_ hosts: String, to value: JSON, forReal: Bool, _ site: SiteOptions) async throws {
             try await site.withClient { client, printer in
                 let resolution = try await HostResolution.of(hosts, client, printer)
                 let report = NodeReport(printer)
-                var failed = report.unknown(resolution)
-                for node in resolution.nodes {
-                    do {
-                        _ = try await client.patch(try path("nodes", node), ["availability": value])
-                        report.ok("\(verb) node \(node)")
-                    } catch let failure as Failure {
-                        report.failed("\(verb) node \(node): \(failure.sentence)")
-                        failed.append(node)
-                    }
+                var failed = report.unknown(resolution, isDryRun: !forReal)
+                if !resolution.nodes.isEmpty {
+                    let answer = try await client.post(
+                        "/v1/nodes/windows",
+                        ["nodes": .texts(resolution.nodes), "availability": value, "dry_run": .flag(!forReal)])
+                    failed += forReal ? report.done(answer) : report.planned(answer, withDetails: true)
+                } else if !forReal {
+                    report.dry("Nothing was changed.")
                 }
                 try report.end(failed)
             }

@@ -41,17 +41,21 @@ extension Commands {
                 node: node.name, ok: true,
                 detail: "in service until \(until); its windows are shut and decide from then on")
         }
-        var next = "never"
-        switch state {
-        case .open: return nil
-        case .draining(let endsAt, _):
-            next = node.availability?.state(at: endsAt).flatMap(\.opensAt)?.description ?? next
-        case .closed(let opensAt): next = opensAt?.description ?? next
-        }
+        if case .open = state { return nil }
+        let next = nextOpening(node.availability, state)
         try changeHold(nil, of: node)
         return NodeAction(
             node: node.name, ok: true,
             detail: "its windows are shut and decide from now on; next open: \(next); use --until to enable it before")
+    }
+
+    /// When windows that are shut open again.
+    func nextOpening(_ availability: Availability?, _ state: Availability.State?) -> String {
+        switch state {
+        case .open, nil: "now"
+        case .draining(let endsAt, _): availability?.state(at: endsAt).flatMap(\.opensAt)?.description ?? "never"
+        case .closed(let opensAt): opensAt?.description ?? "never"
+        }
     }
 
     /// An operator's word that changes nothing else for now.
@@ -440,7 +444,7 @@ extension Commands {
         NodeAction(node: reference, ok: false, detail: "there is no such node")
     }
 
-    private func toStop(on node: Node) throws -> [Instance] {
+    func toStop(on node: Node) throws -> [Instance] {
         var filter = InstanceRepository.Filter()
         filter.node = node.id
         return try sql.instances.list(filter).filter { $0.desired == .running }

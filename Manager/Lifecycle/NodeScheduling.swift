@@ -69,10 +69,63 @@ extension Commands {
         try sql.nodes.update(current)
     }
 
-    /// Gives nodes windows, or takes them away. A node that is disabled stays so until that is lifted.
+    /// What giving nodes windows, or taking them away, would do now. Changes nothing (HLT-08).
+    public func planAvailability(_ references: [String], _ availability: Availability?) throws -> [NodeAction] {
+        try references.map { reference in
+            guard let node = try known(reference) else { return Self.unknown(reference) }
+            return try plan(availability, for: node)
+        }
+    }
+
+    /// Gives nodes windows, or takes them away. An error on one node does not stop the others (HLT-17). What that is to empty is
+    /// emptied when nodes are looked at next.
+    public func setAvailability(of references: [String], _ availability: Availability?) throws -> [NodeAction] {
+        try references.map { reference in
+            guard let node = try known(reference) else { return Self.unknown(reference) }
+            var action = try plan(availability, for: node)
+            action.actions = Array(action.actions.prefix(1))
+            _ = try setAvailability(node.id.description, availability)
+            return action
+        }
+    }
+
+    private func plan(_ availability: Availability?, for node: Node) throws -> NodeAction {
+        var action = NodeAction(
+            node: node.name, ok: true, detail: availability == nil ? "stays as it is" : "its windows are open",
+            actions: ["\(availability == nil ? "clear" : "set") windows of node \(node.name)"])
+        let state = availability?.state(at: now)
+        switch giving(availability, to: node).scheduleStep(windows: state, at: now) {
+        case .enable:
+            action.detail = "its windows are open"
+            action.actions.append("enable node \(node.name)")
+        case .disable(let mode, let by, _, _):
+            let guests = try toStop(on: node)
+            action.detail =
+                "its windows are shut now: it is disabled, and emptied" + (by.map { " by \($0)" } ?? "")
+                + "; next open: \(nextOpening(availability, state))"
+            let wait = mode == .wait ? "wait for, then " : ""
+            action.actions.append("disable node \(node.name)")
+            action.actions += guests.map { "\(wait)stop instance \($0.id) (\($0.name))" }
+        case .rest, .forgetHold:
+            if !node.enabled {
+                action.detail = "is out of service\(node.disabledBy.map { " by \($0)" } ?? ""), and stays so"
+            }
+        }
+        return action
+    }
+
+    /// Gives a node windows, or takes them away. A node that is disabled stays so until that is lifted.
     public func setAvailability(_ reference: String, _ availability: Availability?) throws -> Node {
-        var node = try node(reference)
-        let before = node
+        let before = try node(reference)
+        let node = giving(availability, to: before)
+        try sql.nodes.update(node)
+        try event(
+            "node.updated", ResourceReference(node), owner: nil, changes: Event.differences(from: before, to: node))
+        return node
+    }
+
+    private func giving(_ availability: Availability?, to before: Node) -> Node {
+        var node = before
         node.availability = availability
         // A host that was taken back is no operator's doing.
         let isHeld = !node.enabled && node.hostHold == nil
@@ -83,9 +136,6 @@ extension Commands {
             // Nobody would open it any more.
             node.hold = NodeHold(enabled: false, owner: actor.name, reason: node.disabledReason)
         }
-        try sql.nodes.update(node)
-        try event(
-            "node.updated", ResourceReference(node), owner: nil, changes: Event.differences(from: before, to: node))
         return node
     }
 }

@@ -55,6 +55,15 @@ enum NodeRoutes {
             .init("dry_run", .boolean, "true if not given: changes nothing"),
             .init("reason", .line(0...500), "how that is known; kept in the event log"),
         ])
+    static let windows = ObjectSchema(
+        "NodeWindows",
+        [
+            .init("nodes", references, required: true),
+            .init(
+                "availability", .nullable(.object(AvailabilityResource.change)), required: true,
+                "when the nodes may be used; null: always"),
+            .init("dry_run", .boolean, "true if not given: changes nothing"),
+        ])
     static let tokenRequest = ObjectSchema(
         "JoinTokenRequest",
         [
@@ -141,6 +150,9 @@ enum NodeRoutes {
             .post, "/v1/nodes/confirm-down", "Say that lost nodes are off, or show what that would do", .nodeChange,
             body: .json(confirmation), replies: [(200, .one(plans))], handler: confirmDown),
         Route(
+            .post, "/v1/nodes/windows", "Give nodes windows or take them away, or show what that would do", .nodeChange,
+            body: .json(windows), replies: [(200, .one(plans))], handler: setWindows),
+        Route(
             .post, "/v1/nodes/tokens", "Create a token with which a node joins, shown once", .nodeTokenCreate,
             body: .optionalJSON(tokenRequest), replies: [(201, .one(token))], answersSecret: true,
             handler: createToken),
@@ -166,11 +178,53 @@ enum NodeRoutes {
                 changed = try commands.setDedicatedCPUs(node.id.description, to: value.string)
             }
             if let value = body["availability"] {
-                changed = try commands.setAvailability(
-                    node.id.description, try AvailabilityResource.read(value, owner: try call.actor.name))
+                let availability = try AvailabilityResource.read(value, owner: try call.actor.name)
+                try refuseEmptying(node, availability, commands)
+                changed = try commands.setAvailability(node.id.description, availability)
             }
             return .document(try NodeResource.encode(changed, names, in: transaction), tag: true)
         }
+    }
+
+    /// What stops guests is asked for by its name.
+    private static func refuseEmptying(
+        _ node: Node, _ availability: Availability?, _ commands: Commands
+    ) throws {
+        let actions = try commands.planAvailability([node.id.description], availability).flatMap(\.actions)
+        let stopped = actions.count { $0.contains("stop instance ") }
+        guard stopped > 0 else { return }
+        throw Refusal(
+            .conflict,
+            "these windows are shut now, so that node '\(node.name)' would be emptied of \(stopped) instance"
+                + "\(stopped == 1 ? "" : "s"); POST /v1/nodes/windows shows that, and does it with dry_run false")
+    }
+
+    @Sendable private static func setWindows(_ call: Call) async throws -> Answer {
+        let references = try named(call)
+        let availability = try AvailabilityResource.read(
+            call.body["availability"] ?? .null, owner: try call.actor.name)
+        guard call.body["dry_run"]?.boolean == false else {
+            return try await call.read { transaction in
+                plan(try call.commands(in: transaction).planAvailability(references, availability), isDryRun: true)
+            }
+        }
+        return try await call.write { transaction in
+            plan(
+                try call.commands(in: transaction).setAvailability(of: references, availability), isDryRun: false)
+        }
+    }
+
+    private static func plan(_ actions: [NodeAction], isDryRun: Bool) -> Answer {
+        .document([
+            "dry_run": .boolean(isDryRun),
+            "items": .array(
+                actions.map {
+                    [
+                        "node": .string($0.node), "ok": .boolean($0.ok), "detail": .string($0.detail),
+                        "actions": .texts($0.actions),
+                    ]
+                }),
+        ])
     }
 
     @Sendable private static func disable(_ call: Call) async throws -> Answer {
@@ -184,7 +238,7 @@ enum NodeRoutes {
             parallel: body.count("parallel") ?? .max, until: body["until"]?.string.flatMap { Timestamp($0) })
         guard body["dry_run"]?.boolean == false else {
             return try await call.read { transaction in
-                plans(try call.commands(in: transaction).planDisabling(references, order), isDryRun: true)
+                plan(try call.commands(in: transaction).planDisabling(references, order), isDryRun: true)
             }
         }
         return try await call.write { transaction in
@@ -198,26 +252,13 @@ enum NodeRoutes {
         let references = try named(call)
         guard call.body["dry_run"]?.boolean == false else {
             return try await call.read { transaction in
-                plans(try call.commands(in: transaction).planConfirmingDown(references), isDryRun: true)
+                plan(try call.commands(in: transaction).planConfirmingDown(references), isDryRun: true)
             }
         }
         let reason = call.body["reason"]?.string ?? ""
         return try await call.write { transaction in
-            plans(try call.commands(in: transaction).confirmDown(references, reason: reason), isDryRun: false)
+            plan(try call.commands(in: transaction).confirmDown(references, reason: reason), isDryRun: false)
         }
-    }
-
-    private static func plans(_ actions: [NodeAction], isDryRun: Bool) -> Answer {
-        .document([
-            "dry_run": .boolean(isDryRun),
-            "items": .array(
-                actions.map {
-                    [
-                        "node": .string($0.node), "ok": .boolean($0.ok), "detail": .string($0.detail),
-                        "actions": .texts($0.actions),
-                    ]
-                }),
-        ])
     }
 
     @Sendable private static func createToken(_ call: Call) async throws -> Answer {

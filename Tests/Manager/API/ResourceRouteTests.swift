@@ -542,7 +542,7 @@ struct ResourceRouteTests {
                 "/v1/nodes/cn1", ["cpu_allocation_ratio": .number(2.5), "location": "rack 7"], as: "root")
             #expect(changed.json["cpu_allocation_ratio"] == .number(2.5))
             #expect(changed.json["availability"] == .null)
-            let windows: JSONValue = ["windows": "20:00-06:00 Mon-Fri", "time_zone": "Europe/Berlin"]
+            let windows: JSONValue = ["windows": "00:00-24:00", "time_zone": "Europe/Berlin"]
             let lent = try await client.patch("/v1/nodes/cn1", ["availability": windows], as: "root")
             #expect(lent.json["availability"]?["owner"] == "root", "\(lent.text)")
             #expect(SchemaCheck.faults(of: lent.json, in: .object(NodeResource.schema)) == [])
@@ -550,6 +550,24 @@ struct ResourceRouteTests {
             #expect(try await client.patch("/v1/nodes/cn1", ["availability": wrong], as: "root").status == 422)
             let back = try await client.patch("/v1/nodes/cn1", ["availability": .null], as: "root")
             #expect(back.json["availability"] == .null)
+            // Three days from now, whatever day it is: shut today.
+            let day = (SystemTime().timestamp.milliseconds / 86_400_000 + 4 + 3) % 7
+            let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+            let shut: JSONValue = ["windows": .string("12:00-13:00 \(days[Int(day)])"), "time_zone": "UTC"]
+            let refused = try await client.patch("/v1/nodes/cn1", ["availability": shut], as: "root")
+            #expect(refused.code == "conflict" && refused.text.contains("/v1/nodes/windows"), "\(refused.text)")
+            let shown = try await client.post(
+                "/v1/nodes/windows", ["nodes": ["cn1", "cn9"], "availability": shut], as: "root")
+            #expect(shown.json["dry_run"] == true, "\(shown.text)")
+            #expect(SchemaCheck.faults(of: shown.json, in: .object(NodeRoutes.plans)) == [])
+            #expect(try await client.get("/v1/nodes/cn1", as: "root").json["availability"] == .null)
+            let given = try await client.post(
+                "/v1/nodes/windows", ["nodes": ["cn1", "cn9"], "availability": shut, "dry_run": false], as: "root")
+            #expect(given.json["dry_run"] == false && given.json["items"]?.array?.map { $0["ok"] } == [true, false])
+            #expect(
+                try await client.get("/v1/nodes/cn1", as: "root").json["availability"]?["windows"]?.string?
+                    .hasPrefix("12:00-13:00") == true)
+            #expect(try await client.patch("/v1/nodes/cn1", ["availability": .null], as: "root").status == 200)
             let moving = try await client.post(
                 "/v1/nodes/disable", ["nodes": ["cn1"], "dry_run": false, "mode": "migrate"], as: "root")
             #expect(moving.status == 422 && moving.code == "unprocessable", "\(moving.text)")

@@ -66,6 +66,39 @@ struct NodeScheduleTests {
         #expect(try await record.instance(web.id).desired == .running, "back with its node the next day")
     }
 
+    @Test("what windows that are shut would empty is said, and nothing done, before they are set (HLT-08)")
+    func planned() async throws {
+        let record = try await TestRecord(hosts: 3)
+        let availability = try window(record)
+        let web = try await record.create("web", by: record.ann, node: "cn1")[0]
+        try await record.report(web.id, .running)
+        try await record.request(by: record.root) { _ = try $0.disableNodes(["cn3"], DrainOrder(reason: "disks")) }
+        let names = ["cn1", "cn2", "cn3", "cn9"]
+        let plan = try await record.request(by: record.root) { try $0.planAvailability(names, availability) }
+        #expect(plan.map(\.ok) == [true, true, true, false])
+        #expect(
+            plan.map(\.actions) == [
+                ["set windows of node cn1", "disable node cn1", "stop instance \(web.id) (web)"],
+                ["set windows of node cn2", "disable node cn2"], ["set windows of node cn3"], [],
+            ])
+        #expect(plan[0].detail.contains("shut now") && plan[0].detail.contains("next open: 20"))
+        #expect(plan[2].detail == "is out of service by root, and stays so")
+        #expect(try await record.node("cn1").availability == nil)
+        try await look(record)
+        #expect(try await record.instance(web.id).desired == .running)
+
+        let done = try await record.request(by: record.root) { try $0.setAvailability(of: names, availability) }
+        #expect(done.map(\.ok) == plan.map(\.ok) && done[0].actions == ["set windows of node cn1"])
+        try await look(record)
+        #expect(try await record.instance(web.id).desired == .stopped)
+        #expect(try await record.node("cn3").disabledBy == "root")
+        let open = try await record.request(by: record.root) { try $0.planAvailability(["cn1"], nil) }
+        #expect(open[0].actions == ["clear windows of node cn1"])
+        record.pass(.seconds(3600))
+        let opens = try await record.request(by: record.root) { try $0.planAvailability(["cn1"], availability) }
+        #expect(opens[0].actions == ["set windows of node cn1", "enable node cn1"])
+    }
+
     @Test("an operator's disable beats a window until it is lifted; enabling outside of the window only lifts it")
     func holds() async throws {
         let record = try await TestRecord(hosts: 1)
