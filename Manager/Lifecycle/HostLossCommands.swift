@@ -99,7 +99,7 @@ extension Commands {
                     continue
                 }
                 guard left > 0 else { break }
-                let place: (host: Node, address: String)
+                let place: (host: Node, address: String, cells: CellRequest?)
                 do {
                     place = try otherHost(for: instance, from: node)
                 } catch let refusal as Refusal {
@@ -108,7 +108,7 @@ extension Commands {
                     continue
                 }
                 // What fails from here on undoes the whole transaction.
-                try move(instance, from: node, to: place.host, address: place.address, certainty)
+                try move(instance, from: node, to: place.host, address: place.address, place.cells, certainty)
                 left -= 1
             }
         }
@@ -141,13 +141,15 @@ extension Commands {
     /// Where an instance of a lost host goes. Writes nothing.
     ///
     /// - Throws: a `Refusal` that says why it has to wait.
-    private func otherHost(for instance: Instance, from old: Node) throws -> (host: Node, address: String) {
+    private func otherHost(
+        for instance: Instance, from old: Node
+    ) throws -> (host: Node, address: String, cells: CellRequest?) {
         if let objection = objection(toLeaving: old, instance) { throw Refusal(.conflict, objection) }
         let request = try request(toMove: instance, from: old)
         let directory = HostDirectory.of(sql)
         switch try directory.place(request, in: sql, at: now) {
         case .refused(let counts): throw try noOtherHost(counts, for: instance, hosts: directory.count)
-        case .placed(let host): return (host, try freeAddresses(on: host, directory).ip)
+        case .placed(let host): return (host, try freeAddresses(on: host, directory).ip, request.cells)
         }
     }
 
@@ -175,6 +177,8 @@ extension Commands {
         (request.vcpus, request.ramMiB, request.diskGiB) = (instance.vcpus, instance.ramMiB, instance.diskGiB)
         request.devices = try deviceRequests(instance.devices)
         request.needsHardware = !instance.hardware.isEmpty
+        let cells = try requirements(of: flavor).cells(vcpus: instance.vcpus, memoryMiB: instance.ramMiB)
+        request.setCells(instance.place == nil ? nil : cells)
         request.excluded = Set(limits.excluded)
         request.excluded.insert(old.id)
         // Where an earlier disk of it still lies, a guest would be made from that.
@@ -200,15 +204,18 @@ extension Commands {
     }
 
     private func move(
-        _ instance: Instance, from old: Node, to host: Node, address: String, _ certainty: HostLoss.Certainty
+        _ instance: Instance, from old: Node, to host: Node, address: String, _ cells: CellRequest?,
+        _ certainty: HostLoss.Certainty
     ) throws {
         try failCaptures(of: instance, on: old)
         try releaseDevices(of: instance)
         var machine = InstanceMachine(instance)
         let effects = machine.startElsewhere(on: host.id, address: address, why: certainty.sentence, at: now)
-        let moved = machine.instance
+        var moved = machine.instance
+        moved.place = nil
         try sql.instances.move(moved, from: instance, at: now)
         try claimDevices(for: moved, on: host)
+        try claimPlace(cells, for: &moved)
         try wantImage(moved.image, on: host.id, operation: nil, priority: .launch)
         for effect in effects {
             switch effect {

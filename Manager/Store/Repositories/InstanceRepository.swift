@@ -219,6 +219,7 @@ public struct InstanceRepository {
     ///
     /// - Parameter before: as it was on its former node.
     public func move(_ instance: Instance, from before: Instance, at now: Timestamp) throws {
+        try releasePlace(of: before)
         let left = try sql.nodes.adjustClaim(of: before, by: -1)
         let former = FormerPlacement(
             instance: before.id, node: before.node, epoch: before.epoch, generation: instance.generation,
