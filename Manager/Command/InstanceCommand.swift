@@ -36,6 +36,9 @@ struct InstanceCommand: AsyncParsableCommand {
             Column("name"), Column("addresses"), Column("node"), Column("status", colour: Colour.status),
         ]
 
+        /// Where one waits, why is worth a column.
+        static let waitingColumns = InstanceCommand.columns + [Column("status_reason")]
+
         func run() async throws {
             let query = try list.query([
                 "status": status?.uppercased(), "node": node, "owner": owner, "all": all ? "true" : nil,
@@ -46,7 +49,10 @@ struct InstanceCommand: AsyncParsableCommand {
                 if workers {
                     answer = .list(answer["items"].items.filter { $0["metadata"]["role"].text == "worker" })
                 }
-                try list.columns.print(answer, workers ? Self.workerColumns : InstanceCommand.columns, printer)
+                let waits = answer["items"].items.contains { $0["queue"] != .null }
+                try list.columns.print(
+                    answer, workers ? Self.workerColumns : waits ? Self.waitingColumns : InstanceCommand.columns,
+                    printer)
             }
         }
     }
@@ -61,12 +67,14 @@ struct InstanceCommand: AsyncParsableCommand {
     struct Start: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Starts stopped instances.")
         @Argument(help: ArgumentHelp("Names or IDs.", valueName: "instance")) var instances: [String]
+        @Flag(name: .long, help: "Where its node lacks what one needs, let it wait, rather than being refused.")
+        var queue = false
         @OptionGroup var waiting: WaitOptions
         @OptionGroup var site: SiteOptions
 
         func run() async throws {
             try await InstanceChange(verb: "started", references: instances, waiting: waiting, site: site).run {
-                try await $0.post($1 + "/start")
+                try await queue ? $0.post($1 + "/start", ["queue": .flag(true)]) : $0.post($1 + "/start")
             }
         }
     }

@@ -36,11 +36,36 @@ extension InstanceCommand {
                 "keep or restart: when its host vanishes it waits for it, or, once that is certain to be off, is started anew "
                     + "elsewhere from its image, and what was written to its disk is lost.", valueName: "policy"))
         var onHostLoss: HostLossChoice?
+        @Flag(name: .long, help: "Where there is no room now, let it wait, rather than being refused.") var queue =
+            false
+        @Option(
+            name: .long,
+            help: ArgumentHelp(
+                "Where it stands among those that wait: -100 to 100, above 0 for superusers.", valueName: "number"))
+        var priority: Int?
+        @Flag(
+            name: .long, help: "It yields its room to instances that are not preemptible, after a notice to its guest.")
+        var preemptible = false
+        @Option(
+            name: .long,
+            help: ArgumentHelp(
+                "With --preemptible, what becomes of it then: queue (it waits and starts again) or stop.",
+                valueName: "what"))
+        var onPreemption: String?
         @OptionGroup var waiting: WaitOptions
         @OptionGroup var site: SiteOptions
 
         func validate() throws {
             guard (1...1000).contains(count) else { throw ValidationError("--count must be from 1 to 1000.") }
+            guard (-100...100).contains(priority ?? 0) else {
+                throw ValidationError("--priority must be from -100 to 100.")
+            }
+            guard ["queue", "stop", nil].contains(onPreemption) else {
+                throw ValidationError("--on-preemption must be queue or stop.")
+            }
+            guard preemptible || onPreemption == nil else {
+                throw ValidationError("--on-preemption goes with --preemptible.")
+            }
         }
 
         func run() async throws {
@@ -52,6 +77,8 @@ extension InstanceCommand {
                 "exclude_nodes": excludeNode.isEmpty ? nil : .array(excludeNode.map { .string($0) }),
                 "server_group": serverGroup.map { .string($0) }, "host_name": hostName.map { .string($0) },
                 "on_host_loss": onHostLoss.map { .string($0.rawValue) },
+                "queue": queue ? .flag(true) : nil, "priority": priority.map { .whole($0) },
+                "preemptible": preemptible ? .flag(true) : nil, "on_preemption": onPreemption.map { .string($0) },
             ])
             try await site.withClient { client, printer in
                 let answer = try await client.post("/v1/instances", body)

@@ -23,6 +23,9 @@ struct PlacementCommand: AsyncParsableCommand {
         var node: [String] = []
         @Option(name: .long, help: ArgumentHelp("Not these; may be given several times.", valueName: "node"))
         var excludeNode: [String] = []
+        @Option(name: .long, help: ArgumentHelp("With which it would wait in the queue.", valueName: "number"))
+        var priority: Int?
+        @Flag(name: .long, help: "As one that yields to others.") var preemptible = false
         @Option(name: .long, help: "Names for each filter, and nodes in the ranking.") var limit = 20
         @OptionGroup var site: SiteOptions
 
@@ -33,6 +36,9 @@ struct PlacementCommand: AsyncParsableCommand {
 
         func validate() throws {
             guard (1...1000).contains(limit) else { throw ValidationError("--limit must be from 1 to 1000.") }
+            guard (-100...100).contains(priority ?? 0) else {
+                throw ValidationError("--priority must be from -100 to 100.")
+            }
         }
 
         func run() async throws {
@@ -49,6 +55,7 @@ struct PlacementCommand: AsyncParsableCommand {
                 "flavor": .string(flavor), "image": image.map { .string($0) },
                 "availability_zone": zone.map { .string($0) }, "server_group": serverGroup.map { .string($0) },
                 "nodes": names(node), "exclude_nodes": names(excludeNode), "limit": .whole(limit),
+                "priority": priority.map { .whole($0) }, "preemptible": preemptible ? .flag(true) : nil,
             ])
             return try await client.post("/v1/placement/explain", question)
         }
@@ -69,8 +76,22 @@ struct PlacementCommand: AsyncParsableCommand {
             return (
                 tables.joined(separator: "\n\n"),
                 fit == 0
-                    ? "Of \(all) nodes none can take the instance." : "\(fit) of \(all) nodes can take the instance."
+                    ? "Of \(all) nodes none can take the instance." + outlook(answer)
+                    : "\(fit) of \(all) nodes can take the instance."
             )
+        }
+
+        /// What would become of it: who would yield to it, or where it would stand among those that wait.
+        private static func outlook(_ answer: JSON) -> String {
+            let yielding = answer["yielding"]
+            if let node = yielding["node"].text {
+                let names = yielding["instances"].items.compactMap(\.text).joined(separator: ", ")
+                return " On \(node), \(names) would be asked to yield."
+            }
+            if let position = answer["queue_position"].integer {
+                return " With --queue it would be number \(position) of \((answer["queue_length"].integer ?? 0) + 1)."
+            }
+            return answer["possible"] == .flag(false) ? " Not even an empty one could." : ""
         }
     }
 }

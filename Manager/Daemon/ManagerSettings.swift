@@ -100,6 +100,10 @@ struct ManagerSettings: Sendable {
         static let stopTimeout = Setting(
             "instances.stop_timeout_seconds", .integer(1...86_400), default: 90,
             "How long a guest may take to shut down before it is forced off.")
+        static let preemptionGrace = Setting(
+            "instances.preemption_grace_seconds", .integer(1...86_400), default: 60,
+            "How long the guest of a preemptible instance may take to shut down, when another needs its room, before it is forced off."
+        )
         static let usageInterval = Setting(
             "usage.interval_seconds", .integer(1...3600), default: 10, "How often agents sample their guests.")
         static let eventDays = Setting(
@@ -135,7 +139,7 @@ struct ManagerSettings: Sendable {
             Key.fencingCommand.declared, Key.fencingAfter.declared, Key.fencingLimit.declared,
             Key.maximumImage.declared, Key.uploadPatience.declared, Key.fetchTimeout.declared,
             Key.allowPrivate.declared, Key.allowedHosts.declared, Key.imageAuthorities.declared,
-            Key.bootTimeout.declared, Key.stopTimeout.declared,
+            Key.bootTimeout.declared, Key.stopTimeout.declared, Key.preemptionGrace.declared,
             Key.usageInterval.declared,
             Key.eventDays.declared, Key.eventCount.declared, Key.operationDays.declared, Key.deletedDays.declared,
             Key.storeURL.declared, Key.storePasswordFile.declared, Key.logLevel.declared,
@@ -165,6 +169,7 @@ struct ManagerSettings: Sendable {
     private var imageAuthorityFile: String?
     var bootTimeoutSeconds: Int
     var stopTimeoutSeconds: Int
+    var preemptionGraceSeconds: Int
     var usageInterval: Duration
     var retention: RetentionPolicy
     /// `nil` for an SQLite file in the data folder.
@@ -214,6 +219,7 @@ struct ManagerSettings: Sendable {
         imageAuthorityFile = reader.value(Key.imageAuthorities)
         bootTimeoutSeconds = reader.value(Key.bootTimeout)
         stopTimeoutSeconds = reader.value(Key.stopTimeout)
+        preemptionGraceSeconds = reader.value(Key.preemptionGrace)
         usageInterval = .seconds(reader.value(Key.usageInterval))
         retention = RetentionPolicy()
         retention.eventDays = reader.value(Key.eventDays)

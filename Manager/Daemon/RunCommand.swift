@@ -72,6 +72,7 @@ struct Manager {
         var lifecycle = LifecycleSettings()
         lifecycle.bootTimeoutSeconds = settings.bootTimeoutSeconds
         lifecycle.stopTimeoutSeconds = settings.stopTimeoutSeconds
+        lifecycle.preemptionGraceSeconds = settings.preemptionGraceSeconds
 
         let images = try ImageStore(
             folder: site.imagesPath, logger: logger, maximumImageBytes: settings.maximumImageBytes)

@@ -77,6 +77,7 @@ public struct FleetCore: Sendable {
         case livenessNotRecorded(NodeID, any Error)
         case drainNotAdvanced(OperationID, any Error)
         case drainsNotRead(any Error)
+        case queueNotAdvanced(any Error)
         case prefillsNotAdvanced(any Error)
         case schedulesNotKept(any Error)
         case fencing(FencingOrder)
@@ -310,7 +311,13 @@ public struct FleetCore: Sendable {
         case (.progress, _):
             chains.isRecordingProgress = false
             return []
-        case (.runningDrains, .drains(let drains)): return drains.map { .work(.advanceDrain($0), at: now.timestamp) }
+        case (.runningDrains, .drains(let drains, let isAnyoneWaiting)):
+            let queue: [Effect] =
+                isAnyoneWaiting && state.isQueueFree() ? [.work(.advanceQueue, at: now.timestamp)] : []
+            return drains.map { .work(.advanceDrain($0), at: now.timestamp) } + queue
+        case (.advanceQueue, _):
+            state.queueAdvanced()
+            return []
         case (.waitingPrefills, .prefills(let waiting)):
             return waiting.map { .work(.advancePrefill($0), at: now.timestamp) }
         case (.policies, .policies(let due, let isBalanceDue)):
@@ -357,6 +364,9 @@ public struct FleetCore: Sendable {
             // One that cannot go on must not hold up the others.
             return [.notice(.drainNotAdvanced(operation, error))]
         case .runningDrains: return [.notice(.drainsNotRead(error))]
+        case .advanceQueue:
+            state.queueAdvanced()
+            return [.notice(.queueNotAdvanced(error))]
         case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
             return [.notice(.prefillsNotAdvanced(error))]
         case .schedules, .advanceSchedules: return [.notice(.schedulesNotKept(error))]

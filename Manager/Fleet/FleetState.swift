@@ -39,6 +39,15 @@ struct FleetState: Sendable {
     private var dirty: Set<NodeID> = []
     var mustCheckNodes = false
     private var ticks = 0
+    private var isQueueUnderWay = false
+
+    /// Whether the queue may be gone through: one pass at a time.
+    mutating func isQueueFree() -> Bool {
+        defer { isQueueUnderWay = true }
+        return !isQueueUnderWay
+    }
+
+    mutating func queueAdvanced() { isQueueUnderWay = false }
 
     /// Policies look at every node, and are looked at each third second.
     mutating func isPolicyTick() -> Bool {

@@ -40,7 +40,10 @@ public enum FleetWork: Sendable {
     /// What the node is to be told since a revision; `nil`: everything.
     case assignments(ConnectionID, NodeID, since: Revision?)
     case nodeIDs
+    /// And whether any instance waits for room.
     case runningDrains
+    /// Places instances that wait for room.
+    case advanceQueue
     /// Whether time, or the loss of hosts, makes anything of nodes and their instances now.
     case schedules
     case advanceSchedules
@@ -66,7 +69,7 @@ public enum FleetWork: Sendable {
         /// `nil`: there is nothing to tell.
         case assignments(Roost_V1_AssignmentSet?)
         case nodeIDs(Set<NodeID>)
-        case drains([OperationID])
+        case drains([OperationID], isAnyoneWaiting: Bool)
         case prefills([OperationID])
         case policies([PrefillPolicyID], isBalanceDue: Bool)
         /// `unfenced`: lost hosts that the site's command is to be run for, where it has one.
@@ -84,8 +87,8 @@ public enum FleetWork: Sendable {
             (connection, node)
         // Copies come with an inventory, and before it: the session waits for that. So do images of disks with the rest of a
         // report, or alone: then they are few.
-        case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advancePrefill, .advancePolicy,
-            .balanceTransfers,
+        case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advanceQueue, .advancePrefill,
+            .advancePolicy, .balanceTransfers,
             .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules,
             .advanceSchedules, .beginFencing, .endFencing, .chains:
             nil
@@ -96,8 +99,8 @@ public enum FleetWork: Sendable {
     public var isWrite: Bool {
         switch self {
         case .openSession, .inventory, .status, .imageCopies, .captures, .hostWord, .usage, .liveness, .advanceDrain,
-            .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules, .beginFencing,
-            .endFencing:
+            .advanceQueue, .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules,
+            .beginFencing, .endFencing:
             true
         case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules, .chains: false
         }
@@ -206,7 +209,12 @@ public enum FleetWork: Sendable {
             let due = try sql.prefillPolicies.list().filter { try commands.isDue($0) }
             return .policies(due.map(\.id), isBalanceDue: try commands.isBalanceDue())
         case .waitingPrefills: return .prefills(try sql.operations.waitingPrefills())
-        case .runningDrains: return .drains(try sql.operations.running(.nodeDisable).map(\.id))
+        case .runningDrains:
+            return .drains(
+                try sql.operations.running(.nodeDisable).map(\.id), isAnyoneWaiting: try !sql.queue.isEmpty())
+        case .advanceQueue:
+            try commands(in: sql, at: now, settings).advanceQueue()
+            return .done
         }
     }
 }

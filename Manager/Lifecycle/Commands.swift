@@ -8,6 +8,8 @@ public struct LifecycleSettings: Sendable, Equatable {
     public var bootTimeoutSeconds = 180
     /// How long a guest may take to shut down before it is forced off.
     public var stopTimeoutSeconds = 90
+    /// How long a guest whose room goes to another may take to shut down before it is forced off.
+    public var preemptionGraceSeconds = 60
 
     public init() {}
 }

@@ -31,6 +31,22 @@ extension Commands {
         let held = try sql.devices.list(of: instance.id)
         // Started again before the last guest was seen to be gone: it has them still.
         guard held.isEmpty else { return }
+        let (devices, choice) = try deviceChoice(for: instance, on: node)
+        for (index, request) in choice {
+            var device = devices[index]
+            device.claim = DeviceClaim(
+                instance: instance.id, alias: request.map { instance.devices[$0].alias } ?? "", since: now)
+            try sql.devices.update(device)
+        }
+    }
+
+    /// Which of the node's devices an instance is to have now, and for which of its requests each.
+    ///
+    /// - Throws: `Refusal.noCapacity`.
+    func deviceChoice(
+        for instance: Instance, on node: Node
+    ) throws -> (devices: [Device], choice: [(device: Int, request: Int?)]) {
+        guard !instance.devices.isEmpty else { return ([], []) }
         let requests = try deviceRequests(instance.devices)
         let devices = try sql.devices.list(on: node.id).filter(\.isPresent)
         let aliases = DeviceAliases(try sql.devices.rules())
@@ -42,12 +58,7 @@ extension Commands {
                     + (try deviceShortage(of: instance.devices, on: node.id)
                         ?? "its devices stand in groups that can only go together"))
         }
-        for (index, request) in choice {
-            var device = devices[index]
-            device.claim = DeviceClaim(
-                instance: instance.id, alias: request.map { instance.devices[$0].alias } ?? "", since: now)
-            try sql.devices.update(device)
-        }
+        return (devices, choice)
     }
 
     /// The instance's guest is gone. A device that its host has not made ready for others yet is not free until it has.

@@ -43,6 +43,37 @@ final class HostDirectory {
         var holdsImage: Bool
     }
 
+    /// Of a transaction's connection, with what has changed taken in.
+    static func ready(_ sql: Transaction, at now: Timestamp) throws -> HostDirectory {
+        let directory = of(sql)
+        try directory.bringUpToDate(sql, at: now)
+        return directory
+    }
+
+    func keepUp(in sql: Transaction, at now: Timestamp) throws { try bringUpToDate(sql, at: now) }
+
+    /// A host as it is known after `place`.
+    subscript(_ node: NodeID) -> HostSnapshot? { table[node] }
+
+    /// Whether any host could take it once nobody else were there.
+    func couldEverTake(_ request: PlacementRequest, in sql: Transaction, at now: Timestamp) throws -> Bool {
+        try bringUpToDate(sql, at: now)
+        return table.couldEverTake(request)
+    }
+
+    func hostToKeep(
+        for request: PlacementRequest, keeping kept: NodeID?, avoiding: Set<NodeID>, isSettled: Bool
+    ) -> NodeID? {
+        table.hostToKeep(for: request, keeping: kept, avoiding: avoiding, isSettled: isSettled)
+    }
+
+    func yieldPlan(
+        for request: PlacementRequest, _ yielders: [NodeID: [Yielder]], avoiding: Set<NodeID>,
+        promised: [NodeID: YieldPromise]
+    ) -> YieldPlan? {
+        table.yieldPlan(for: request, yielders, avoiding: avoiding, promised: promised)
+    }
+
     private func look(for image: ImageID, in sql: Transaction) throws {
         if !table.knows(image) { table.setHeldBy(try sql.images.holders(of: image), image: image) }
     }

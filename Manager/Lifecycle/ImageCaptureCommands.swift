@@ -53,7 +53,9 @@ extension Commands {
                 "image '\(image?.name ?? "\(other.image)")' is being made of the disk of \(what) already; wait for it",
                 operation: image?.operation)
         }
-        guard let node = try sql.nodes.find(instance.node) else { throw Refusal.notFound("node", "\(instance.node)") }
+        guard let place = instance.node, let node = try sql.nodes.find(place) else {
+            throw Refusal.notFound("node", instance.node.map { "\($0)" } ?? "")
+        }
         guard node.enabled else {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds the disk of \(what), is disabled; enable it first")

@@ -25,12 +25,19 @@ public struct InstanceCreation: Sendable, Equatable {
     public var hostName: String?
     /// `nil`: as its flavor says.
     public var onHostLoss: HostLossPolicy?
+    /// What finds no room now waits for it, rather than being refused.
+    public var queues: Bool
+    public var priority: Int
+    /// What becomes of it when another needs its room; `nil`: it never yields.
+    public var preemption: Preemption?
+    /// Whether others may be asked to yield their room to it.
+    var mayPreempt = true
 
     public init(
         name: String, flavor: String, image: String, keyName: String? = nil, userData: [UInt8] = [],
         metadata: [String: String] = [:], count: Int = 1, node: String? = nil, excludedNodes: [String] = [],
-        availabilityZone: String? = nil, serverGroup: String? = nil, hostName: String? = nil,
-        onHostLoss: HostLossPolicy? = nil
+        availabilityZone: String? = nil, serverGroup: String? = nil, hostName: String? = nil, queues: Bool = false,
+        priority: Int = 0, preemption: Preemption? = nil, onHostLoss: HostLossPolicy? = nil
     ) {
         self.name = name
         self.flavor = flavor
@@ -45,70 +52,163 @@ public struct InstanceCreation: Sendable, Equatable {
         self.serverGroup = serverGroup
         self.hostName = hostName
         self.onHostLoss = onHostLoss
+        self.queues = queues
+        self.priority = priority
+        self.preemption = preemption
     }
 }
 
 extension Commands {
-    /// Places and records instances: claim, row, operation, event and image assignment in one transaction.
+    /// Places and records instances: claim, row, operation, event and image assignment in one transaction. What finds no room
+    /// waits in the queue where that was asked for, or where others yield their room to it; else all are refused.
     ///
-    /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `quota_exceeded`, `no_capacity`).
+    /// - Throws: `Refusal` (`not_found`, `image_not_ready`, `flavor_too_small`, `quota_exceeded`, `no_capacity`, and
+    ///   `unprocessable` where one that is to wait would wait for ever).
     public func createInstances(_ creation: InstanceCreation) throws -> [Instance] {
-        let (owner, flavor, image, key, group) = try parts(of: creation)
-        try checkQuota(of: owner, for: .instances(max(1, creation.count), of: flavor))
+        let parts = try parts(of: creation)
+        try checkQuota(of: parts.owner, for: .instances(max(1, creation.count), of: parts.flavor))
 
         let directory = HostDirectory.of(sql)
         var request = try placementRequest(
-            flavor, image,
+            parts.flavor, parts.image,
             PlacementWish(
                 nodes: creation.node.map { [$0] } ?? [], excludedNodes: creation.excludedNodes,
-                availabilityZone: creation.availabilityZone), in: group)
-        let hardware = try hardware(of: flavor, requirements(of: flavor), image).settings
-        let (policy, limits) = try hostLoss(of: creation, flavor, excluded: request.excluded)
+                availabilityZone: creation.availabilityZone), in: parts.group)
+        if creation.queues { try checkIsPossible(request, parts.flavor, directory) }
+        let wish = QueuedWish(
+            nodes: request.nodes.sorted(), excluded: request.excluded.sorted(), zone: request.zone)
+        try check(creation.preemption, with: request.cells)
+        let hardware = try hardware(of: parts.flavor, requirements(of: parts.flavor), parts.image).settings
+        let (policy, limits) = try hostLoss(of: creation, parts.flavor, excluded: request.excluded)
         if creation.count > 1 { try gather(&request, count: creation.count, directory) }
+        let keepers = try keepers(bindingPreemptible: creation.preemption != nil)
+        if !keepers.isEmpty { try directory.keepUp(in: sql, at: now) }
 
         var created: [Instance] = []
+        var promised: [NodeID: YieldPromise] = [:]
+        var full: Offer?
         for index in 1...max(1, creation.count) {
-            switch try directory.place(request, in: sql, at: now) {
-            case .refused(let counts):
-                throw noCapacity(
-                    counts, flavor: flavor, group, placed: created.count, wanted: creation.count,
-                    hosts: directory.count, shortage: try deviceShortage(of: flavor.devices))
-            case .placed(let host):
-                let node = host.id
-                let number = creation.count > 1 ? "-\(index)" : creation.number.map { "-\($0)" } ?? ""
-                let name = creation.name + number
-                let id = InstanceID.generate(at: now)
-                let (ipAddress, macAddress) = try freeAddresses(on: host, directory)
-                let hostName = Self.hostName(from: creation.hostName ?? creation.name, number: number, id: id)
-                var instance = Instance(
-                    id: id, name: name, owner: owner.id, account: owner.account, flavor: flavor, image: image.id,
-                    keyName: key?.name, sshKeys: key.map { [$0.publicKey] } ?? [], userData: creation.userData,
-                    metadata: creation.metadata, hostName: hostName, node: node,
-                    macAddress: macAddress, ipAddress: ipAddress, serverGroup: group?.id, createdAt: now)
-                instance.hardware = hardware
-                let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: owner.id)
-                instance.operation = operation.id
-                (instance.onHostLoss, instance.placementLimits) = (policy, limits)
-                try sql.instances.insert(instance, on: host)
-                try claimDevices(for: instance, on: host)
-                try claimPlace(request.cells, for: &instance)
-                directory.recorded(request, on: host, in: sql)
-                request.group?.add(to: node)
-                try wantImage(image.id, on: node, operation: nil, priority: .launch)
-                try event(
-                    "instance.created", ResourceReference(instance), owner: owner.id,
-                    data: ["node": host.name, "flavor": flavor.name, "image": image.name], operation: operation.id,
-                    changes: Event.differences(from: nil, to: instance))
-                created.append(instance)
+            let number = creation.count > 1 ? "-\(index)" : creation.number.map { "-\($0)" } ?? ""
+            var instance = blank(creation, parts, number: number)
+            instance.hardware = hardware
+            (instance.onHostLoss, instance.placementLimits) = (policy, limits)
+            heed(keepers, in: &request) { directory[$0] }
+            // Where there was no room for one, there is none for its like.
+            switch try full ?? offer(request, creation, avoiding: Set(keepers.map(\.node)), promised, directory) {
+            case .room(let host):
+                try put(&instance, on: host, request, image: parts.image, flavor: parts.flavor, directory)
+                request.group?.add(to: host.id)
+            case .yielding(let plan):
+                // The first of a request keeps the host for all of them that are to be there.
+                try enqueueNew(
+                    &instance, wish, keeping: promised[plan.node] == nil ? plan.node : nil,
+                    reason: Self.sentence(about: plan, settings), image: parts.image, flavor: parts.flavor)
+                promised[plan.node, default: YieldPromise()].leaving += plan.yielders
+                promised[plan.node]?.coming.append(request)
+                request.group?.add(to: plan.node)
+            case .none(let counts):
+                let shortage = try deviceShortage(of: parts.flavor.devices)
+                guard creation.queues else {
+                    throw noCapacity(
+                        counts, flavor: parts.flavor, parts.group, placed: created.count, wanted: creation.count,
+                        hosts: directory.count, shortage: shortage)
+                }
+                full = Offer.none(counts)
+                try enqueueNew(
+                    &instance, wish, keeping: nil,
+                    reason: waiting(
+                        counts, flavor: parts.flavor, parts.group, hosts: directory.count, shortage: shortage),
+                    image: parts.image, flavor: parts.flavor)
             }
+            created.append(instance)
         }
         return created
     }
 
+    /// What has processors or memory of its own gives them to nobody else for a while.
+    private func check(_ preemption: Preemption?, with cells: CellRequest?) throws(Refusal) {
+        guard preemption != nil, cells != nil else { return }
+        throw Refusal(
+            .unprocessable,
+            "a preemptible instance cannot have processors of its own, NUMA nodes or huge pages, as its flavor asks for; "
+                + "choose another flavor, or leave preemptible out",
+            fields: [.init(pointer: "/preemptible", detail: "cannot be together with this flavor")])
+    }
+
+    /// What there is for a request now.
+    private enum Offer {
+        case room(Node)
+        /// Once they have left.
+        case yielding(YieldPlan)
+        case none([Refusal.FilterCount])
+    }
+
+    private func offer(
+        _ request: PlacementRequest, _ creation: InstanceCreation, avoiding: Set<NodeID>,
+        _ promised: [NodeID: YieldPromise], _ directory: HostDirectory
+    ) throws -> Offer {
+        switch try directory.place(request, in: sql, at: now) {
+        case .placed(let host): return .room(host)
+        case .refused(let counts):
+            guard creation.preemption == nil, creation.mayPreempt,
+                let plan = try makeRoom(for: request, avoiding: avoiding, promised: promised, directory)
+            else { return .none(counts) }
+            // Who has no guest has given its share already.
+            if plan.guests == 0, case .placed(let host) = try directory.place(request, in: sql, at: now) {
+                return .room(host)
+            }
+            return .yielding(plan)
+        }
+    }
+
+    /// The instance as it is before it has a host.
+    private func blank(
+        _ creation: InstanceCreation,
+        _ parts: (owner: User, flavor: Flavor, image: Image, key: KeyPair?, group: ServerGroup?), number: String
+    ) -> Instance {
+        let id = InstanceID.generate(at: now)
+        return Instance(
+            id: id, name: creation.name + number, owner: parts.owner.id, account: parts.owner.account,
+            flavor: parts.flavor, image: parts.image.id, keyName: parts.key?.name,
+            sshKeys: parts.key.map { [$0.publicKey] } ?? [], userData: creation.userData, metadata: creation.metadata,
+            hostName: Self.hostName(from: creation.hostName ?? creation.name, number: number, id: id), node: nil,
+            macAddress: nil, ipAddress: nil, serverGroup: parts.group?.id, priority: creation.priority,
+            preemption: creation.preemption, createdAt: now)
+    }
+
+    /// Records a new instance on the host that was chosen for it.
+    private func put(
+        _ instance: inout Instance, on host: Node, _ request: PlacementRequest, image: Image, flavor: Flavor,
+        _ directory: HostDirectory
+    ) throws {
+        instance.node = host.id
+        let (ipAddress, macAddress) = try freeAddresses(on: host, directory)
+        instance.ipAddress = ipAddress
+        instance.macAddress = macAddress
+        let operation = try beginOperation(.instanceCreate, ResourceReference(instance), owner: instance.owner)
+        instance.operation = operation.id
+        try sql.instances.insert(instance, on: host)
+        try claimDevices(for: instance, on: host)
+        try claimPlace(request.cells, for: &instance)
+        directory.recorded(request, on: host, in: sql)
+        try wantImage(image.id, on: host.id, operation: nil, priority: .launch)
+        try event(
+            "instance.created", ResourceReference(instance), owner: instance.owner,
+            data: ["node": host.name, "flavor": flavor.name, "image": image.name], operation: operation.id,
+            changes: Event.differences(from: nil, to: instance))
+    }
+
     /// Starts a stopped instance on its node.
-    public func startInstance(_ reference: String) throws -> Instance {
-        let instance = try instance(reference)
-        guard let node = try sql.nodes.find(instance.node) else { throw Refusal.notFound("node", "\(instance.node)") }
+    ///
+    /// - Parameter queues: where its node lacks what it needs, it waits for that, rather than being refused.
+    public func startInstance(_ reference: String, queues: Bool = false) throws -> Instance {
+        var instance = try instance(reference)
+        guard !instance.isWaiting, let place = instance.node else {
+            throw Refusal(
+                .conflict, "instance '\(instance.name)' waits in the queue already, and starts by itself",
+                operation: instance.operation)
+        }
+        guard let node = try sql.nodes.find(place) else { throw Refusal.notFound("node", "\(place)") }
         if let host = node.hostHold {
             throw Refusal(
                 .nodeDisabled,
@@ -119,6 +219,13 @@ extension Commands {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
         }
+        if queues, instance.desired == .stopped, let want = try wantOfRoom(for: instance, on: node) {
+            return try enqueueAgain(instance, code: InstanceMachine.queued, reason: want.sentence)
+        }
+        if instance.desired == .stopped {
+            try checkRoom(for: instance, on: node)
+            try takeRoom(for: &instance)
+        }
         let started = try request(.instanceStart, of: instance) { machine throws(Refusal) in
             try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
         }
@@ -128,14 +235,22 @@ extension Commands {
 
     public func stopInstance(_ reference: String, force: Bool) throws -> Instance {
         let instance = try instance(reference)
+        if instance.isWaiting {
+            return try request(.instanceStop, of: instance, superseding: true) { machine throws(Refusal) in
+                try machine.leaveQueue(at: now)
+            }
+        }
         return try request(.instanceStop, of: instance, superseding: force) { machine throws(Refusal) in
-            try machine.stop(force: force, timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+            let effects = try machine.stop(force: force, timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+            // Who wants it stopped wants it to stay so.
+            if machine.instance.room == .yielding { machine.instance.room = .leaving }
+            return effects
         }
     }
 
     public func rebootInstance(_ reference: String, force: Bool) throws -> Instance {
         let instance = try instance(reference)
-        guard try sql.nodes.find(instance.node)?.enabled == true else {
+        guard try instance.isWaiting || instance.node.flatMap({ try sql.nodes.find($0) })?.enabled == true else {
             throw Refusal(.nodeDisabled, "the node of this instance is disabled; enable it first")
         }
         return try request(.instanceReboot, of: instance) { machine throws(Refusal) in
@@ -149,6 +264,11 @@ extension Commands {
         // Asked again, perhaps for want of the first answer: what was begun is what was asked for.
         if found.desired == .deleted { return found }
         try endCaptures(of: found.id)
+        if found.node == nil {
+            return try request(.instanceDelete, of: found, superseding: true) { machine throws(Refusal) in
+                machine.discard(at: now)
+            }
+        }
         return try request(.instanceDelete, of: found, superseding: true) { machine throws(Refusal) in
             try machine.delete(at: now)
         }
@@ -201,7 +321,14 @@ extension Commands {
 
     /// Stores an instance that was `old` and carries out what the machine asked for. What people can see of it has changed
     /// only where an event says so.
-    func perform(_ effects: [InstanceMachine.Effect], on instance: Instance, from old: Instance) throws {
+    func perform(_ effects: [InstanceMachine.Effect], on result: Instance, from old: Instance) throws {
+        var instance = result
+        let returns = instance.room == .yielding && instance.status == .stopped
+        if instance.status == .stopped && instance.room.isBeingLeft {
+            try sql.instances.adjustRoom(of: instance, by: -1)
+            instance.room = .released
+        }
+        if old.isWaiting && !instance.isWaiting { try sql.queue.remove(instance.id) }
         if effects.contains(.release) {
             try sql.instances.finishDeletion(instance)
         } else if effects.contains(.assign) || !instance.isStateOnly(of: old) {
@@ -229,6 +356,9 @@ extension Commands {
                 instance, from: old, "instance.\(instance.status.rawValue.lowercased())", detail: instance.statusReason)
         }
         if let operation, operation != before { try sql.operations.update(operation) }
+        if returns {
+            _ = try enqueueAgain(instance, code: InstanceMachine.preempted, reason: instance.statusReason)
+        }
     }
 
     private func changed(_ instance: Instance, from old: Instance, _ kind: String, detail: String) throws {
@@ -282,17 +412,24 @@ extension Commands {
         _ counts: [Refusal.FilterCount], flavor: Flavor, _ group: ServerGroup?, placed: Int, wanted: Int, hosts: Int,
         shortage: String?
     ) -> Refusal {
-        let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
         let what =
             wanted > 1
             ? "only \(placed) of \(wanted) instances fit, so none was created" : "no node can take this instance"
         return Refusal(
             .noCapacity,
-            "\(what): flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
-                + (group.map { ", server group '\($0.name)' \($0.policy.rawValue)" } ?? "")
-                + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)")
-                + (shortage.map { "; \($0)" } ?? ""),
+            "\(what): \(Self.standing(counts, flavor, group, hosts: hosts))" + (shortage.map { "; \($0)" } ?? ""),
             removedBy: counts)
+    }
+
+    /// What is wanted, and how many hosts each filter removed.
+    static func standing(
+        _ counts: [Refusal.FilterCount], _ flavor: Flavor, _ group: ServerGroup?, hosts: Int
+    ) -> String {
+        let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
+        return
+            "flavor '\(flavor.name)' wants \(flavor.vcpus) vCPUs, \(flavor.ramMiB) MiB of RAM and \(flavor.diskGiB) GiB of disk"
+            + (group.map { ", server group '\($0.name)' \($0.policy.rawValue)" } ?? "")
+            + (hosts == 0 ? "; no node has joined yet" : "; of \(hosts) nodes, \(reasons)")
     }
 
     /// Addresses that no other instance has. The indexes on the columns refuse a second owner (P3).
@@ -329,5 +466,6 @@ extension Instance {
     /// Whether it differs from `old` in nothing but its state.
     fileprivate func isStateOnly(of old: Instance) -> Bool {
         name == old.name && metadata == old.metadata && macAddress == old.macAddress && ipAddress == old.ipAddress
+            && room == old.room
     }
 }

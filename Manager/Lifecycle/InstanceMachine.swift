@@ -27,6 +27,10 @@ public struct InstanceMachine: Sendable {
     }
 
     private static let guestShutdown = "guest_shutdown"
+    /// The code of one whose room went to another.
+    static let preempted = "preempted"
+    /// The code of one that waits.
+    static let queued = "queued"
 
     public var instance: Instance
 
@@ -46,6 +50,12 @@ public struct InstanceMachine: Sendable {
             throw Refusal(
                 .conflict,
                 "instance '\(instance.name)' is \(instance.status.rawValue), only a stopped one can be started")
+        }
+        guard !instance.room.isBeingLeft else {
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' is being stopped to make room for another; it can be started once it is STOPPED"
+            )
         }
         instance.desired = .running
         instance.powerCycle = instance.powerCycle.next
@@ -75,6 +85,50 @@ public struct InstanceMachine: Sendable {
         change(.stopping, "stopping", force ? "being forced off" : "the guest was asked to shut down", at: now)
         instance.force = force
         return [.assign, .event(kind: "instance.stop_requested", detail: byDrain ? "its node is being disabled" : "")]
+    }
+
+    /// Another gets its room: the guest is asked to shut down, and forced off in the end.
+    public mutating func yield(graceSeconds: Int, at now: Timestamp) throws(Refusal) -> [Effect] {
+        _ = try stop(force: false, timeoutSeconds: graceSeconds, at: now)
+        instance.room = instance.preemption == .stop ? .leaving : .yielding
+        let reason =
+            "preempted: another needs its room; the guest was asked to shut down, and is forced off after \(graceSeconds) s"
+        show(.stopping, Self.preempted, reason, at: now)
+        return [.assign, .event(kind: "instance.preempted", detail: reason)]
+    }
+
+    /// A stopped one is to start once its node has what it needs.
+    ///
+    /// - Parameter code: why it waits.
+    public mutating func wait(_ code: String, _ reason: String, at now: Timestamp) throws(Refusal) -> [Effect] {
+        guard instance.desired == .stopped, instance.status == .stopped, !instance.room.isBeingLeft else {
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' is \(instance.status.rawValue), only a stopped one can wait to be started")
+        }
+        instance.stoppedByDrain = false
+        show(.queued, code, reason, at: now)
+        return [.event(kind: "instance.queued", detail: reason)]
+    }
+
+    /// One that waits to be started again is not to be.
+    public mutating func leaveQueue(at now: Timestamp) throws(Refusal) -> [Effect] {
+        guard instance.isWaiting, instance.node != nil else {
+            throw Refusal(
+                .conflict,
+                "instance '\(instance.name)' has no disk yet, as it waits to be placed; delete it to take it out of the queue"
+            )
+        }
+        show(.stopped, "stopped", "taken out of the queue; the disk is kept", at: now)
+        return [.succeed, .event(kind: "instance.stopped", detail: instance.statusReason)]
+    }
+
+    /// Ends one that never had a host.
+    public mutating func discard(at now: Timestamp) -> [Effect] {
+        instance.desired = .deleted
+        instance.deletedAt = now
+        change(.deleted, "deleted", "deleted before it was placed", at: now)
+        return [.release, .succeed, .event(kind: "instance.deleted", detail: instance.statusReason)]
     }
 
     public mutating func reboot(force: Bool, timeoutSeconds: Int?, at now: Timestamp) throws(Refusal) -> [Effect] {
@@ -250,6 +304,13 @@ public struct InstanceMachine: Sendable {
 
     private mutating func observeStopped(_ seen: ObservedInstance, at now: Timestamp) -> [Effect] {
         switch seen.state {
+        // That it is stopped is known: it waits.
+        case .stopped where instance.status == .queued: return []
+        case .stopped where instance.room.isBeingLeft:
+            instance.startedAt = nil
+            instance.readyAt = nil
+            show(.stopped, Self.preempted, "preempted: its room went to another instance; the disk is kept", at: now)
+            return [.succeed, .event(kind: "instance.stopped", detail: instance.statusReason)]
         case .stopped:
             let was = instance.status
             instance.startedAt = nil

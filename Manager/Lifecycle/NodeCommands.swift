@@ -86,9 +86,12 @@ extension Commands {
         var filter = InstanceRepository.Filter()
         filter.node = node.id
         var actions: [String] = []
-        for instance in try sql.instances.list(filter) where instance.stoppedByDrain && instance.desired == .stopped {
+        for var instance in try sql.instances.list(filter)
+        where instance.stoppedByDrain && instance.desired == .stopped {
             do {
+                try checkRoom(for: instance, on: node)
                 try claimDevices(for: instance, on: node)
+                try takeRoom(for: &instance)
             } catch let refusal as Refusal {
                 // Its owner can start it when there are devices; the node is of use to others.
                 actions.append("leave instance \(instance.id) (\(instance.name)) stopped: \(refusal.sentence)")
@@ -454,6 +457,6 @@ extension Commands {
     private func withDomain(on node: Node) throws -> [Instance] {
         var filter = InstanceRepository.Filter()
         filter.node = node.id
-        return try sql.instances.list(filter).filter { !($0.desired == .stopped && $0.status == .stopped) }
+        return try sql.instances.list(filter).filter { !$0.isWithoutDomain }
     }
 }

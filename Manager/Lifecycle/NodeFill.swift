@@ -32,6 +32,9 @@ extension Commands {
         while result.count < limit {
             var one = creation
             one.count = 1
+            // Filling is for what is free.
+            one.mayPreempt = false
+            one.queues = false
             one.number = first + result.count
             do {
                 _ = try createInstances(one)
@@ -54,10 +57,12 @@ extension Commands {
                 availabilityZone: creation.availabilityZone), in: group)
         var table = HostTable(try HostGroups(sql).snapshots(in: sql))
         table.setHeldBy(try sql.images.holders(of: image.id), image: image.id)
+        let keepers = try keepers(bindingPreemptible: creation.preemption != nil)
         var result = FillResult(count: 0)
         while result.count < limit {
             do {
                 try checkQuota(of: owner, for: .instances(result.count + 1, of: flavor))
+                heed(keepers, in: &request) { table[$0] }
                 switch table.place(request) {
                 case .placed(let node):
                     request.group?.add(to: node)

@@ -12,7 +12,7 @@ extension Commands {
     /// - Throws: `Refusal.noCapacity` where there is none after all.
     func claimPlace(_ wanted: CellRequest?, for instance: inout Instance) throws {
         guard let wanted else { return }
-        guard let node = try sql.nodes.find(instance.node), let topology = node.inventory.topology else {
+        guard let node = try instance.node.flatMap({ try sql.nodes.find($0) }), let topology = node.inventory.topology else {
             throw Refusal(.noCapacity, "nothing is known of the processors of the node of instance '\(instance.name)'")
         }
         let near = Set(try sql.devices.list(of: instance.id).compactMap(\.facts.numaNode))

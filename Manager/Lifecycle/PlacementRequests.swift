@@ -18,21 +18,61 @@ public struct PlacementWish: Sendable, Equatable {
     }
 }
 
+/// Where an instance would go, and what would become of it where it cannot go anywhere now.
+public struct PlacementOutlook: Sendable, Equatable {
+    public struct Yielding: Sendable, Equatable {
+        public var node: String
+        public var instances: [String]
+    }
+
+    public var explanation: Placement.Explanation
+    /// Whether an empty node of the site could take it.
+    public var isPossible: Bool
+    /// How many wait now.
+    public var queueLength = 0
+    /// Where it would stand if it came now with `queue`; `nil`: it would be placed, or refused.
+    public var queuePosition: Int?
+    /// Who would be asked to yield to it.
+    public var yielding: Yielding?
+}
+
 extension Commands {
     /// Where an instance would go now, and why; nothing is claimed.
     ///
     /// - Parameters:
     ///   - serverGroup: anybody's whom the caller may see.
     ///   - limit: names for each filter, and candidates in the ranking.
+    ///   - priority: with which it would wait.
+    ///   - isPreemptible: whether it would yield to others.
     public func explainPlacement(
-        flavor: String, image: String?, serverGroup: String? = nil, _ wish: PlacementWish, limit: Int
-    ) throws -> Placement.Explanation {
+        flavor: String, image: String?, serverGroup: String? = nil, _ wish: PlacementWish, limit: Int,
+        priority: Int = 0, isPreemptible: Bool = false
+    ) throws -> PlacementOutlook {
         let image = try image.map { try self.image($0) }
         let group = try serverGroup.map { try self.serverGroup($0) }
-        let request = try placementRequest(try self.flavor(flavor), image, wish, in: group)
+        var request = try placementRequest(try self.flavor(flavor), image, wish, in: group)
         var table = HostTable(try HostGroups(sql).snapshots(in: sql))
         if let image { table.setHeldBy(try sql.images.holders(of: image.id), image: image.id) }
-        return table.explain(request, limit: limit)
+        let keepers = try keepers(bindingPreemptible: isPreemptible)
+        heed(keepers, in: &request) { table[$0] }
+        let explanation = table.explain(request, limit: limit)
+        var outlook = PlacementOutlook(explanation: explanation, isPossible: table.couldEverTake(request))
+        outlook.queueLength = try sql.queue.count()
+        guard explanation.candidates == 0 else { return outlook }
+        if outlook.isPossible {
+            let rank = QueueEntry.rank(cameAt: now, priority: priority)
+            outlook.queuePosition = try sql.queue.count(before: rank) + 1
+        }
+        guard !isPreemptible else { return outlook }
+        let known = try sql.instances.preemptible()
+        let yielders = try yielders(known, withDevices: !request.devices.isEmpty)
+        if let plan = table.yieldPlan(for: request, yielders, avoiding: Set(keepers.map(\.node))) {
+            let names = Dictionary(known.map { ($0.id, $0.name) }) { first, _ in first }
+            outlook.yielding = .init(
+                node: try sql.nodes.name(of: plan.node) ?? "\(plan.node)",
+                instances: plan.yielders.prefix(limit).map { names[$0.instance] ?? "\($0.instance)" })
+        }
+        return outlook
     }
 
     /// What placement is asked for.

@@ -98,9 +98,12 @@ public protocol Audited {
 extension Instance: Audited {
     public var auditedFields: [String: String] {
         var fields = [
-            "name": name, "status": status.rawValue, "desired_state": desired.rawValue, "node": "\(node)",
-            "flavor": "\(flavor)", "image": "\(image)",
+            "name": name, "status": status.rawValue, "desired_state": desired.rawValue, "flavor": "\(flavor)",
+            "image": "\(image)",
         ]
+        if let node { fields["node"] = "\(node)" }
+        if priority != 0 { fields["priority"] = "\(priority)" }
+        if let preemption { fields["on_preemption"] = preemption.rawValue }
         if let keyName { fields["key_name"] = keyName }
         if let ipAddress { fields["address"] = ipAddress }
         if let serverGroup { fields["server_group"] = "\(serverGroup)" }

@@ -30,7 +30,8 @@ public struct Instance: Sendable, Equatable {
     // Placement.
     /// Whose others it was placed beside, or away from.
     public var serverGroup: ServerGroupID?
-    public var node: NodeID
+    /// `nil`: it waits for one in the queue, or ended before it had any.
+    public var node: NodeID?
     public var epoch: Epoch
     public var macAddress: String?
     public var ipAddress: String?
@@ -52,6 +53,11 @@ public struct Instance: Sendable, Equatable {
     public var stopTimeoutSeconds: Int?
     /// Stopped because its node was disabled; enabling the node starts it again.
     public var stoppedByDrain: Bool
+    /// Where it stands among those that wait, of `QueueEntry.priorities`.
+    public var priority: Int
+    /// What becomes of it when another needs its room; `nil`: it never yields.
+    public var preemption: Preemption?
+    public var room: InstanceRoom
 
     // What is, as last reported.
     public var status: InstanceStatus
@@ -67,8 +73,9 @@ public struct Instance: Sendable, Equatable {
 
     public init(
         id: InstanceID, name: String, owner: UserID, account: String, flavor: Flavor, image: ImageID, keyName: String?,
-        sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, node: NodeID,
-        macAddress: String, ipAddress: String, serverGroup: ServerGroupID? = nil, createdAt: Timestamp
+        sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, node: NodeID?,
+        macAddress: String?, ipAddress: String?, serverGroup: ServerGroupID? = nil, priority: Int = 0,
+        preemption: Preemption? = nil, createdAt: Timestamp
     ) {
         self.id = id
         self.name = name
@@ -97,6 +104,9 @@ public struct Instance: Sendable, Equatable {
         self.force = false
         self.stopTimeoutSeconds = nil
         self.stoppedByDrain = false
+        self.priority = priority
+        self.preemption = preemption
+        self.room = .held
         self.status = .queued
         self.statusCode = "accepted"
         self.statusReason = "waiting for the node to begin"
@@ -110,9 +120,10 @@ public struct Instance: Sendable, Equatable {
         keyName: String?,
         sshKeys: [String], userData: [UInt8], metadata: [String: String], hostName: String, vcpus: Int, ramMiB: Int,
         diskGiB: Int, gpus: Int = 0, devices: [FlavorRequirements.Devices] = [], serverGroup: ServerGroupID? = nil,
-        node: NodeID, epoch: Epoch, macAddress: String?, ipAddress: String?,
+        node: NodeID?, epoch: Epoch, macAddress: String?, ipAddress: String?,
         desired: DesiredState,
         generation: Generation, powerCycle: PowerCycle, force: Bool, stopTimeoutSeconds: Int?, stoppedByDrain: Bool,
+        priority: Int = 0, preemption: Preemption? = nil, room: InstanceRoom = .held,
         status: InstanceStatus, statusCode: String, statusReason: String, startedAt: Timestamp?, readyAt: Timestamp?,
         operation: OperationID?, createdAt: Timestamp, updatedAt: Timestamp, deletedAt: Timestamp?
     ) {
@@ -143,6 +154,9 @@ public struct Instance: Sendable, Equatable {
         self.force = force
         self.stopTimeoutSeconds = stopTimeoutSeconds
         self.stoppedByDrain = stoppedByDrain
+        self.priority = priority
+        self.preemption = preemption
+        self.room = room
         self.status = status
         self.statusCode = statusCode
         self.statusReason = statusReason
@@ -153,6 +167,14 @@ public struct Instance: Sendable, Equatable {
         self.updatedAt = updatedAt
         self.deletedAt = deletedAt
     }
+}
+
+extension Instance {
+    /// Whether it is in the queue: it has no host yet, or waits for room on the one that has its disk.
+    public var isWaiting: Bool { status == .queued && (node == nil || desired == .stopped) }
+
+    /// Whether its host has no domain of it, nor is to have one.
+    public var isWithoutDomain: Bool { desired == .stopped && (status == .stopped || status == .queued) }
 }
 
 /// What a user wants of an instance.

@@ -19,7 +19,7 @@ public enum Permission: String, Sendable, CaseIterable {
     case flavorRead, flavorCreate, flavorChange, flavorDelete
     case imageRead, imageCreate, imagePublish, imageUpload, imageChange, imageDelete, imagePrefill
     case instanceRead, instanceCreate, instanceChange, instancePower, instanceDelete, instanceConsole
-    case instancePin, instanceReadAll
+    case instancePin, instanceReadAll, instancePriority
     case nodeRead, nodeChange, nodeDelete, nodeTokenCreate
     case aggregateRead, aggregateCreate, aggregateChange, aggregateDelete
     case deviceRead, deviceChange, deviceRuleRead, deviceRuleCreate, deviceRuleChange, deviceRuleDelete

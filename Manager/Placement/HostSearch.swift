@@ -16,6 +16,7 @@ struct HostSearch {
     private let needsHardware: Bool
     private let place: CellRequest?
     private let layouts: ContiguousArray<HostLayout?>
+    private let needsAddress: Bool
     /// What single hosts have to do with the request: infinitely little where it leaves them out, else what its group says.
     private let adjustments: [Int: Double]
     private(set) var best = -1
@@ -42,6 +43,7 @@ struct HostSearch {
         (vcpus, ram, disk) = (Double(request.vcpus), Double(request.ramMiB), Double(request.diskGiB))
         wanted = request.devices
         needsHardware = request.needsHardware
+        needsAddress = request.needsAddress
         wantedDevices = UInt16(clamping: request.devices.reduce(0) { $0 + $1.count })
     }
 
@@ -102,7 +104,8 @@ struct HostSearch {
             let claimedVCPUs = rows[slot].claimedVCPUs + vcpus
             let claimedRAM = rows[slot].claimedRAMMiB + ram
             guard rows[slot].usable, claimedVCPUs <= rows[slot].vcpus, claimedRAM <= rows[slot].ramMiB,
-                disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress, wantedDevices <= rows[slot].freeDevices
+                disk <= rows[slot].freeDiskGiB, rows[slot].hasAddress || !needsAddress,
+                wantedDevices <= rows[slot].freeDevices
             else { continue }
             if let architecture, rows[slot].architecture != architecture { continue }
             if needsHardware, !rows[slot].shapesHardware { continue }

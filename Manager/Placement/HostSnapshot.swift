@@ -89,7 +89,7 @@ public struct HostSnapshot: Sendable, Equatable {
         claimedVCPUs += request.vcpus
         claimedRAMMiB += request.ramMiB
         claimedDiskGiB += request.diskGiB
-        freeAddresses -= 1
+        if request.needsAddress { freeAddresses -= 1 }
         // The image is not held yet, however soon it will be: several instances of one request are to spread.
         let chosen = chosenDevices(for: request) ?? []
         let near = Set(chosen.compactMap { devices[$0].numaNode })

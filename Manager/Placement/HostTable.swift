@@ -239,7 +239,7 @@ public struct HostTable: Sendable {
                 adjustments[slot] = group.accepts(node) ? group.weight(on: node) : -.infinity
             }
         }
-        for node in request.excluded {
+        for node in request.excluded.union(request.reserved) {
             if let slot = slots[node] { adjustments[slot] = -.infinity }
         }
         return adjustments

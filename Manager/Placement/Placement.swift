@@ -9,7 +9,7 @@ public enum Placement {
         case zone = "availability_zone"
         case aggregates
         case group = "server_group"
-        case vcpus, ram, disk
+        case reserved, vcpus, ram, disk
         case topology
         case dedicatedCPUs = "dedicated_cpus"
         case hugePages = "huge_pages"
@@ -26,6 +26,7 @@ public enum Placement {
             case .zone: request.zone.map(host.profile.zones.contains) ?? true
             case .aggregates: host.profile.meets(request.aggregates)
             case .group: request.group?.accepts(host.node) ?? true
+            case .reserved: !request.reserved.contains(host.node)
             case .vcpus: host.claimedVCPUs + request.vcpus <= host.vcpus
             case .ram: host.claimedRAMMiB + request.ramMiB <= host.ramMiB
             case .disk: host.claimedDiskGiB + request.diskGiB <= host.diskGiB
@@ -34,7 +35,7 @@ public enum Placement {
             case .hugePages: Self.lack(host, request) != .pages
             case .numa: Self.lack(host, request) == nil
             case .devices: request.devices.isEmpty || FreeDevices(host.devices).fit(request.devices) != .none
-            case .addresses: host.freeAddresses > 0
+            case .addresses: host.freeAddresses > 0 || !request.needsAddress
             }
         }
 

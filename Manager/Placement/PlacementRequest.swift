@@ -23,12 +23,17 @@ public struct PlacementRequest: Sendable, Equatable {
     public var needsHardware = false
     /// Where on the host it lies; `nil`: anywhere.
     public private(set) var cells: CellRequest?
+    /// Hosts that are kept for others, who have waited longer, and would wait still longer for this one.
+    public var reserved: Set<NodeID>
+    /// `false`: it has its address, and its disk, on its host already.
+    public var needsAddress: Bool
 
     public init(
         vcpus: Int, ramMiB: Int, diskGiB: Int, architecture: String? = nil, image: ImageID? = nil,
         nodes: Set<NodeID> = [], excluded: Set<NodeID> = [], zone: String? = nil,
         aggregates: [AggregateRequirement] = [], opportunistic: FlavorRequirements.Opportunistic = .last,
-        devices: [DeviceRequest] = [], group: GroupPlacement? = nil
+        devices: [DeviceRequest] = [], group: GroupPlacement? = nil, reserved: Set<NodeID> = [],
+        needsAddress: Bool = true
     ) {
         self.vcpus = vcpus
         self.ramMiB = ramMiB
@@ -42,6 +47,8 @@ public struct PlacementRequest: Sendable, Equatable {
         self.opportunistic = opportunistic
         self.devices = devices
         self.group = group
+        self.reserved = reserved
+        self.needsAddress = needsAddress
     }
 }
 

@@ -61,6 +61,14 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var ramMiB: Int
     /// Of the root disk.
     public var diskGiB: Int
+    /// Where it stands among those that wait for room; 0 where nothing was said.
+    public var priority: Int?
+    /// Whether it yields its room to instances that are not preemptible.
+    public var preemptible: Bool?
+    /// What becomes of it then: `queue` or `stop`.
+    public var onPreemption: String?
+    /// Where it stands, while it waits for room.
+    public var queue: QueuePlace?
     /// Grows with each change of what it is to be.
     public var generation: Int64
     /// Grows with each placement on a node.
@@ -77,9 +85,9 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
             desiredState = "desired_state", flavor, flavorID = "flavor_id", image, imageID = "image_id", node,
             nodeID = "node_id", addresses, createdAt = "created_at", updatedAt = "updated_at", owner,
             ownerID = "owner_id", account, keyName = "key_name", serverGroup = "server_group",
-            serverGroupID = "server_group_id", metadata, hostName = "host_name",
-            onHostLoss = "on_host_loss", vcpus,
-            ramMiB = "ram_mib", diskGiB = "disk_gib", generation, epoch, readyAt = "ready_at",
+            serverGroupID = "server_group_id", metadata, hostName = "host_name", onHostLoss = "on_host_loss", vcpus,
+            ramMiB = "ram_mib", diskGiB = "disk_gib", priority, preemptible, onPreemption = "on_preemption", queue,
+            generation, epoch, readyAt = "ready_at",
             startedAt = "started_at", operationID = "operation_id"
     }
 }
@@ -114,6 +122,22 @@ extension Instance {
         public static let deleted = Status(rawValue: "DELETED")
     }
 
+    /// Where an instance stands among those that wait for room.
+    public struct QueuePlace: Codable, Sendable, Equatable {
+        /// From 1.
+        public var position: Int
+        /// How many wait.
+        public var length: Int
+        /// Since when it waits.
+        public var queuedAt: Date
+        /// The node that is kept for it, by name.
+        public var reservedNode: String?
+
+        enum CodingKeys: String, CodingKey {
+            case position, length, queuedAt = "queued_at", reservedNode = "reserved_node"
+        }
+    }
+
     /// What an instance is to be.
     public struct Creation: Encodable, Sendable {
         /// As people call it.
@@ -137,15 +161,26 @@ extension Instance {
         /// When its host vanishes: `keep`, or `restart` anew elsewhere, without what was written to its disk.
         public var onHostLoss: String?
 
+        /// Whether it waits where there is no room now, rather than being refused.
+        public var queue: Bool?
+        /// Where it stands among those that wait: -100 to 100, above 0 for operators.
+        public var priority: Int?
+        /// Whether it yields its room to instances that are not preemptible.
+        public var preemptible: Bool?
+        /// What becomes of it then: `queue` (where left out) or `stop`.
+        public var onPreemption: String?
+
         enum CodingKeys: String, CodingKey {
             case name, flavor, image, keyName = "key_name", userData = "user_data", metadata, node,
-                serverGroup = "server_group", hostName = "host_name", onHostLoss = "on_host_loss"
+                serverGroup = "server_group", hostName = "host_name", onHostLoss = "on_host_loss", queue, priority, preemptible,
+                onPreemption = "on_preemption"
         }
 
         /// What is left out is left to the site, or as it is.
         public init(
             name: String, flavor: String, image: String, keyName: String? = nil, userData: String? = nil,
             metadata: [String: String]? = nil, node: String? = nil, serverGroup: String? = nil, hostName: String? = nil,
+            queue: Bool? = nil, priority: Int? = nil, preemptible: Bool? = nil, onPreemption: String? = nil,
             onHostLoss: String? = nil
         ) {
             self.name = name
@@ -157,6 +192,10 @@ extension Instance {
             self.node = node
             self.serverGroup = serverGroup
             self.hostName = hostName
+            self.queue = queue
+            self.priority = priority
+            self.preemptible = preemptible
+            self.onPreemption = onPreemption
             self.onHostLoss = onHostLoss
         }
     }
@@ -196,8 +235,10 @@ extension Resources where Item == Instance {
     }
 
     /// Starts one that is stopped. Done once its operation has ended.
-    public func start(_ reference: String) async throws -> Instance {
-        try await act(reference, "start", [:] as [String: Bool])
+    ///
+    /// - Parameter queue: where its node lacks what it needs, it waits for that, rather than being refused.
+    public func start(_ reference: String, queue: Bool = false) async throws -> Instance {
+        try await act(reference, "start", queue ? ["queue": true] : [:])
     }
 
     /// - Parameter force: cuts the power instead of asking the guest.

@@ -33,8 +33,8 @@ public struct ServerGroup: CreatableResource, Equatable {
         public var id: String
         /// Of the instance.
         public var name: String
-        /// Where it is, by name.
-        public var node: String
+        /// Where it is, by name; `nil` while it waits for room.
+        public var node: String?
         /// How it stands.
         public var status: Instance.Status
     }

@@ -27,7 +27,7 @@ extension Checker {
                 if batch.sentAt > world.now - .seconds(1) { underWay[sample.instance, default: 0] += amount }
             }
         }
-        for instance in instances where !evidence.removedNodes.contains(instance.node) {
+        for instance in instances where instance.node.map(evidence.removedNodes.contains) != true {
             let (count, told) = (counted[instance.id] ?? 0, sent[instance.id] ?? 0)
             // What ran on another host since counts up to the move, by the managers' clock, which the host's may not agree with.
             let hosts = Set(evidence.runs.runs.lazy.filter { $0.instance == instance.id }.map(\.host))

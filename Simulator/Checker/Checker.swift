@@ -144,7 +144,8 @@ public final class Checker: SiteWatch {
 
     private func checkClaims(of node: Node, _ instances: [Instance]) {
         let sums = (
-            instances.map(\.vcpus).reduce(0, +), instances.map(\.ramMiB).reduce(0, +),
+            instances.filter { $0.room != .released }.map(\.vcpus).reduce(0, +),
+            instances.filter { $0.room != .released }.map(\.ramMiB).reduce(0, +),
             instances.map(\.diskGiB).reduce(0, +), instances.count
         )
         let claimed = (node.claimedVCPUs, node.claimedRAMMiB, node.claimedDiskGiB, node.instanceCount)
@@ -212,7 +213,7 @@ public final class Checker: SiteWatch {
 
     /// A request placed instances; told in the transaction, with what the node was before it.
     public func created(_ instances: [Instance], disabled: [NodeID]) {
-        for instance in instances where disabled.contains(instance.node) {
+        for instance in instances where instance.node.map(disabled.contains) == true {
             broken("P6", "instance \(instance.id.short) was placed on a disabled node")
         }
     }

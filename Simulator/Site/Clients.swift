@@ -153,7 +153,7 @@ public final class Clients {
         guard let (_, id) = world.random.pick(known) else { return }
         request("replace", by: site.administrator) { [world] _, sql, _ in
             guard var instance = try sql.instances.find(id), instance.desired == .running, instance.status == .active,
-                try sql.nodes.find(instance.node)?.enabled == true
+                try instance.node.flatMap({ try sql.nodes.find($0) })?.enabled == true
             else { throw Refusal(.conflict, "not now") }
             instance.epoch = instance.epoch.next
             instance.generation = instance.generation.next

@@ -70,12 +70,14 @@ extension SimulatedManager {
     func altered(
         _ result: Result<FleetWork.Answer, any Error>, of work: FleetWork
     ) -> Result<FleetWork.Answer, any Error> {
-        guard planted == .drainLostOnRestart, case .success(.drains(let drains)) = result else { return result }
+        guard planted == .drainLostOnRestart, case .success(.drains(let drains, let isAnyoneWaiting)) = result else {
+            return result
+        }
         let known = drains.filter { id in
             (try? record.store.read { try $0.operations.find(id)?.createdAt }).flatMap { $0 }.map { $0 >= began }
                 ?? false
         }
-        return .success(.drains(known))
+        return .success(.drains(known, isAnyoneWaiting: isAnyoneWaiting))
     }
 
     /// What the planted fault does beside the work, in the same transaction.

@@ -11,7 +11,34 @@ final class Names {
     private var images: [ImageID: String] = [:]
     private var serverGroups: [ServerGroupID: String] = [:]
 
+    private var places: [InstanceID: Int]?
+    private var shortages: [[FlavorRequirements.Devices]: String?] = [:]
+
     init(_ transaction: Transaction) { self.transaction = transaction }
+
+    /// Where an instance that waits stands.
+    func queuePosition(of instance: InstanceID) throws -> QueuePosition? {
+        guard let entry = try transaction.queue.find(instance) else { return nil }
+        let known = try places ?? Self.places(try transaction.queue.order())
+        places = known
+        return QueuePosition(entry: entry, position: known[instance] ?? known.count, length: known.count)
+    }
+
+    private static func places(_ order: [InstanceID]) -> [InstanceID: Int] {
+        Dictionary(order.enumerated().map { ($0.element, $0.offset + 1) }) { first, _ in first }
+    }
+
+    /// What is in the way of whoever waits for devices; `nil`: nothing that the numbers show.
+    func deviceShortage(of wanted: [FlavorRequirements.Devices]) throws -> String? {
+        guard !wanted.isEmpty else { return nil }
+        if let known = shortages[wanted] { return known }
+        let sentences = try wanted.compactMap { wish in
+            try transaction.devices.numbers(of: wish.alias).shortage(of: wish.count)
+        }
+        let shortage = sentences.isEmpty ? nil : sentences.joined(separator: "; ")
+        shortages[wanted] = .some(shortage)
+        return shortage
+    }
 
     /// What is gone is called by its ID.
     func user(_ id: UserID) throws -> String {

@@ -11,7 +11,7 @@ enum ServerGroupResource {
     static let instance = ObjectSchema.answer(
         "ServerGroupInstance",
         [
-            ("id", .identifier), ("name", .text), ("node", .text),
+            ("id", .identifier), ("name", .text), ("node", .nullable(.text)),
             ("status", .choice(InstanceStatus.allCases.map(\.rawValue))),
         ])
     /// As it is listed.
@@ -37,7 +37,8 @@ enum ServerGroupResource {
         let instances = try members.map { instance -> JSONValue in
             [
                 "id": .text(instance.id), "name": .string(instance.name),
-                "node": .string(try names.node(instance.node)), "status": .string(instance.status.rawValue),
+                "node": .text(try instance.node.map { try names.node($0) }),
+                "status": .string(instance.status.rawValue),
             ]
         }
         let item = try item(group, names, in: transaction)

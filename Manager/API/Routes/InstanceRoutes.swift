@@ -26,6 +26,15 @@ enum InstanceRoutes {
             .init("server_group", .nullable(.reference), "one of yours, whose policy says where it may go"),
             .init("host_name", .nullable(.hostName)),
             .init("on_host_loss", InstanceResource.hostLossPolicy, InstanceResource.hostLossHelp),
+            .init("queue", .boolean, "what finds no room now waits for it, rather than being refused"),
+            .init(
+                "priority",
+                .integer(Int64(QueueEntry.priorities.lowerBound)...Int64(QueueEntry.priorities.upperBound)),
+                "where it stands among those that wait; 0 if not given; above 0 for operators alone"),
+            .init("preemptible", .boolean, "yields its room to instances that are not, after a notice to its guest"),
+            .init(
+                "on_preemption", .nullable(.choice(Preemption.allCases.map(\.rawValue))),
+                "with preemptible: whether it then waits in the queue (the default), or stays stopped"),
         ])
     static let change = ObjectSchema(
         "InstanceChange",
@@ -88,9 +97,12 @@ enum InstanceRoutes {
         ) { call in try await act(call) { try $0.deleteInstance($1) } },
         Route(
             .post, "/v1/instances/{ref}/start", "Start a stopped instance", .instancePower,
-            body: .optionalJSON(nothing),
+            body: .optionalJSON(starting),
             replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}", isConditional: true
-        ) { call in try await act(call) { try $0.startInstance($1) } },
+        ) { call in
+            let queues = call.body["queue"]?.boolean ?? false
+            return try await act(call) { try $0.startInstance($1, queues: queues) }
+        },
         Route(
             .post, "/v1/instances/{ref}/stop", "Stop an instance; its disk, address and name are kept", .instancePower,
             body: .optionalJSON(power), replies: [(202, .one(InstanceResource.schema))], leadsTo: "/v1/instances/{ref}",
@@ -109,7 +121,9 @@ enum InstanceRoutes {
         Route(absent: .post, "/v1/instances/{ref}/console", .instanceConsole, "consoles"),
     ]
 
-    private static let nothing = ObjectSchema("StartRequest", [])
+    private static let starting = ObjectSchema(
+        "StartRequest",
+        [.init("queue", .boolean, "where its node lacks what it needs, it waits for that; false if not given")])
 
     @Sendable private static func list(_ call: Call) async throws -> Answer {
         let actor = try call.actor
@@ -147,12 +161,19 @@ enum InstanceRoutes {
                     fields: [.init(pointer: "/\(field)", detail: "only for superusers")])
             }
         }
+        let priority = body["priority"]?.integer ?? 0
+        if priority > 0, try !call.actor.rights.may(.instancePriority) {
+            throw Refusal(
+                .forbidden, "only a superuser may give an instance a priority above 0; give 0 or less, or leave it out",
+                fields: [.init(pointer: "/priority", detail: "above 0 only for superusers")])
+        }
         let creation = InstanceCreation(
             name: body.text("name"), flavor: body.text("flavor"), image: body.text("image"),
             keyName: body["key_name"]?.string, userData: try userData(body["user_data"]?.string),
             metadata: body.texts("metadata") ?? [:], count: body.count("count") ?? 1, node: body["node"]?.string,
             excludedNodes: excluded, availabilityZone: body["availability_zone"]?.string,
             serverGroup: body["server_group"]?.string, hostName: body["host_name"]?.string,
+            queues: body["queue"]?.boolean ?? false, priority: Int(priority), preemption: try preemption(body),
             onHostLoss: body["on_host_loss"]?.string.flatMap { HostLossPolicy(rawValue: $0) })
         return try await call.write { transaction in
             let created = try call.commands(in: transaction).createInstances(creation)
@@ -163,6 +184,19 @@ enum InstanceRoutes {
             }
             return .document(["items": .array(documents), "next": nil], status: 202)
         }
+    }
+
+    /// What becomes of it when another needs its room.
+    private static func preemption(_ body: JSONValue) throws(Refusal) -> Preemption? {
+        let isPreemptible = body["preemptible"]?.boolean ?? false
+        guard let word = body["on_preemption"]?.string else { return isPreemptible ? .queue : nil }
+        guard isPreemptible else {
+            throw Refusal(
+                .unprocessable,
+                "'on_preemption' goes with preemptible instances alone; add 'preemptible', or leave it out",
+                fields: [.init(pointer: "/on_preemption", detail: "goes with preemptible instances alone")])
+        }
+        return Preemption(rawValue: word)
     }
 
     static func userData(_ text: String?) throws(Refusal) -> [UInt8] {

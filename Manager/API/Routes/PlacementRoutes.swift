@@ -14,6 +14,11 @@ enum PlacementRoutes {
             .init("nodes", references, "only these"), .init("exclude_nodes", references, "not these"),
             .init("availability_zone", .nullable(.line(1...255))),
             .init("server_group", .nullable(.reference), "with the instances that are in it now"),
+            .init(
+                "priority",
+                .integer(Int64(QueueEntry.priorities.lowerBound)...Int64(QueueEntry.priorities.upperBound)),
+                "with which it would wait"),
+            .init("preemptible", .boolean, "as one that yields to others"),
             .init("limit", .integer(1...1000), "names for each filter, and nodes in the ranking; 20 if not given"),
         ])
     static let removal = ObjectSchema.answer(
@@ -25,11 +30,14 @@ enum PlacementRoutes {
             ("node", .text), ("weight", amount), ("room", amount), ("image", amount), ("host", amount),
             ("group", amount), ("devices", amount),
         ])
+    static let yielding = ObjectSchema.answer(
+        "PlacementYielding", [("node", .text), ("instances", .array(.text, maximum: 1000))])
     static let explanation = ObjectSchema.answer(
         "PlacementExplanation",
         [
             ("nodes", .count), ("candidates", .count), ("filters", .array(.object(removal), maximum: 100)),
-            ("ranking", .array(.object(candidate), maximum: 1000)),
+            ("ranking", .array(.object(candidate), maximum: 1000)), ("possible", .boolean), ("queue_length", .count),
+            ("queue_position", .nullable(.count)), ("yielding", .nullable(.object(yielding))),
         ])
 
     static let routes: [Route] = [
@@ -44,15 +52,18 @@ enum PlacementRoutes {
                 nodes: names("nodes"), excludedNodes: names("exclude_nodes"),
                 availabilityZone: body["availability_zone"]?.string)
             return try await call.read { transaction in
-                let explanation = try call.commands(in: transaction).explainPlacement(
+                let outlook = try call.commands(in: transaction).explainPlacement(
                     flavor: body.text("flavor"), image: body["image"]?.string,
-                    serverGroup: body["server_group"]?.string, wish, limit: body.count("limit") ?? 20)
-                return .document(encode(explanation))
+                    serverGroup: body["server_group"]?.string, wish, limit: body.count("limit") ?? 20,
+                    priority: Int(body["priority"]?.integer ?? 0),
+                    isPreemptible: body["preemptible"]?.boolean ?? false)
+                return .document(encode(outlook))
             }
         }
     ]
 
-    private static func encode(_ explanation: Placement.Explanation) -> JSONValue {
+    private static func encode(_ outlook: PlacementOutlook) -> JSONValue {
+        let explanation = outlook.explanation
         let filters = explanation.removals.map { removal -> JSONValue in
             [
                 "filter": .string(removal.filter.rawValue), "removed": .count(removal.hosts),
@@ -69,7 +80,9 @@ enum PlacementRoutes {
         }
         return [
             "nodes": .count(explanation.hosts), "candidates": .count(explanation.candidates),
-            "filters": .array(filters), "ranking": .array(ranking),
+            "filters": .array(filters), "ranking": .array(ranking), "possible": .boolean(outlook.isPossible),
+            "queue_length": .count(outlook.queueLength), "queue_position": .count(outlook.queuePosition),
+            "yielding": outlook.yielding.map { ["node": .string($0.node), "instances": .texts($0.instances)] } ?? .null,
         ]
     }
 }

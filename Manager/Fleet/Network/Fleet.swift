@@ -365,6 +365,8 @@ extension FleetCore.Notice {
         case .drainNotAdvanced(let operation, let error):
             logger.error("drain not advanced", metadata: ["operation.id": "\(operation)", "error": "\(error)"])
         case .chainsNotKept(let error): logger.error("chains not kept", metadata: ["error": "\(error)"])
+        case .queueNotAdvanced(let error):
+            logger.error("queue not advanced", metadata: ["error": "\(error)"])
         case .drainsNotRead(let error): logger.error("drains not read", metadata: ["error": "\(error)"])
         case .prefillsNotAdvanced(let error): logger.error("prefills not advanced", metadata: ["error": "\(error)"])
         case .schedulesNotKept(let error): logger.error("schedules of nodes not kept", metadata: ["error": "\(error)"])

@@ -118,6 +118,12 @@ public struct SQLRow: Sendable {
         return value
     }
 
+    public func optionalChoice<Value: RawRepresentable<String>>(
+        _ column: String, _ type: Value.Type = Value.self
+    ) throws -> Value? {
+        self[column] == .null ? nil : try choice(column)
+    }
+
     // Most such columns hold little or nothing; Foundation's decoder takes longer for them than SQLite for the row.
 
     public func json(_ column: String, _ type: [String: String].Type = [String: String].self) throws -> [String: String]

@@ -4,7 +4,7 @@ extension StoreCheck {
         for row in try sql.query(
             """
             SELECT g.name AS name, g.id AS id, i.node_id AS node, COUNT(*) AS n FROM server_groups g
-            JOIN instances i ON i.server_group_id = g.id AND i.status <> 'DELETED'
+            JOIN instances i ON i.server_group_id = g.id AND i.status <> 'DELETED' AND i.node_id <> ''
             WHERE g.policy = 'anti-affinity' GROUP BY g.name, g.id, g.max_per_host, i.node_id
             HAVING COUNT(*) > COALESCE(g.max_per_host, 1)
             """)
@@ -17,7 +17,7 @@ extension StoreCheck {
         for row in try sql.query(
             """
             SELECT g.name AS name, g.id AS id, COUNT(DISTINCT i.node_id) AS n FROM server_groups g
-            JOIN instances i ON i.server_group_id = g.id AND i.status <> 'DELETED'
+            JOIN instances i ON i.server_group_id = g.id AND i.status <> 'DELETED' AND i.node_id <> ''
             WHERE g.policy = 'affinity' GROUP BY g.name, g.id HAVING COUNT(DISTINCT i.node_id) > 1
             """)
         {

@@ -38,6 +38,7 @@ public struct StoreCheck {
         try check.addresses()
         try check.serverGroups()
         try check.places()
+        try check.queue()
         try check.orphans()
         try check.operations()
         try check.events()
@@ -68,7 +69,9 @@ public struct StoreCheck {
         let rows = try sql.query(
             """
             SELECT n.id AS id, n.name AS name, n.claimed_vcpus AS vcpus, n.claimed_ram_mib AS ram, n.claimed_disk_gib AS disk,
-                n.instance_count AS count, COALESCE(SUM(i.vcpus), 0) AS sum_vcpus, COALESCE(SUM(i.ram_mib), 0) AS sum_ram,
+                n.instance_count AS count,
+                COALESCE(SUM(CASE WHEN i.room = 'released' THEN 0 ELSE i.vcpus END), 0) AS sum_vcpus,
+                COALESCE(SUM(CASE WHEN i.room = 'released' THEN 0 ELSE i.ram_mib END), 0) AS sum_ram,
                 COALESCE(SUM(i.disk_gib), 0) AS sum_disk, COUNT(i.id) AS sum_count
             FROM nodes n LEFT JOIN instances i ON i.node_id = n.id AND i.status <> 'DELETED'
             GROUP BY n.id, n.name, n.claimed_vcpus, n.claimed_ram_mib, n.claimed_disk_gib, n.instance_count
@@ -98,7 +101,11 @@ public struct StoreCheck {
         var told: [NodeID: [InstanceID: GuestPlace]] = [:]
         for row in try sql.query("SELECT * FROM instances WHERE place IS NOT NULL") {
             let instance = try Instance(row: row)
-            told[instance.node, default: [:]][instance.id] = instance.place
+            guard let node = instance.node else {
+                find("claim", "instance \(instance.id)", "it has a place and no node")
+                continue
+            }
+            told[node, default: [:]][instance.id] = instance.place
         }
         for row in try sql.query("SELECT id FROM nodes WHERE places IS NOT NULL") {
             guard let node = try sql.nodes.find(try row.id("id")) else { continue }
@@ -130,7 +137,10 @@ public struct StoreCheck {
             )
         }
         for row in try sql.query(
-            "SELECT * FROM instances WHERE devices IS NOT NULL AND status NOT IN ('STOPPED', 'DELETED')")
+            """
+            SELECT * FROM instances WHERE devices IS NOT NULL AND status NOT IN ('STOPPED', 'DELETED')
+                AND id NOT IN (SELECT instance_id FROM placement_queue)
+            """)
         {
             let instance = try Instance(row: row)
             let held = Dictionary(grouping: try sql.devices.list(of: instance.id).compactMap(\.claim), by: \.alias)
@@ -174,7 +184,8 @@ public struct StoreCheck {
     /// Rows that name a row that is not there.
     private mutating func orphans() throws {
         let references: [(table: String, key: String, column: String, parent: String, condition: String)] = [
-            ("instances", "id", "node_id", "nodes", "c.status <> 'DELETED'"),
+            ("instances", "id", "node_id", "nodes", "c.status <> 'DELETED' AND c.node_id <> ''"),
+            ("placement_queue", "instance_id", "instance_id", "instances", "1 = 1"),
             ("instances", "id", "owner_id", "users", "c.status <> 'DELETED'"),
             ("instances", "id", "flavor_id", "flavors", "c.status <> 'DELETED'"),
             ("instances", "id", "image_id", "images", "c.status <> 'DELETED'"),

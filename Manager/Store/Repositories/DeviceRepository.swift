@@ -20,6 +20,13 @@ public struct DeviceRepository {
         try sql.query("SELECT * FROM devices ORDER BY id").map(Device.init(row:))
     }
 
+    /// Nodes that make devices ready for the next guest.
+    public func nodesMakingReady() throws -> Set<NodeID> {
+        Set(
+            try sql.query("SELECT DISTINCT node_id FROM devices WHERE status = 'in_use' AND instance_id IS NULL")
+                .map { try $0.id("node_id") })
+    }
+
     /// One, with how its node is.
     public func hosted(_ id: DeviceID) throws -> HostedDevice? {
         try sql.query("SELECT * FROM (\(Self.hosted)) AS hosted WHERE id = ?", id).first.map(HostedDevice.init(row:))

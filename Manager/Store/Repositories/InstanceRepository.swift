@@ -131,24 +131,29 @@ public struct InstanceRepository {
     ///
     /// - Parameter node: its node, where the caller has read it in this transaction and not changed it since.
     public func insert(_ instance: Instance, on node: Node? = nil) throws {
-        let revision = try sql.nodes.adjustClaim(of: instance, by: 1, after: node?.assignmentRevision)
+        let revision = try instance.node.map {
+            try sql.nodes.adjustClaim(of: instance, on: $0, by: 1, after: node?.assignmentRevision)
+        }
         try sql.execute(
             """
             INSERT INTO instances (id, name, owner_id, account, flavor_id, image_id, key_name, ssh_keys, user_data, metadata,
                 host_name, vcpus, ram_mib, disk_gib, gpus, node_id, epoch, mac_address, ip_address, desired, generation,
                 power_cycle, forced, stop_timeout_seconds, stopped_by_drain, status, status_code, status_reason, started_at,
-                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision, devices, server_group_id)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ready_at, operation_id, created_at, updated_at, deleted_at, assignment_revision, devices, server_group_id,
+                priority, preemption, room)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+                ?, ?, ?)
             """,
             instance.id, instance.name, instance.owner, instance.account, instance.flavor, instance.image,
             instance.keyName, try jsonText(instance.sshKeys), instance.userData, try jsonText(instance.metadata),
-            instance.hostName, instance.vcpus, instance.ramMiB, instance.diskGiB, instance.gpus, instance.node,
-            instance.epoch,
+            instance.hostName, instance.vcpus, instance.ramMiB, instance.diskGiB, instance.gpus,
+            Self.text(instance.node), instance.epoch,
             instance.macAddress, instance.ipAddress, instance.desired.rawValue, instance.generation,
             instance.powerCycle, instance.force, instance.stopTimeoutSeconds, instance.stoppedByDrain,
             instance.status.rawValue, instance.statusCode, instance.statusReason, instance.startedAt, instance.readyAt,
-            instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt, revision,
-            Self.text(instance.devices), instance.serverGroup)
+            instance.operation, instance.createdAt, instance.updatedAt, instance.deletedAt,
+            revision ?? Revision(0), Self.text(instance.devices), instance.serverGroup, instance.priority,
+            instance.preemption?.rawValue, instance.room.rawValue)
         // Hardly any guest has some.
         if !instance.hardware.isEmpty {
             try sql.execute(
@@ -219,17 +224,20 @@ public struct InstanceRepository {
     ///
     /// - Parameter before: as it was on its former node.
     public func move(_ instance: Instance, from before: Instance, at now: Timestamp) throws {
+        guard let source = before.node, let destination = instance.node else {
+            throw StoreError.corrupt("instance \(instance.id) moves between nodes and has none")
+        }
         try releasePlace(of: before)
-        let left = try sql.nodes.adjustClaim(of: before, by: -1)
+        let left = try sql.nodes.adjustClaim(of: before, on: source, by: -1)
         let former = FormerPlacement(
-            instance: before.id, node: before.node, epoch: before.epoch, generation: instance.generation,
+            instance: before.id, node: source, epoch: before.epoch, generation: instance.generation,
             image: before.image, address: before.ipAddress, movedAt: now)
         try sql.formerPlacements.insert(former, revision: left)
-        try sql.formerPlacements.remove(instance.id, from: instance.node)
-        let revision = try sql.nodes.adjustClaim(of: instance, by: 1)
+        try sql.formerPlacements.remove(instance.id, from: destination)
+        let revision = try sql.nodes.adjustClaim(of: instance, on: destination, by: 1)
         // At once: the address is another host's, and may be another instance's here.
         try sql.execute(
-            "UPDATE instances SET node_id = ?, ip_address = ? WHERE id = ?", instance.node, instance.ipAddress,
+            "UPDATE instances SET node_id = ?, ip_address = ? WHERE id = ?", destination, instance.ipAddress,
             instance.id)
         try update(instance, revision: revision)
         try updateHostLoss(instance)
@@ -240,9 +248,50 @@ public struct InstanceRepository {
         devices.isEmpty ? nil : devices.map { "\($0.alias):\($0.count)" }.joined(separator: ",")
     }
 
+    /// The column is never NULL.
+    private static func text(_ node: NodeID?) -> String { node?.description ?? "" }
+
+    /// One that waited got a host, and addresses there: makes its claim and puts it into the node's assignment set.
+    ///
+    /// - Parameter node: as the caller has read it in this transaction and not changed it since.
+    public func place(_ instance: Instance, on node: Node) throws {
+        let revision = try sql.nodes.adjustClaim(of: instance, on: node.id, by: 1, after: node.assignmentRevision)
+        try sql.execute("UPDATE instances SET node_id = ? WHERE id = ?", node.id, instance.id)
+        try update(instance, revision: revision)
+    }
+
+    /// Gives the instance's share of its node back, or takes it again; the caller stores the row, which says which.
+    public func adjustRoom(of instance: Instance, by sign: Int) throws {
+        guard let node = instance.node else { return }
+        try sql.nodes.adjustRoom(of: instance, on: node, by: sign)
+    }
+
+    /// Those that would yield to others, and have their room.
+    public func preemptible() throws -> [Instance] {
+        try sql.query(
+            """
+            SELECT * FROM instances WHERE preemption IS NOT NULL AND room = 'held' AND node_id <> ''
+                AND status <> 'DELETED' AND desired <> 'deleted' ORDER BY id
+            """
+        ).map(Instance.init(row:))
+    }
+
+    /// Nodes on which room is on its way to others.
+    public func nodesBeingLeft() throws -> Set<NodeID> {
+        Set(
+            try sql.query(
+                """
+                SELECT DISTINCT node_id FROM instances WHERE preemption IS NOT NULL AND room IN ('yielding', 'leaving')
+                    AND status NOT IN ('ERROR', 'DELETED')
+                """
+            ).map { try $0.id("node_id") })
+    }
+
     /// Writes what changed. `assigned`: the node must be told.
     public func update(_ instance: Instance, assigned: Bool) throws {
-        try update(instance, revision: assigned ? try sql.nodes.nextAssignmentRevision(instance.node) : nil)
+        try update(
+            instance,
+            revision: assigned ? try instance.node.map { try sql.nodes.nextAssignmentRevision($0) } : nil)
     }
 
     /// Gives all instances of a user to another; their nodes are told.
@@ -283,14 +332,14 @@ public struct InstanceRepository {
             UPDATE instances SET name = ?, metadata = ?, epoch = ?, mac_address = ?, ip_address = ?, desired = ?,
                 generation = ?, power_cycle = ?, forced = ?, stop_timeout_seconds = ?, stopped_by_drain = ?, status = ?,
                 status_code = ?, status_reason = ?, started_at = ?, ready_at = ?, operation_id = ?, updated_at = ?,
-                deleted_at = ?, assignment_revision = COALESCE(?, assignment_revision)
+                deleted_at = ?, room = ?, assignment_revision = COALESCE(?, assignment_revision)
             WHERE id = ?
             """,
             instance.name, try jsonText(instance.metadata), instance.epoch, instance.macAddress, instance.ipAddress,
             instance.desired.rawValue, instance.generation, instance.powerCycle, instance.force,
             instance.stopTimeoutSeconds, instance.stoppedByDrain, instance.status.rawValue, instance.statusCode,
             instance.statusReason, instance.startedAt, instance.readyAt, instance.operation, instance.updatedAt,
-            instance.deletedAt, revision, instance.id)
+            instance.deletedAt, instance.room.rawValue, revision, instance.id)
     }
 
     /// Records where a new instance lies on its node, which the node's row says once more.
@@ -304,7 +353,7 @@ public struct InstanceRepository {
     }
 
     private func releasePlace(of instance: Instance) throws {
-        guard instance.place != nil, let node = try sql.nodes.find(instance.node) else { return }
+        guard instance.place != nil, let node = try instance.node.flatMap({ try sql.nodes.find($0) }) else { return }
         try sql.execute("UPDATE instances SET place = NULL WHERE id = ?", instance.id)
         var places = node.places
         places[instance.id] = nil
@@ -329,10 +378,16 @@ public struct InstanceRepository {
             try sql.execute("UPDATE instances SET server_group_id = NULL WHERE id = ?", instance.id)
         }
         try releasePlace(of: instance)
-        try update(instance, revision: try sql.nodes.adjustClaim(of: instance, by: -1))
+        try update(
+            instance, revision: try instance.node.map { try sql.nodes.adjustClaim(of: instance, on: $0, by: -1) })
         try sql.quotas.count(instance, by: -1)
-        sql.nodeChanges.addressFreed(on: instance.node)
+        if let node = instance.node { sql.nodeChanges.addressFreed(on: node) }
     }
+}
+
+extension SQLRow {
+    /// An instance's, which has none while it waits for one.
+    func node() throws -> NodeID? { try text("node_id").isEmpty ? nil : try id("node_id") }
 }
 
 extension Instance {
@@ -345,14 +400,16 @@ extension Instance {
             hostName: try row.text("host_name"),
             vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"), diskGiB: try row.int("disk_gib"),
             gpus: try row.int("gpus"), devices: try row.optionalText("devices").flatMap(FlavorProperties.devices) ?? [],
-            serverGroup: try row.optionalID("server_group_id"), node: try row.id("node_id"),
+            serverGroup: try row.optionalID("server_group_id"), node: try row.node(),
             epoch: try row.counter("epoch"),
             macAddress: try row.optionalText("mac_address"),
             ipAddress: try row.optionalText("ip_address"), desired: try row.choice("desired"),
             generation: try row.counter("generation"), powerCycle: try row.counter("power_cycle"),
             force: try row.flag("forced"),
             stopTimeoutSeconds: try row.optionalInteger("stop_timeout_seconds").map(Int.init),
-            stoppedByDrain: try row.flag("stopped_by_drain"), status: try row.choice("status"),
+            stoppedByDrain: try row.flag("stopped_by_drain"), priority: try row.int("priority"),
+            preemption: try row.optionalChoice("preemption"), room: try row.choice("room"),
+            status: try row.choice("status"),
             statusCode: try row.text("status_code"), statusReason: try row.text("status_reason"),
             startedAt: try row.optionalTimestamp("started_at"), readyAt: try row.optionalTimestamp("ready_at"),
             operation: try row.optionalID("operation_id"), createdAt: try row.timestamp("created_at"),

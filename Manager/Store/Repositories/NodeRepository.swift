@@ -205,18 +205,30 @@ public struct NodeRepository {
     /// number.
     ///
     /// - Parameter known: the revision before, where the caller has read it in this transaction.
-    func adjustClaim(of instance: Instance, by sign: Int, after known: Revision? = nil) throws -> Revision {
+    func adjustClaim(
+        of instance: Instance, on node: NodeID, by sign: Int, after known: Revision? = nil
+    ) throws -> Revision {
+        // Of one that has given its room back, the disk and the place are left.
+        let share = instance.room == .released ? 0 : sign
         try sql.execute(
             """
             UPDATE nodes SET assignment_revision = assignment_revision + 1, claimed_vcpus = claimed_vcpus + ?,
                 claimed_ram_mib = claimed_ram_mib + ?, claimed_disk_gib = claimed_disk_gib + ?,
                 instance_count = instance_count + ? WHERE id = ?
             """,
-            sign * instance.vcpus, sign * instance.ramMiB, sign * instance.diskGiB, sign, instance.node)
-        sql.nodeChanges.changed(instance.node)
-        guard let known else { return try noted(instance.node) }
-        sql.note(.assignments(instance.node))
+            share * instance.vcpus, share * instance.ramMiB, sign * instance.diskGiB, sign, node)
+        sql.nodeChanges.changed(node)
+        guard let known else { return try noted(node) }
+        sql.note(.assignments(node))
         return Revision(known.value + 1)
+    }
+
+    /// Takes the vCPUs and the RAM of an instance, or gives them back; its disk and its place stay as they are.
+    func adjustRoom(of instance: Instance, on node: NodeID, by sign: Int) throws {
+        try sql.execute(
+            "UPDATE nodes SET claimed_vcpus = claimed_vcpus + ?, claimed_ram_mib = claimed_ram_mib + ? WHERE id = ?",
+            sign * instance.vcpus, sign * instance.ramMiB, node)
+        sql.nodeChanges.changed(node)
     }
 
     // MARK: Join tokens

@@ -55,12 +55,13 @@ public struct ServerGroupRepository {
 
     // MARK: Instances
 
-    /// How many of its instances each host has.
+    /// How many of its instances each host has; those that wait for one are nowhere yet.
     public func instancesByNode(in id: ServerGroupID) throws -> [NodeID: Int] {
         var counts: [NodeID: Int] = [:]
         for row in try sql.query(
             """
-            SELECT node_id, COUNT(*) AS n FROM instances WHERE server_group_id = ? AND status <> 'DELETED' GROUP BY node_id
+            SELECT node_id, COUNT(*) AS n FROM instances
+            WHERE server_group_id = ? AND status <> 'DELETED' AND node_id <> '' GROUP BY node_id
             """, id)
         {
             counts[try row.id("node_id")] = try row.int("n")

@@ -33,7 +33,7 @@ public struct UsageRepository {
         public var owner: UserID
         public var account: String
         public var flavor: FlavorID
-        public var node: NodeID
+        public var node: NodeID?
         public var vcpus: Int
         public var ramMiB: Int
     }
@@ -50,7 +50,7 @@ public struct UsageRepository {
             for row in rows {
                 found[try row.id("id")] = Attribution(
                     owner: try row.id("owner_id"), account: try row.text("account"), flavor: try row.id("flavor_id"),
-                    node: try row.id("node_id"), vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"))
+                    node: try row.node(), vcpus: try row.int("vcpus"), ramMiB: try row.int("ram_mib"))
             }
         }
         return found

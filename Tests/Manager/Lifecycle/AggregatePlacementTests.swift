@@ -30,7 +30,7 @@ struct AggregatePlacementTests {
                 InstanceCreation(
                     name: "i", flavor: flavor, image: "debian", count: count, excludedNodes: excluded,
                     availabilityZone: zone))
-            return try created.compactMap { try commands.sql.nodes.name(of: $0.node) }
+            return try created.compactMap { try $0.node.flatMap { try commands.sql.nodes.name(of: $0) } }
         }
     }
 

@@ -63,7 +63,7 @@ struct HardwareTests {
         let explained = try await record.request(by: record.root) {
             try $0.explainPlacement(flavor: "shaped", image: "debian", PlacementWish(), limit: 5)
         }
-        #expect(explained.removals.first { $0.hosts > 0 }?.names == ["cn1", "cn2"])
+        #expect(explained.explanation.removals.first { $0.hosts > 0 }?.names == ["cn1", "cn2"])
         let ordinary = try await Self.site(["hw_disk_bus": "virtio", "hw_machine_type": "q35"], heeds: false)
         #expect(try await Self.create(ordinary).hardware.isEmpty)
     }

@@ -278,7 +278,7 @@ struct HostLossTests {
         let third = try await record.node("cn3").id
         #expect(try await record.instance(apart[0].id).node == third, "not beside the other")
         var nodes: Set<NodeID> = []
-        for instance in together { nodes.insert(try await record.instance(instance.id).node) }
+        for instance in together { nodes.insert(try #require(await record.instance(instance.id).node)) }
         #expect(nodes == [third], "there alone is room for both")
         #expect(try await record.findings().isEmpty)
     }

@@ -189,7 +189,7 @@ struct InstanceCommandsTests {
                     ObservedInstance(
                         instance: made.id, epoch: made.epoch, generation: made.generation, powerCycle: made.powerCycle,
                         state: .running, at: now)
-                ], on: made.node)
+                ], on: try #require(made.node))
         }
         #expect(try await record.instance(made.id).status == .stopping)
 

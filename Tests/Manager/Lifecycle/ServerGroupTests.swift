@@ -30,7 +30,7 @@ struct ServerGroupTests {
     private static func create(_ record: TestRecord, count: Int = 1, group: String? = "web") async throws -> [String] {
         try await record.request(by: record.ann) { commands in
             try commands.createInstances(creation("i", group, count: count)).compactMap {
-                try commands.sql.nodes.name(of: $0.node)
+                try $0.node.flatMap { try commands.sql.nodes.name(of: $0) }
             }
         }
     }
@@ -183,6 +183,7 @@ struct ServerGroupTests {
         let used = try await Self.create(record, count: 2)
         let strict = try await record.request(by: record.root) {
             try $0.explainPlacement(flavor: "small", image: nil, serverGroup: "web", PlacementWish(), limit: 10)
+                .explanation
         }
         #expect(strict.removals.first { $0.filter == .group }?.names == used.sorted())
         #expect(strict.candidates == 1)
@@ -192,6 +193,7 @@ struct ServerGroupTests {
         let crowded = try await Self.create(record, group: "loose")
         let loose = try await record.request(by: record.root) {
             try $0.explainPlacement(flavor: "small", image: nil, serverGroup: "loose", PlacementWish(), limit: 10)
+                .explanation
         }
         #expect(loose.candidates == 3)
         #expect(loose.ranking.last?.name == crowded[0] && loose.ranking.last?.weight.group == -1)
@@ -226,6 +228,7 @@ struct ServerGroupTests {
     private static func createAsExplained(_ record: TestRecord, group: String?, count: Int) async throws {
         let explanation = try await record.request(by: record.ann) {
             try $0.explainPlacement(flavor: "small", image: "debian", serverGroup: group, PlacementWish(), limit: 1)
+                .explanation
         }
         do {
             let nodes = try await create(record, count: count, group: group)

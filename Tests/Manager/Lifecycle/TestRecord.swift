@@ -100,7 +100,7 @@ final class TestRecord: Sendable {
                         instance: id, epoch: instance.epoch, generation: instance.generation,
                         powerCycle: instance.powerCycle, state: state, reasonCode: code, at: now,
                         failureIsFinal: isFinal)
-                ], on: instance.node)
+                ], on: try #require(instance.node))
         }
     }
 

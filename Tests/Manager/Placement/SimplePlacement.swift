@@ -62,7 +62,8 @@ struct SimplePlacement {
         case .hugePages: request.cells.flatMap { host.layout?.cells.lack($0) } != .pages
         case .numa: request.cells.flatMap { host.layout?.cells.lack($0) } == nil
         case .devices: Self.isEnough(free(host), request.devices)
-        case .addresses: host.freeAddresses > 0
+        case .reserved: !request.reserved.contains(host.node)
+        case .addresses: host.freeAddresses > 0 || !request.needsAddress
         }
     }
 
