@@ -6,10 +6,10 @@ import Synchronization
 protocol DeviceActions: Sendable {
     /// Whatever the first binding needs.
     func prepare() async throws(DeviceProblem)
-    func bind(_ addresses: [String]) throws(DeviceProblem)
-    func reset(_ address: String) throws(DeviceProblem)
+    func bind(_ addresses: [String], _ abandonment: Abandonment) throws(DeviceProblem)
+    func reset(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem)
     func verify(_ address: String) throws(DeviceProblem)
-    func giveBack(_ address: String) throws(DeviceProblem)
+    func giveBack(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem)
 }
 
 /// By the kernel's own means.
@@ -31,24 +31,28 @@ struct HostDeviceActions: DeviceActions {
         }
     }
 
-    func bind(_ addresses: [String]) throws(DeviceProblem) {
-        for address in addresses { try binding.bind(address) }
+    func bind(_ addresses: [String], _ abandonment: Abandonment) throws(DeviceProblem) {
+        for address in addresses { try binding.bind(address, abandonment) }
     }
 
-    func reset(_ address: String) throws(DeviceProblem) { try resetting.reset(address) }
+    func reset(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {
+        try resetting.reset(address, abandonment)
+    }
 
     func verify(_ address: String) throws(DeviceProblem) {
         if let problem = try resetting.read(address).problem { throw DeviceProblem(description: problem) }
     }
 
-    func giveBack(_ address: String) throws(DeviceProblem) { try binding.giveBack(address) }
+    func giveBack(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {
+        try binding.giveBack(address, abandonment)
+    }
 }
 
 /// For guests that only pretend (`hypervisor.uri: memory:`): nothing is touched, and everything succeeds.
 struct PretendedDeviceActions: DeviceActions {
     func prepare() async throws(DeviceProblem) {}
-    func bind(_ addresses: [String]) throws(DeviceProblem) {}
-    func reset(_ address: String) throws(DeviceProblem) {}
+    func bind(_ addresses: [String], _ abandonment: Abandonment) throws(DeviceProblem) {}
+    func reset(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {}
     func verify(_ address: String) throws(DeviceProblem) {}
-    func giveBack(_ address: String) throws(DeviceProblem) {}
+    func giveBack(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {}
 }

@@ -38,6 +38,8 @@ final class DeviceKeeper: Service, GuestDevices {
     private let desk: Mutex<DeviceDesk?>
     private let waiting = Mutex(Waiting())
     private let contentHeld: Mutex<LedgerContent>
+    /// What is being done to devices, or waits for a thread.
+    private let underWay = Mutex<[DeviceJob: Abandonment]>([:])
     private let changed = Mutex<(@Sendable () -> Void)?>(nil)
     private let parts: Parts
     private let time: any TimeSource
@@ -160,7 +162,15 @@ final class DeviceKeeper: Service, GuestDevices {
         case .look(let token, let mustAsk): group.addTask { await self.look(token, mustAsk: mustAsk) }
         // Before anything that comes behind it.
         case .perform(.save(let content, let revision)): await save(content, revision)
-        case .perform(let effect): group.addTask { await self.perform(effect) }
+        case .perform(let effect):
+            guard let job = DeviceJob(effect) else { return }
+            let abandonment = Abandonment()
+            underWay.withLock { $0[job] = abandonment }
+            group.addTask {
+                await self.perform(effect, abandonment)
+                self.underWay.withLock { if $0[job] === abandonment { $0[job] = nil } }
+            }
+        case .abandon(let job): underWay.withLock { $0.removeValue(forKey: job) }?.abandon()
         case .grant(let id, let granted):
             waiting.withLock { $0.claims.removeValue(forKey: id) }?.resume(returning: .success(granted))
         case .refuse(let id, let refusal):
@@ -197,23 +207,23 @@ final class DeviceKeeper: Service, GuestDevices {
         }
     }
 
-    private func perform(_ effect: DeviceLedger.Effect) async {
+    private func perform(_ effect: DeviceLedger.Effect, _ abandonment: Abandonment) async {
         let actions = parts.actions
         switch effect {
         case .bind(let claim, let addresses):
             let failure = await failure {
                 try await actions.prepare()
-                try await self.work.run { try actions.bind(addresses) }
+                try await self.work.run { try actions.bind(addresses, abandonment) }
             }
             mailbox.post(.answered(failure.map { .bindFailed(claim, reason: $0) } ?? .bound(claim)))
         case .reset(let address, let ticket):
-            let failure = await failure { try await self.work.run { try actions.reset(address) } }
+            let failure = await failure { try await self.work.run { try actions.reset(address, abandonment) } }
             mailbox.post(.answered(.reset(address, ticket: ticket, failure: failure)))
         case .verify(let address, let ticket):
             let failure = await failure { try await self.work.run { try actions.verify(address) } }
             mailbox.post(.answered(.verified(address, ticket: ticket, failure: failure)))
         case .giveBack(let address, let ticket):
-            let failure = await failure { try await self.work.run { try actions.giveBack(address) } }
+            let failure = await failure { try await self.work.run { try actions.giveBack(address, abandonment) } }
             mailbox.post(.answered(.returned(address, ticket: ticket, failure: failure)))
         // Of these the desk hands none out to be performed.
         case .save, .grant, .refuse, .freed, .quarantined, .readmissionRefused: return

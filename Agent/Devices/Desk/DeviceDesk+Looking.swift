@@ -46,6 +46,7 @@ extension DeviceDesk {
     mutating func expire(_ now: Moment, _ effects: inout [Effect]) {
         for (job, deadline) in due.sorted(by: { $0.value < $1.value }) where deadline <= now.uptime {
             due[job] = nil
+            effects.append(.abandon(job))
             tell(job.failure(after: policy.limit(of: job)), now, &effects)
         }
         for request in requests where request.deadline <= now.uptime {
@@ -76,13 +77,13 @@ public struct DeviceDeskPolicy: Sendable {
 }
 
 /// Something done to devices that may hang.
-enum DeviceJob: Sendable, Hashable {
+public enum DeviceJob: Sendable, Hashable {
     case bind(DeviceClaim)
     case reset(String, UInt64)
     case verify(String, UInt64)
     case giveBack(String, UInt64)
 
-    init?(_ effect: DeviceLedger.Effect) {
+    public init?(_ effect: DeviceLedger.Effect) {
         switch effect {
         case .bind(let claim, _): self = .bind(claim)
         case .reset(let address, let ticket): self = .reset(address, ticket)

@@ -46,6 +46,8 @@ public struct DeviceDesk: Sendable {
         case look(LookToken, mustAsk: Bool)
         /// One of `save`, `bind`, `reset`, `verify`, `giveBack`.
         case perform(DeviceLedger.Effect)
+        /// Nobody waits for it any more: what of it was not begun is not to be done.
+        case abandon(DeviceJob)
         case grant(RequestID, GrantedDevices)
         case refuse(RequestID, DeviceRefusal)
         case released(RequestID)

@@ -67,6 +67,8 @@ extension DeviceLedger {
         let hold = holds.remove(at: index)
         touch(hold.addresses)
         let free = hold.addresses.filter { quarantine[$0] == nil }
+        // What the last survey saw of the driver was from before, and a claim that comes now is made by it.
+        for address in free { known?[address]?.isWithVFIO = hold.kept.contains(address) }
         if !free.isEmpty { effects.append(.freed(free)) }
     }
 

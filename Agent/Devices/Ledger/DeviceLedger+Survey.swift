@@ -51,7 +51,7 @@ public struct DeviceOccupancy: Sendable, Equatable {
 extension DeviceLedger {
     mutating func survey(_ seen: DeviceOccupancy, _ now: Timestamp, _ effects: inout [Effect]) {
         let isFirst = known == nil
-        known = seen.devices
+        known = fresh(seen)
         noteOccupants(seen, now, &effects)
         noteEmpty(seen, now, &effects)
         readmitThoseBack(seen, now, &effects)
@@ -65,6 +65,15 @@ extension DeviceLedger {
                 && !holds.contains { $0.addresses.contains(address) }
         }
         if !unknown.isEmpty { cleanAbandoned(unknown.map(\.key), now, &effects) }
+    }
+
+    /// What was seen, but for the driver of what changed hands since looking began: of that the ledger knows better.
+    private func fresh(_ seen: DeviceOccupancy) -> [String: DeviceOccupancy.Device] {
+        var devices = seen.devices
+        for (address, device) in known ?? [:] where isStale(address, seen) {
+            devices[address]?.isWithVFIO = device.isWithVFIO
+        }
+        return devices
     }
 
     /// It changed hands after looking began.

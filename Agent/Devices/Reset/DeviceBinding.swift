@@ -23,16 +23,20 @@ public struct DeviceBinding: Sendable {
     public var isReady: Bool { files.exists("bus/pci/drivers/\(Self.driver)") }
 
     /// Repeating it is harmless.
-    public func bind(_ address: String) throws(DeviceProblem) {
+    ///
+    /// - Parameter abandonment: looked at before each step; what was not begun is not done.
+    public func bind(_ address: String, _ abandonment: Abandonment = Abandonment()) throws(DeviceProblem) {
         let device = try find(address)
         guard device.driver != Self.driver else { return }
         try write(
-            Self.driver, to: "\(Self.folder)/\(address)/driver_override", "\(address) cannot be set aside for VFIO")
+            Self.driver, to: "\(Self.folder)/\(address)/driver_override", abandonment,
+            "\(address) cannot be set aside for VFIO")
         if let driver = device.driver {
             try write(
-                address, to: "\(Self.folder)/\(address)/driver/unbind", "driver \(driver) does not give up \(address)")
+                address, to: "\(Self.folder)/\(address)/driver/unbind", abandonment,
+                "driver \(driver) does not give up \(address)")
         }
-        try write(address, to: Self.probe, "VFIO does not take \(address)")
+        try write(address, to: Self.probe, abandonment, "VFIO does not take \(address)")
         guard try find(address).driver == Self.driver else {
             throw DeviceProblem(
                 description: "VFIO did not take \(address); look for its address in the kernel's log (dmesg)")
@@ -40,16 +44,19 @@ public struct DeviceBinding: Sendable {
     }
 
     /// Back to whatever driver the host has for it; none is fine. Repeating it is harmless.
-    public func giveBack(_ address: String) throws(DeviceProblem) {
+    public func giveBack(_ address: String, _ abandonment: Abandonment = Abandonment()) throws(DeviceProblem) {
         let device = try find(address)
         // Empty but for the end of the line: the device has no driver of its own choice any more.
-        try write("\n", to: "\(Self.folder)/\(address)/driver_override", "it cannot be given back to the host's driver")
+        try write(
+            "\n", to: "\(Self.folder)/\(address)/driver_override", abandonment,
+            "it cannot be given back to the host's driver")
         if device.driver == Self.driver {
-            try write(address, to: "\(Self.folder)/\(address)/driver/unbind", "VFIO does not give it up")
+            try write(
+                address, to: "\(Self.folder)/\(address)/driver/unbind", abandonment, "VFIO does not give it up")
         } else if device.driver != nil {
             return
         }
-        try write(address, to: Self.probe, "the host's driver does not take it back")
+        try write(address, to: Self.probe, abandonment, "the host's driver does not take it back")
     }
 
     private func find(_ address: String) throws(DeviceProblem) -> PCIDevice {
@@ -59,7 +66,10 @@ public struct DeviceBinding: Sendable {
         return device
     }
 
-    private func write(_ text: String, to path: String, _ what: String) throws(DeviceProblem) {
+    private func write(
+        _ text: String, to path: String, _ abandonment: Abandonment, _ what: String
+    ) throws(DeviceProblem) {
+        try abandonment.check()
         if let code = files.write(text, to: path) {
             throw DeviceProblem(description: "\(what): \(String(cString: strerror(code)))")
         }

@@ -49,25 +49,31 @@ public struct DeviceReset: Sendable {
     private let scanner: PCIScanner
 
     public init(sysfsRoot: String = "/sys") {
-        files = SmallFiles(root: sysfsRoot)
-        scanner = PCIScanner(sysfsRoot: sysfsRoot)
+        self.init(files: SmallFiles(root: sysfsRoot))
+    }
+
+    init(files: SmallFiles) {
+        self.files = files
+        scanner = PCIScanner(sysfsRoot: files.root)
     }
 
     /// Takes the device from a driver of the host that has it, and resets it: alone where the kernel can, and else with
     /// its bus. Where this kernel cannot do that on demand (before Linux 6.13), VFIO has done it when it was given back.
     ///
     /// - Precondition: no guest has it, nor what is on its bus where it cannot be reset alone.
-    public func reset(_ address: String) throws(DeviceProblem) {
+    /// - Parameter abandonment: looked at before each step; what was not begun is not done.
+    public func reset(_ address: String, _ abandonment: Abandonment = Abandonment()) throws(DeviceProblem) {
         let device = try find(address)
         let path = "\(Self.folder)/\(address)"
         if let driver = device.driver, !DeviceOffers.harmlessDrivers.contains(driver) {
-            try write(address, to: path + "/driver/unbind", what: "driver \(driver) does not give it up")
+            try write(
+                address, to: path + "/driver/unbind", abandonment, what: "driver \(driver) does not give it up")
         }
         if device.canReset {
-            try write("1", to: path + "/reset", what: "its reset failed")
+            try write("1", to: path + "/reset", abandonment, what: "its reset failed")
         } else if let bridge = device.bridges.last {
             let reset = "\(Self.folder)/\(bridge)/reset_subordinate"
-            if files.exists(reset) { try write("1", to: reset, what: "the reset of its bus failed") }
+            if files.exists(reset) { try write("1", to: reset, abandonment, what: "the reset of its bus failed") }
         } else {
             throw DeviceProblem(description: "the kernel knows no way to reset it")
         }
@@ -85,7 +91,10 @@ public struct DeviceReset: Sendable {
         return device
     }
 
-    private func write(_ text: String, to path: String, what: String) throws(DeviceProblem) {
+    private func write(
+        _ text: String, to path: String, _ abandonment: Abandonment, what: String
+    ) throws(DeviceProblem) {
+        try abandonment.check()
         if let code = files.write(text, to: path) {
             throw DeviceProblem(description: "\(what): \(String(cString: strerror(code)))")
         }

@@ -23,6 +23,8 @@ struct DeviceKeeperTests {
             var done: [String] = []
             var keptAtBind: LedgerContent?
             var failure: String?
+            /// Of those that hung, how many were told that nobody waits.
+            var abandoned = 0
         }
 
         let state = Mutex(State())
@@ -34,7 +36,7 @@ struct DeviceKeeperTests {
 
         func prepare() async throws(DeviceProblem) {}
 
-        func bind(_ addresses: [String]) throws(DeviceProblem) {
+        func bind(_ addresses: [String], _ abandonment: Abandonment) throws(DeviceProblem) {
             let kept = try? file.peek()
             state.withLock {
                 $0.keptAtBind = kept
@@ -42,14 +44,15 @@ struct DeviceKeeperTests {
             }
         }
 
-        func reset(_ address: String) throws(DeviceProblem) {
+        func reset(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {
             while hang.withLock({ $0 }) { Thread.sleep(forTimeInterval: 0.01) }
+            if abandonment.isAbandoned { state.withLock { $0.abandoned += 1 } }
             state.withLock { $0.done.append("reset \(address)") }
             if let failure = state.withLock({ $0.failure }) { throw DeviceProblem(description: failure) }
         }
 
         func verify(_ address: String) throws(DeviceProblem) { state.withLock { $0.done.append("verify \(address)") } }
-        func giveBack(_ address: String) throws(DeviceProblem) {
+        func giveBack(_ address: String, _ abandonment: Abandonment) throws(DeviceProblem) {
             state.withLock { $0.done.append("return \(address)") }
         }
 
@@ -247,6 +250,7 @@ struct DeviceKeeperTests {
                 }
                 return keeper.standings.isEmpty
             }
+            try await eventually { site.actions.state.withLock { $0.abandoned } > 0 }
             #expect(await guests.perform(.start(try Self.assignment(secondInstance))) == .succeeded)
         }
     }

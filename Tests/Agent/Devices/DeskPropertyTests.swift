@@ -84,6 +84,8 @@ private struct DeskWorld {
                 pending.append((effect, self.look))
             }
         case .perform(let effect): perform(effect)
+        // Told too late: what hung in the kernel goes on, and its answer is nobody's.
+        case .abandon: break
         case .grant(let id, let granted):
             guard let claim = requests.removeValue(forKey: id) else { return }
             for address in granted.addresses {

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import AgentDevices
@@ -30,6 +31,7 @@ struct DeviceBindingTests {
 
     private func withDevice(
         driver: String?, own: String? = "nouveau", refusesVFIO: Bool = false,
+        also written: @escaping @Sendable (_ path: String, _ text: String) -> Void = { _, _ in },
         _ body: (_ folder: String, _ binding: DeviceBinding) throws -> Void
     ) throws {
         try withFolder { root in
@@ -42,7 +44,11 @@ struct DeviceBindingTests {
             let folder = "\(root)/\(try #require(tree.folders[Self.address]))"
             try Data().write(to: URL(filePath: folder + "/driver_override"))
             var files = SmallFiles(root: root + "/sys")
-            files.written = Kernel(root: root, folder: folder, own: own, refusesVFIO: refusesVFIO).written
+            let kernel = Kernel(root: root, folder: folder, own: own, refusesVFIO: refusesVFIO)
+            files.written = { path, text in
+                kernel.written(path, text)
+                written(path, text)
+            }
             try body(folder, DeviceBinding(files: files))
         }
     }
@@ -60,6 +66,30 @@ struct DeviceBindingTests {
             #expect(driver(folder) == "vfio-pci")
             for _ in 0..<2 { try binding.giveBack(Self.address) }
             #expect(driver(folder) == before)
+        }
+    }
+
+    @Test("what is given up while a driver hangs is not gone on with: the next step is nobody's", arguments: [1, 2])
+    func abandoned(_ steps: Int) throws {
+        let abandonment = Abandonment()
+        let written = Mutex<[String]>([])
+        try withDevice(
+            driver: "nouveau",
+            also: { path, _ in
+                // Given up while the kernel is at the step.
+                let count = written.withLock { paths in
+                    paths.append(path)
+                    return paths.count
+                }
+                if count == steps { abandonment.abandon() }
+            }
+        ) { _, binding in
+            #expect(throws: DeviceProblem(description: "it was given up, since it took too long")) {
+                try binding.bind(Self.address, abandonment)
+            }
+            #expect(written.withLock { $0.count } == steps)
+            #expect(throws: DeviceProblem.self) { try binding.giveBack(Self.address, abandonment) }
+            #expect(written.withLock { $0.count } == steps)
         }
     }
 

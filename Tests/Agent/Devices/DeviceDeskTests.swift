@@ -234,6 +234,7 @@ struct DeviceDeskTests {
         #expect(!stand.words.contains("released"))
         #expect(stand.desk.nextWake != nil)
         stand.pass(.seconds(91))
+        #expect(stand.effects.contains(.abandon(.reset(Self.other, 1))))
         stand.work()
         #expect(stand.words.contains("released"))
         #expect(stand.desk.content.quarantine[Self.other]?.reason == "its reset did not end within 90.0 seconds")
@@ -297,6 +298,26 @@ struct DeviceDeskTests {
         stand.work()
         #expect(stand.words.contains("verify \(Self.other)") && !stand.words.contains("return \(Self.other)"))
         #expect(stand.desk.content == LedgerContent())
+    }
+
+    @Test(
+        "what was cleaned is the host's again for the next claim, whatever a look from before says of its driver",
+        arguments: [false, true])
+    func staleDriver(isLookLate: Bool) throws {
+        var stand = stand()
+        stand.run(DeviceLedgerTests.claim(1), [Self.other])
+        // While the guest runs, and while its device is made ready, VFIO has it.
+        stand.devices[2] = Self.surveyed(Self.other, driver: "vfio-pci")
+        stand.uses = []
+        stand.handle(.lookAgain)
+        stand.work { if case .giveBack = $0 { true } else { false } }
+        stand.want(DeviceLedgerTests.claim(2), [Self.other])
+        let seen = DeviceDesk.Event.looked(try #require(stand.look), DeviceLook(devices: stand.devices))
+        let returned = DeviceDesk.Event.answered(.returned(Self.other, ticket: 1, failure: nil))
+        stand.handle(isLookLate ? returned : seen)
+        stand.handle(isLookLate ? seen : returned)
+        #expect(stand.desk.content.holds.map(\.claim) == [DeviceLedgerTests.claim(2)])
+        #expect(stand.desk.content.holds.first?.kept == [])
     }
 
     @Test("the manager is told of what comes, goes and changes hands, and of nothing else")
