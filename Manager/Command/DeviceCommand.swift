@@ -10,7 +10,7 @@ struct DeviceCommand: AsyncParsableCommand {
             what it has and why guests may not have it; here, rules say which devices guests may have, and by what alias \
             flavors ask for them.
             """,
-        subcommands: [List.self, Show.self, Quarantine.self, Release.self, Alias.self, Rule.self])
+        subcommands: [List.self, Show.self, Quarantine.self, Release.self, Alias.self, Rule.self, Partition.self])
 
     static let columns = [
         Column("aliases", "ALIAS"), Column("node"), Column("address"), Column("status", colour: colour), Column("name"),

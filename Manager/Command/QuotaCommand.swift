@@ -87,19 +87,31 @@ struct QuotaCommand: AsyncParsableCommand {
         let plain = resources.map { key in
             row(key, used: quota["used"][key], limit: quota["effective_limits"][key], own: quota["limits"][key])
         }
-        var names: [String] = []
-        for member in ["effective_flavor_caps", "flavor_caps", "used_flavors"].flatMap({ quota[$0].members })
-        where !names.contains(member.key) { names.append(member.key) }
-        return plain
-            + names.map { name in
+        let devices = names(quota, ["effective_devices", "devices", "used_devices"]).map { name in
+            row(
+                "devices:\(name)", used: quota["used_devices"][name], limit: quota["effective_devices"][name],
+                own: quota["devices"][name])
+        }
+        return plain + devices
+            + names(quota, ["effective_flavor_caps", "flavor_caps", "used_flavors"]).map { name in
                 row(
                     "flavor \(name)", used: quota["used_flavors"][name], limit: quota["effective_flavor_caps"][name],
                     own: quota["flavor_caps"][name])
             }
     }
 
+    /// Of what any of these members is about.
+    private static func names(_ quota: JSON, _ members: [String]) -> [String] {
+        var names: [String] = []
+        for member in members.flatMap({ quota[$0].members }) where !names.contains(member.key) {
+            names.append(member.key)
+        }
+        return names
+    }
+
     static func defaultRows(_ settings: JSON) -> [JSON] {
         resources.map { ["resource": .string($0), "limit": settings["limits"][$0]] }
+            + settings["devices"].members.map { ["resource": .string("devices:\($0.key)"), "limit": $0.value] }
             + settings["flavor_caps"].members.map { ["resource": .string("flavor \($0.key)"), "limit": $0.value] }
     }
 
@@ -145,6 +157,10 @@ struct QuotaCommand: AsyncParsableCommand {
             name: .long,
             help: ArgumentHelp("Instances of a flavor; may be given several times.", valueName: "flavor=count"))
         var flavor: [String] = []
+        @Option(
+            name: .long,
+            help: ArgumentHelp("Devices by an alias; may be given several times.", valueName: "alias=count"))
+        var devices: [String] = []
         @OptionGroup var site: SiteOptions
 
         func validate() throws { try QuotaCommand.requireSubject(subject) }
@@ -154,14 +170,18 @@ struct QuotaCommand: AsyncParsableCommand {
             let limits = zip(QuotaCommand.resources, given).compactMap { key, limit in
                 limit.map { JSON.Member(key: key, value: $0.value) }
             }
-            var caps: [JSON.Member] = []
-            for pair in try KeyValueOptions.object(flavor)?.members ?? [] {
+            try await QuotaCommand.change(
+                subject, limits, caps: Self.limits(flavor), devices: Self.limits(devices), site)
+        }
+
+        /// `K2_Grid=4`.
+        private static func limits(_ pairs: [String]) throws -> [JSON.Member] {
+            try (KeyValueOptions.object(pairs)?.members ?? []).map { pair in
                 guard let limit = pair.value.text.flatMap(Limit.init(argument:)) else {
                     throw Failure.usage("'\(pair.key)=\(pair.value.text ?? "")': the limit must be a number, or none")
                 }
-                caps.append(.init(key: pair.key, value: limit.value))
+                return .init(key: pair.key, value: limit.value)
             }
-            try await QuotaCommand.change(subject, limits, caps, site)
         }
     }
 
@@ -207,6 +227,10 @@ struct QuotaCommand: AsyncParsableCommand {
         @Option(
             name: .long, help: ArgumentHelp("The cap of a flavor; may be given several times.", valueName: "flavor"))
         var flavor: [String] = []
+        @Option(
+            name: .long,
+            help: ArgumentHelp("The limit of an alias; may be given several times.", valueName: "alias"))
+        var devices: [String] = []
         @OptionGroup var site: SiteOptions
 
         func validate() throws { try QuotaCommand.requireSubject(subject) }
@@ -214,16 +238,18 @@ struct QuotaCommand: AsyncParsableCommand {
         func run() async throws {
             try await QuotaCommand.change(
                 subject, resources.map { .init(key: $0.key, value: .null) },
-                flavor.map { .init(key: $0, value: .null) }, site)
+                caps: flavor.map { .init(key: $0, value: .null) },
+                devices: devices.map { .init(key: $0, value: .null) }, site)
         }
     }
 
     private static func change(
-        _ subject: Subject, _ limits: [JSON.Member], _ caps: [JSON.Member], _ site: SiteOptions
+        _ subject: Subject, _ limits: [JSON.Member], caps: [JSON.Member], devices: [JSON.Member], _ site: SiteOptions
     ) async throws {
-        guard !limits.isEmpty || !caps.isEmpty else { throw Failure.usage("say which limits") }
+        guard !limits.isEmpty || !caps.isEmpty || !devices.isEmpty else { throw Failure.usage("say which limits") }
         let change = JSON.present([
             "limits": limits.isEmpty ? nil : .object(limits), "flavor_caps": caps.isEmpty ? nil : .object(caps),
+            "devices": devices.isEmpty ? nil : .object(devices),
         ])
         try await site.withClient { client, printer in
             let quota = try await client.patch(try subject.place(), subject.body(change))
@@ -248,7 +274,7 @@ struct QuotaCommand: AsyncParsableCommand {
                 printer.list(
                     .list(summary["resources"].items),
                     [
-                        Column("resource"), .number("used"), .number("limit_sum", "LIMITS"),
+                        Column("resource"), Column("alias"), .number("used"), .number("limit_sum", "LIMITS"),
                         .number("unlimited_accounts", "UNLIMITED"), .number("capacity"),
                         Column("promised_beyond_capacity", "PROMISED BEYOND"), Column("exhausted"),
                     ])

@@ -29,7 +29,13 @@ struct UsageCommand: AsyncParsableCommand {
             .number("server_hours"), .number("vcpu_hours"), .number("ram_mib_hours"), .number("cpu_seconds"),
             .bytes("disk_read_bytes", "DISK READ"), .bytes("disk_write_bytes", "DISK WRITTEN"),
             .bytes("network_receive_bytes", "NET IN"), .bytes("network_transmit_bytes", "NET OUT"),
+            Column("device_hours", shown: deviceHours, value: { .string(deviceHours($0)) }),
         ]
+    }
+
+    /// `a100 12.5, t4 3`.
+    @Sendable private static func deviceHours(_ row: JSON) -> String {
+        row["device_hours"].members.map { "\($0.key) \(Cell.shown($0.value))" }.joined(separator: ", ")
     }
 
     /// A table ends with the totals; they are no row of the CSV, where a program would add them again.

@@ -50,12 +50,13 @@ extension Commands {
         let requests = try deviceRequests(instance.devices)
         let devices = try sql.devices.list(on: node.id).filter(\.isPresent)
         let aliases = DeviceAliases(try sql.devices.rules())
-        guard let choice = DeviceRequest.choice(requests, from: aliases.snapshots(of: devices, for: instance.id))
-        else {
+        // What its host still makes ready after it, it may have again: its start waits for that.
+        let snapshots = aliases.snapshots(of: devices.map { DevicePlace($0, for: instance.id) })
+        guard let choice = DeviceRequest.choice(requests, from: snapshots) else {
             throw Refusal(
                 .noCapacity,
                 "node '\(node.name)', which holds this instance's disk, has not the devices that it needs: "
-                    + (try deviceShortage(of: instance.devices, on: node.id)
+                    + (try deviceShortage(of: instance.devices, on: node)
                         ?? "its devices stand in groups that can only go together"))
         }
         return (devices, choice)
@@ -73,11 +74,30 @@ extension Commands {
     /// What is in the way of whoever asks for these devices; `nil`: nothing that the numbers show.
     ///
     /// - Parameter node: where they must be; `nil`: anywhere.
-    func deviceShortage(of wanted: [FlavorRequirements.Devices], on node: NodeID? = nil) throws -> String? {
+    func deviceShortage(of wanted: [FlavorRequirements.Devices], on node: Node? = nil) throws -> String? {
         guard !wanted.isEmpty else { return nil }
         let sentences = try wanted.compactMap { wish in
-            try sql.devices.numbers(of: wish.alias, on: node).shortage(of: wish.count)
+            let numbers = try sql.devices.numbers(of: wish.alias, on: node?.id)
+            return try numbers.shortage(of: wish.count) ?? wantOfSet(wish, numbers, on: node)
         }
         return sentences.isEmpty ? nil : sentences.joined(separator: "; ")
+    }
+
+    /// Where there are as many on one node, and the site's rules join them in sets: whether those are in the way.
+    private func wantOfSet(
+        _ wish: FlavorRequirements.Devices, _ numbers: DeviceNumbers, on node: Node?
+    ) throws -> String? {
+        let rules = try sql.devices.rules()
+        guard rules.contains(where: { $0.action == .partition }) else { return nil }
+        let aliases = DeviceAliases(rules)
+        guard let requests = aliases.requests([wish]) else { return nil }
+        let places = Dictionary(
+            grouping: try sql.devices.places(on: node?.id, inSetsOf: wish.alias), by: \.node)
+        guard !places.isEmpty,
+            !places.values.contains(where: {
+                DeviceRequest.choice(requests, from: aliases.snapshots(of: $0)) != nil
+            })
+        else { return nil }
+        return numbers.wantOfSet(of: wish.count, node.map { "on node '\($0.name)'" } ?? "on any host")
     }
 }

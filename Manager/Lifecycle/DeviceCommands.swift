@@ -14,10 +14,7 @@ extension Commands {
 
     /// How many devices the site has by each alias that a rule gives, in order of the aliases.
     public func deviceNumbers() throws -> [DeviceNumbers] {
-        let devices = try sql.devices.hosted()
-        return DeviceRules(try sql.devices.rules()).aliasNames.sorted().map {
-            DeviceNumbers(of: $0, among: devices)
-        }
+        try sql.devices.numbers(of: DeviceRules(try sql.devices.rules()).aliasNames.sorted())
     }
 
     /// How many devices the site has by one alias: what a refusal for want of them tells.
@@ -60,27 +57,31 @@ extension Commands {
     }
 
     public func createDeviceRule(
-        _ action: DeviceRule.Action, alias: String, match: DeviceMatch, description: String
+        _ action: DeviceRule.Action, alias: String, match: DeviceMatch, sets: [[String]] = [], description: String
     ) throws -> DeviceRule {
         let rule = DeviceRule(
-            id: .generate(at: now), action: action, alias: alias, match: match, description: description,
-            createdAt: now, updatedAt: now)
+            id: .generate(at: now), action: action, alias: alias, match: match, sets: Self.tidy(sets),
+            description: description, createdAt: now, updatedAt: now)
         try check(rule)
         try checkRoom(for: rule, among: try sql.devices.rules())
         try sql.devices.insert(rule)
         try event(
             "device_rule.created", resource(of: rule), owner: nil, changes: Event.differences(from: nil, to: rule))
-        try heedDeviceRules()
+        try heedDeviceRules(about: rule)
         return rule
     }
 
+    /// Addresses in order, as hosts write them.
+    private static func tidy(_ sets: [[String]]) -> [[String]] { sets.map { $0.map { $0.lowercased() }.sorted() } }
+
     public func updateDeviceRule(
-        _ reference: String, alias: String?, match: DeviceMatch?, description: String?
+        _ reference: String, alias: String?, match: DeviceMatch?, sets: [[String]]? = nil, description: String?
     ) throws -> DeviceRule {
         let before = try deviceRule(reference)
         var rule = before
         if let alias { rule.alias = alias }
         if let match { rule.match = match }
+        if let sets { rule.sets = Self.tidy(sets) }
         if let description { rule.description = description }
         guard rule != before else { return before }
         try check(rule)
@@ -93,7 +94,7 @@ extension Commands {
         try sql.devices.update(rule)
         try event(
             "device_rule.updated", resource(of: rule), owner: nil, changes: Event.differences(from: before, to: rule))
-        if rule.alias != before.alias || rule.match != before.match { try heedDeviceRules() }
+        if rule.alias != before.alias || rule.match != before.match { try heedDeviceRules(about: before, rule) }
         return rule
     }
 
@@ -103,7 +104,7 @@ extension Commands {
         try sql.devices.remove(rule.id)
         try event(
             "device_rule.deleted", resource(of: rule), owner: nil, changes: Event.differences(from: rule, to: nil))
-        try heedDeviceRules()
+        try heedDeviceRules(about: rule)
         return rule
     }
 
@@ -124,6 +125,33 @@ extension Commands {
                         detail: rule.action == .alias ? "is required" : "must be left out, unless the action is 'alias'"
                     )
                 ])
+        }
+        try checkSets(of: rule)
+    }
+
+    private func checkSets(of rule: DeviceRule) throws {
+        func refuse(_ sentence: String, _ pointer: String, _ detail: String) -> Refusal {
+            Refusal(.unprocessable, sentence, fields: [.init(pointer: pointer, detail: detail)])
+        }
+        guard rule.action == .partition else {
+            guard rule.sets.isEmpty else {
+                throw refuse(
+                    "only a rule with the action 'partition' has sets", "/sets",
+                    "must be left out, unless the action is 'partition'")
+            }
+            return
+        }
+        guard !rule.sets.isEmpty else {
+            throw refuse(
+                "a rule that joins devices must say in which sets they go", "/sets", "must have at least one set")
+        }
+        for (index, set) in rule.sets.enumerated() {
+            guard Set(set).count == set.count else {
+                throw refuse("a set names a device twice", "/sets/\(index)", "names an address twice")
+            }
+            if rule.sets[..<index].contains(set) {
+                throw refuse("a set is there twice", "/sets/\(index)", "is the same as one before it")
+            }
         }
     }
 
@@ -182,16 +210,18 @@ extension Commands {
             fields: [.init(pointer: "/properties/\(Flavor.aliasProperty)", detail: detail)])
     }
 
-    /// Every device by the rules as they are now.
-    private func heedDeviceRules() throws {
-        let rules = DeviceRules(try sql.devices.rules())
-        let devices = try sql.devices.list()
-        var names: [NodeID: String] = [:]
-        for node in Set(devices.map(\.node)) { names[node] = try sql.nodes.name(of: node) }
-        for var device in devices {
+    /// The rules as they are now, for every device that a changed rule was or is about.
+    private func heedDeviceRules(about changed: DeviceRule...) throws {
+        let all = try sql.devices.rules()
+        // The first rule that allows some, and the last, are about all.
+        let isAboutAll = changed[0].action == .allow && all.count { $0.action == .allow } < 2
+        let rules = DeviceRules(all)
+        let names = try sql.nodes.names()
+        let matches = isAboutAll ? [DeviceMatch()] : changed.map(\.match)
+        for var device in try sql.devices.list(fitting: matches, on: names) {
             let before = device
             device.heed(rules, node: names[device.node] ?? "")
-            if device != before { try sql.devices.update(device) }
+            if device != before { try sql.devices.updateOffer(device) }
         }
     }
 
@@ -234,8 +264,8 @@ extension Commands {
         device.heed(rules, node: node.name)
         device.changedAt = now
         try sql.devices.update(device)
-        // Whoever binds and unbinds drivers all day is no news.
-        let changes = Event.differences(from: before, to: device)
+        // Whoever binds and unbinds drivers all day is no news, nor is that a host makes a device ready after each guest.
+        let changes = Event.differences(from: before.settled, to: device.settled)
         guard !changes.isEmpty else { return }
         try event(
             before.isPresent ? "device.changed" : "device.found", resource(of: device, on: node.name), owner: nil,

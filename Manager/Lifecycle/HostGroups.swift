@@ -38,16 +38,16 @@ struct HostGroups {
 
     /// All hosts.
     func snapshots(in sql: Transaction) throws -> [HostSnapshot] {
-        let devices = Dictionary(grouping: try sql.devices.list(), by: \.node)
+        let devices = Dictionary(grouping: try sql.devices.places(), by: \.node)
         return try sql.nodes.list().map { snapshot($0, devices[$0.id] ?? []) }
     }
 
     func snapshot(_ node: Node, in sql: Transaction) throws -> HostSnapshot {
-        snapshot(node, node.inventory.pciDevices.isEmpty ? [] : try sql.devices.list(on: node.id))
+        snapshot(node, node.inventory.pciDevices.isEmpty ? [] : try sql.devices.places(on: node.id))
     }
 
     /// - Parameter devices: the node's.
-    func snapshot(_ node: Node, _ devices: [Device]) -> HostSnapshot {
+    func snapshot(_ node: Node, _ devices: [DevicePlace]) -> HostSnapshot {
         let group = groups[node.id] ?? Group()
         var host = HostSnapshot(node, profile: group.profile, ratios: AllocationRatios(of: node, in: group.rules))
         host.devices = aliases.snapshots(of: devices)

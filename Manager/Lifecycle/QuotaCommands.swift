@@ -10,7 +10,8 @@ extension Commands {
     /// - Throws: `Refusal` `quota_exceeded`, with every limit in the way.
     func checkQuota(of owner: User, for claim: QuotaClaim) throws {
         guard
-            let standing = try sql.quotas.standing(of: owner.id, account: owner.account, flavor: claim.flavor?.id)
+            let standing = try sql.quotas.standing(
+                of: owner.id, account: owner.account, flavor: claim.flavor?.id, hasDevices: !claim.devices.isEmpty)
         else { return }
         let shortfalls =
             claim.shortfalls(
@@ -95,16 +96,12 @@ extension Commands {
 
     /// One limit before and after.
     private struct Setting {
-        var resource: QuotaResource
-        var flavor: Flavor?
+        var item: QuotaItem
+        /// In the event log.
+        var field: String
         /// In the request.
         var pointer: String
         var maximum: Int?
-
-        /// In the event log.
-        var field: String {
-            flavor.map { "flavor_caps.\($0.name)" } ?? "limits.\(resource.rawValue)"
-        }
     }
 
     /// What a change means, in a fixed order.
@@ -112,11 +109,13 @@ extension Commands {
         var settings = QuotaResource.allCases.compactMap { resource in
             change.limits[resource].map { maximum in
                 Setting(
-                    resource: resource, pointer: "\(pointer)/limits/\(resource.rawValue)", maximum: maximum)
+                    item: .resource(resource), field: "limits.\(resource.rawValue)",
+                    pointer: "\(pointer)/limits/\(resource.rawValue)", maximum: maximum)
             }
         }
+        settings += try deviceSettings(change, at: pointer)
         for (reference, maximum) in change.flavorCaps.sorted(by: { $0.key < $1.key }) {
-            let place = "\(pointer)/flavor_caps/\(reference.replacing("~", with: "~0").replacing("/", with: "~1"))"
+            let place = "\(pointer)/flavor_caps/\(Self.escaped(reference))"
             let known =
                 try FlavorID(reference).flatMap { try sql.flavors.find($0) } ?? sql.flavors.find(name: reference)
             guard let flavor = known else {
@@ -124,14 +123,37 @@ extension Commands {
                     .invalidRequest, "there is no flavor '\(reference)'; see 'roost flavor list'",
                     fields: [.init(pointer: place, detail: "names no flavor")])
             }
-            guard !settings.contains(where: { $0.flavor?.id == flavor.id }) else {
+            guard !settings.contains(where: { $0.item == .instances(flavor.id) }) else {
                 throw Refusal(
                     .invalidRequest, "flavor '\(flavor.name)' is named twice",
                     fields: [.init(pointer: place, detail: "names a flavor that is named already")])
             }
-            settings.append(Setting(resource: .instances, flavor: flavor, pointer: place, maximum: maximum))
+            settings.append(
+                Setting(
+                    item: .instances(flavor.id), field: "flavor_caps.\(flavor.name)", pointer: place, maximum: maximum))
         }
         return settings
+    }
+
+    /// A limit of devices is of an alias that a rule gives; one that is left from such an alias can be taken away.
+    private func deviceSettings(_ change: QuotaChange, at pointer: String) throws -> [Setting] {
+        guard !change.devices.isEmpty else { return [] }
+        let known = DeviceRules(try sql.devices.rules()).aliasNames
+        return try change.devices.sorted { $0.key < $1.key }.map { alias, maximum in
+            let place = "\(pointer)/devices/\(Self.escaped(alias))"
+            guard maximum == nil || known.contains(alias) else {
+                throw Refusal(
+                    .invalidRequest,
+                    "no device rule gives the alias '\(alias)'; see 'roost device alias list'",
+                    fields: [.init(pointer: place, detail: "names no alias of devices")])
+            }
+            return Setting(item: .devices(alias), field: "devices.\(alias)", pointer: place, maximum: maximum)
+        }
+    }
+
+    /// As a part of a JSON pointer (RFC 6901 §3).
+    private static func escaped(_ name: String) -> String {
+        name.replacing("~", with: "~0").replacing("/", with: "~1")
     }
 
     /// Whoever manages an account alone gives its users no more than it has, and to nobody who gives limits as well.
@@ -143,7 +165,7 @@ extension Commands {
         let standing = try sql.accounts.find(name: user.account).map { try quota(of: $0).inEffect } ?? QuotaSettings()
         let bound = QuotaSettings.grantable(account: standing, everyUser: try sql.quotas.settings(of: .everyUser))
         let faults: [Refusal.Field] = settings.compactMap { setting in
-            let most = setting.flavor.map { bound.flavorCaps[$0.id] } ?? bound.limits[setting.resource]
+            let most = bound[setting.item]
             guard let maximum = setting.maximum, !QuotaSettings.isLimit(maximum, within: most) else { return nil }
             return Refusal.Field(pointer: setting.pointer, detail: "must be from 0 to \(most ?? 0)")
         }
@@ -162,9 +184,9 @@ extension Commands {
         let before = try sql.quotas.settings(of: subject)
         var changes: [String: Event.Difference] = [:]
         for setting in settings {
-            let old = setting.flavor.map { before.flavorCaps[$0.id] } ?? before.limits[setting.resource]
+            let old = before[setting.item]
             guard old != setting.maximum else { continue }
-            try sql.quotas.set(setting.maximum, setting.resource, flavor: setting.flavor?.id, of: subject)
+            try sql.quotas.set(setting.maximum, setting.item, of: subject)
             changes[setting.field] = Event.Difference(
                 before: old.map { "\($0)" }, after: setting.maximum.map { "\($0)" })
         }

@@ -17,10 +17,16 @@ extension Commands {
         var rows = QuotaResource.allCases.map {
             QuotaSummary.Row(resource: $0, used: used[$0], capacity: capacity[$0])
         }
+        let usedDevices = try sql.quotas.totalDevices()
+        rows += try deviceNumbers().map {
+            QuotaSummary.Row(
+                resource: .gpus, alias: $0.alias, used: usedDevices[$0.alias] ?? 0, capacity: $0.free + $0.inUse)
+        }
         for account in try sql.accounts.list(.everything) {
-            let limits = try sql.quotas.settings(of: .account(account.name)).inEffect(over: everyAccount).limits
+            let limits = try sql.quotas.settings(of: .account(account.name)).inEffect(over: everyAccount)
             for index in rows.indices {
-                if let limit = limits[rows[index].resource] {
+                let item = rows[index].alias.map { QuotaItem.devices($0) } ?? .resource(rows[index].resource)
+                if let limit = limits[item] {
                     rows[index].limitSum += limit
                 } else {
                     rows[index].unlimitedAccounts += 1

@@ -76,21 +76,44 @@ public struct QuotaSettings: Sendable, Equatable {
     public var limits: [QuotaResource: Int]
     /// How many instances of a flavor (CTL-43).
     public var flavorCaps: [FlavorID: Int]
+    /// How many devices by one of the site's aliases.
+    public var devices: [String: Int]
 
-    public init(limits: [QuotaResource: Int] = [:], flavorCaps: [FlavorID: Int] = [:]) {
+    public init(
+        limits: [QuotaResource: Int] = [:], flavorCaps: [FlavorID: Int] = [:], devices: [String: Int] = [:]
+    ) {
         self.limits = limits
         self.flavorCaps = flavorCaps
+        self.devices = devices
     }
 
-    public var isEmpty: Bool { limits.isEmpty && flavorCaps.isEmpty }
+    public var isEmpty: Bool { limits.isEmpty && flavorCaps.isEmpty && devices.isEmpty }
+
+    public subscript(item: QuotaItem) -> Int? {
+        switch item {
+        case .resource(let resource): limits[resource]
+        case .instances(let flavor): flavorCaps[flavor]
+        case .devices(let alias): devices[alias]
+        }
+    }
 
     /// What holds for a subject with these settings, where `defaults` are those of every subject of its kind: without what is
     /// unlimited.
     public func inEffect(over defaults: QuotaSettings) -> QuotaSettings {
         QuotaSettings(
             limits: defaults.limits.merging(limits) { $1 }.filter { $0.value >= 0 },
-            flavorCaps: defaults.flavorCaps.merging(flavorCaps) { $1 }.filter { $0.value >= 0 })
+            flavorCaps: defaults.flavorCaps.merging(flavorCaps) { $1 }.filter { $0.value >= 0 },
+            devices: defaults.devices.merging(devices) { $1 }.filter { $0.value >= 0 })
     }
+}
+
+/// One thing that a limit may be of.
+public enum QuotaItem: Sendable, Hashable {
+    case resource(QuotaResource)
+    /// Instances of a flavor.
+    case instances(FlavorID)
+    /// Devices by an alias.
+    case devices(String)
 }
 
 /// What a subject has claimed.
@@ -98,10 +121,15 @@ public struct QuotaUse: Sendable, Equatable {
     public var amounts: QuotaAmounts
     /// Instances of each flavor.
     public var flavors: [FlavorID: Int]
+    /// Devices by each alias.
+    public var devices: [String: Int]
 
-    public init(amounts: QuotaAmounts = QuotaAmounts(), flavors: [FlavorID: Int] = [:]) {
+    public init(
+        amounts: QuotaAmounts = QuotaAmounts(), flavors: [FlavorID: Int] = [:], devices: [String: Int] = [:]
+    ) {
         self.amounts = amounts
         self.flavors = flavors
+        self.devices = devices
     }
 }
 
@@ -150,10 +178,15 @@ public struct QuotaChange: Sendable, Equatable {
     public var limits: [QuotaResource: Int?]
     /// By name or ID of the flavor.
     public var flavorCaps: [String: Int?]
+    /// By alias.
+    public var devices: [String: Int?]
 
-    public init(limits: [QuotaResource: Int?] = [:], flavorCaps: [String: Int?] = [:]) {
+    public init(
+        limits: [QuotaResource: Int?] = [:], flavorCaps: [String: Int?] = [:], devices: [String: Int?] = [:]
+    ) {
         self.limits = limits
         self.flavorCaps = flavorCaps
+        self.devices = devices
     }
 }
 
@@ -168,6 +201,7 @@ extension QuotaSettings {
     public func isWithin(_ bound: QuotaSettings) -> Bool {
         limits.allSatisfy { Self.isLimit($0.value, within: bound.limits[$0.key]) }
             && flavorCaps.allSatisfy { Self.isLimit($0.value, within: bound.flavorCaps[$0.key]) }
+            && devices.allSatisfy { Self.isLimit($0.value, within: bound.devices[$0.key]) }
     }
 
     public static func isLimit(_ limit: Int, within bound: Int?) -> Bool {
@@ -181,6 +215,8 @@ public struct QuotaClaim: Sendable, Equatable {
     public var amounts: QuotaAmounts
     /// Of the instances among it.
     public var flavor: Flavor?
+    /// Devices by each alias.
+    public var devices: [String: Int] = [:]
 
     public static func instances(_ count: Int, of flavor: Flavor) -> QuotaClaim {
         var amounts = QuotaAmounts()
@@ -189,7 +225,9 @@ public struct QuotaClaim: Sendable, Equatable {
         amounts.ramMiB = count * flavor.ramMiB
         amounts.diskGiB = count * flavor.diskGiB
         amounts.gpus = count * flavor.gpus
-        return QuotaClaim(amounts: amounts, flavor: flavor)
+        var claim = QuotaClaim(amounts: amounts, flavor: flavor)
+        for wish in flavor.devices { claim.devices[wish.alias, default: 0] += count * wish.count }
+        return claim
     }
 
     public static let image: QuotaClaim = {
@@ -228,6 +266,13 @@ public struct QuotaClaim: Sendable, Equatable {
                         requested: amounts.instances))
             }
         }
+        for (alias, wanted) in devices.sorted(by: { $0.key < $1.key }) {
+            guard let limit = limits.devices[alias], case let used = used.devices[alias] ?? 0, used > limit - wanted
+            else { continue }
+            found.append(
+                QuotaShortfall(
+                    holder: holder, resource: .gpus, alias: alias, limit: limit, used: used, requested: wanted))
+        }
         return found
     }
 }
@@ -245,16 +290,20 @@ public struct QuotaShortfall: Sendable, Equatable {
     public var resource: QuotaResource
     /// Where the limit is one of instances of a flavor.
     public var flavor: String?
+    /// Where the limit is one of devices by an alias, whatever they are.
+    public var alias: String?
     public var limit: Int
     public var used: Int
     public var requested: Int
 
     public init(
-        holder: Holder, resource: QuotaResource, flavor: String? = nil, limit: Int, used: Int, requested: Int
+        holder: Holder, resource: QuotaResource, flavor: String? = nil, alias: String? = nil, limit: Int, used: Int,
+        requested: Int
     ) {
         self.holder = holder
         self.resource = resource
         self.flavor = flavor
+        self.alias = alias
         self.limit = limit
         self.used = used
         self.requested = requested
@@ -266,7 +315,8 @@ public struct QuotaShortfall: Sendable, Equatable {
             case .account(let name): "account '\(name)'"
             case .user(let name, _): "user '\(name)'"
             }
-        let what = flavor.map { "instances of flavor '\($0)'" } ?? resource.unit
+        let what =
+            flavor.map { "instances of flavor '\($0)'" } ?? alias.map { "devices '\($0)'" } ?? resource.unit
         return "\(who) may have \(limit) \(what), has \(used), and would need \(requested) more"
     }
 

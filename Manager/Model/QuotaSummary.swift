@@ -2,6 +2,8 @@
 public struct QuotaSummary: Sendable, Equatable {
     public struct Row: Sendable, Equatable {
         public var resource: QuotaResource
+        /// Where the row is about devices by an alias, whatever they are.
+        public var alias: String?
         /// By everybody.
         public var used: Int
         /// Of the accounts that have a limit.
@@ -11,9 +13,11 @@ public struct QuotaSummary: Sendable, Equatable {
         public var capacity: Int?
 
         public init(
-            resource: QuotaResource, used: Int = 0, limitSum: Int = 0, unlimitedAccounts: Int = 0, capacity: Int? = nil
+            resource: QuotaResource, alias: String? = nil, used: Int = 0, limitSum: Int = 0, unlimitedAccounts: Int = 0,
+            capacity: Int? = nil
         ) {
             self.resource = resource
+            self.alias = alias
             self.used = used
             self.limitSum = limitSum
             self.unlimitedAccounts = unlimitedAccounts
@@ -42,7 +46,8 @@ public struct QuotaSummary: Sendable, Equatable {
     /// For the operator.
     public var warnings: [String] {
         rows.filter(\.isExhausted).map { row in
-            "\(row.used) of \(row.capacity ?? 0) \(row.resource.unit) are used; add nodes, or have something deleted"
+            let what = row.alias.map { "devices '\($0)'" } ?? row.resource.unit
+            return "\(row.used) of \(row.capacity ?? 0) \(what) are used; add nodes, or have something deleted"
         }
     }
 }

@@ -84,11 +84,14 @@ public struct UsageRow: Sendable, Equatable {
     public var instanceName: String?
     public var flavor: String?
     public var amounts: UsageAmounts
+    /// Devices × milliseconds, by alias.
+    public var devices: [String: Int64]
 
     public init(
         day: CivilDay?, owner: UserID, user: String, instance: InstanceID?, instanceName: String?, flavor: String?,
-        amounts: UsageAmounts
+        amounts: UsageAmounts, devices: [String: Int64] = [:]
     ) {
+        self.devices = devices
         self.day = day
         self.owner = owner
         self.user = user

@@ -105,7 +105,7 @@ public struct HostSnapshot: Sendable, Equatable {
     }
 
     private func chosenDevices(for request: PlacementRequest) -> [Int]? {
-        DeviceRequest.choose(request.devices, from: devices)
+        DeviceRequest.choose(request.devices, from: devices)?.positions
     }
 
     private mutating func take(_ index: Int) { devices[index].isFree = false }

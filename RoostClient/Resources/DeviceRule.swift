@@ -7,12 +7,14 @@ public struct DeviceRule: CreatableResource, ChangeableResource, Equatable {
 
     /// Never given to another.
     public var id: String
-    /// `alias`, `allow` or `deny`.
+    /// `alias`, `allow`, `deny` or `partition`.
     public var action: String
     /// What flavors ask for, where the action is `alias`.
     public var alias: String?
     /// Which devices it is about.
     public var match: Match
+    /// Where the action is `partition`: addresses of devices of one host that may go together.
+    public var sets: [[String]]
     /// For people.
     public var description: String
     /// When it was made.
@@ -21,7 +23,7 @@ public struct DeviceRule: CreatableResource, ChangeableResource, Equatable {
     public var updatedAt: Date
 
     enum CodingKeys: String, CodingKey {
-        case id, action, alias, match, description, createdAt = "created_at", updatedAt = "updated_at"
+        case id, action, alias, match, sets, description, createdAt = "created_at", updatedAt = "updated_at"
     }
 
     /// Devices for which all holds that is not `nil`. In patterns `*` stands for any characters.
@@ -62,21 +64,26 @@ public struct DeviceRule: CreatableResource, ChangeableResource, Equatable {
 extension DeviceRule {
     /// What a rule is to be.
     public struct Creation: Encodable, Sendable {
-        /// `alias`, `allow` or `deny`.
+        /// `alias`, `allow`, `deny` or `partition`.
         public var action: String
         /// What flavors ask for, where the action is `alias`.
         public var alias: String?
         /// Which devices it is about.
         public var match: Match
+        /// Where the action is `partition`: addresses of devices of one host that may go together.
+        public var sets: [[String]]?
         /// For people.
         public var description: String?
 
         enum CodingKeys: String, CodingKey {
-            case action, alias, match, description
+            case action, alias, match, sets, description
         }
 
         /// What is left out is left to the site.
-        public init(action: String, alias: String? = nil, match: Match, description: String? = nil) {
+        public init(
+            action: String, alias: String? = nil, match: Match, sets: [[String]]? = nil, description: String? = nil
+        ) {
+            self.sets = sets
             self.action = action
             self.alias = alias
             self.match = match
@@ -90,15 +97,20 @@ extension DeviceRule {
         public var alias: String?
         /// Merged with what is there.
         public var match: MatchChange?
+        /// In place of those that are there.
+        public var sets: [[String]]?
         /// For people.
         public var description: String?
 
         enum CodingKeys: String, CodingKey {
-            case alias, match, description
+            case alias, match, sets, description
         }
 
         /// What is left out stays.
-        public init(alias: String? = nil, match: MatchChange? = nil, description: String? = nil) {
+        public init(
+            alias: String? = nil, match: MatchChange? = nil, sets: [[String]]? = nil, description: String? = nil
+        ) {
+            self.sets = sets
             self.alias = alias
             self.match = match
             self.description = description

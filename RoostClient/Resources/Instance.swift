@@ -69,6 +69,8 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
     public var onPreemption: String?
     /// Where it stands, while it waits for room.
     public var queue: QueuePlace?
+    /// Of nodes, that it has now.
+    public var devices: [Device]
     /// Grows with each change of what it is to be.
     public var generation: Int64
     /// Grows with each placement on a node.
@@ -87,12 +89,24 @@ public struct Instance: CreatableResource, ChangeableResource, Equatable {
             ownerID = "owner_id", account, keyName = "key_name", serverGroup = "server_group",
             serverGroupID = "server_group_id", metadata, hostName = "host_name", onHostLoss = "on_host_loss", vcpus,
             ramMiB = "ram_mib", diskGiB = "disk_gib", priority, preemptible, onPreemption = "on_preemption", queue,
-            generation, epoch, readyAt = "ready_at",
+            devices, generation, epoch, readyAt = "ready_at",
             startedAt = "started_at", operationID = "operation_id"
     }
 }
 
 extension Instance {
+    /// One that is passed through.
+    public struct Device: Codable, Sendable, Equatable {
+        /// Of the record.
+        public var id: String
+        /// By what the flavor asks for it; empty: it goes along with another.
+        public var alias: String
+        /// On the bus of the host.
+        public var address: String
+        /// Vendor and product.
+        public var name: String
+    }
+
     /// What an instance is doing. A newer manager may say others.
     public struct Status: RawRepresentable, Codable, Hashable, Sendable {
         /// As the API writes it.

@@ -12,18 +12,25 @@ public struct Quota: Codable, Sendable, Equatable {
     public var limits: [String: Int?]
     /// The same for instances of a flavor.
     public var flavorCaps: [String: Int]
+    /// The same for devices by an alias.
+    public var devices: [String: Int]
     /// What holds; `nil`: no limit.
     public var effectiveLimits: [String: Int?]
     /// What holds.
     public var effectiveFlavorCaps: [String: Int]
+    /// What holds.
+    public var effectiveDevices: [String: Int]
     /// Claimed, whether it runs or not.
     public var used: [String: Int]
     /// Instances of each flavor.
     public var usedFlavors: [String: Int]
+    /// Devices by each alias.
+    public var usedDevices: [String: Int]
 
     enum CodingKeys: String, CodingKey {
-        case kind, id, name, account, limits, flavorCaps = "flavor_caps", effectiveLimits = "effective_limits",
-            effectiveFlavorCaps = "effective_flavor_caps", used, usedFlavors = "used_flavors"
+        case kind, id, name, account, limits, flavorCaps = "flavor_caps", devices, effectiveLimits = "effective_limits",
+            effectiveFlavorCaps = "effective_flavor_caps", effectiveDevices = "effective_devices", used,
+            usedFlavors = "used_flavors", usedDevices = "used_devices"
     }
 }
 
@@ -34,15 +41,18 @@ extension Quota {
         public var limits: [String: Int?]?
         /// By flavor.
         public var flavorCaps: [String: Int?]?
+        /// Of devices, by alias.
+        public var devices: [String: Int?]?
 
         enum CodingKeys: String, CodingKey {
-            case limits, flavorCaps = "flavor_caps"
+            case limits, flavorCaps = "flavor_caps", devices
         }
 
         /// What is left out is left to the site, or as it is.
         public init(
-            limits: [String: Int?]? = nil, flavorCaps: [String: Int?]? = nil
+            limits: [String: Int?]? = nil, flavorCaps: [String: Int?]? = nil, devices: [String: Int?]? = nil
         ) {
+            self.devices = devices
             self.limits = limits
             self.flavorCaps = flavorCaps
         }

@@ -26,12 +26,15 @@ public struct Usage: Codable, Sendable, Equatable {
     public var networkReceiveBytes: Double
     /// What guests sent.
     public var networkTransmitBytes: Double
+    /// Hours times devices, by alias.
+    public var deviceHours: [String: Double]
 
     enum CodingKeys: String, CodingKey {
         case day, user, instanceID = "instance_id", instance, flavor, serverHours = "server_hours",
             vcpuHours = "vcpu_hours", ramMiBHours = "ram_mib_hours", cpuSeconds = "cpu_seconds",
             diskReadBytes = "disk_read_bytes", diskWriteBytes = "disk_write_bytes",
-            networkReceiveBytes = "network_receive_bytes", networkTransmitBytes = "network_transmit_bytes"
+            networkReceiveBytes = "network_receive_bytes", networkTransmitBytes = "network_transmit_bytes",
+            deviceHours = "device_hours"
     }
 }
 

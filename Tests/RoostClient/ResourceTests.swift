@@ -60,7 +60,7 @@ struct ResourceTests {
     @Test("a rule about devices is sent as it is named; a change takes away what is not looked at any more")
     func deviceRule() async throws {
         let rule =
-            #"{"id":"1","action":"alias","alias":"K2_Grid","match":{"vendor_id":"10de","class":"03"},"description":"","#
+            #"{"id":"1","action":"alias","alias":"K2_Grid","match":{"vendor_id":"10de","class":"03"},"sets":[],"description":"","#
             + #""created_at":"2026-11-29T01:02:03Z","updated_at":"2026-11-29T01:02:03Z"}"#
         let device =
             #"{"id":"2","node":"cn1","address":"0000:3b:00.0","aliases":["K2_Grid"],"status":"free","reason":"","name":"K2","#

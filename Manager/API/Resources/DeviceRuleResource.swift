@@ -29,21 +29,35 @@ enum DeviceRuleResource {
             .init("node", .nullable(.line(1...253)), "the node's name, such as cn4*"),
         ])
 
+    private static let member = Schema.string(
+        TextRule(
+            lengths: 12...16, pattern: "^[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\\.[0-7]$",
+            wanted: "must be an address such as 0000:3b:00.0",
+            allows: { $0.wholeMatch(of: /[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]/) != nil }))
+    static let sets = Schema.array(
+        .array(member, minimum: 1, maximum: DeviceRule.maximumSetSize), maximum: DeviceRule.maximumSets)
+
     static let schema = ObjectSchema.answer(
         "DeviceRule",
         [
             ("id", .identifier), ("action", .choice(DeviceRule.Action.allCases.map(\.rawValue))),
-            ("alias", .nullable(.text)), ("match", .object(match)), ("description", .text), ("created_at", .time),
-            ("updated_at", .time),
+            ("alias", .nullable(.text)), ("match", .object(match)), ("sets", sets), ("description", .text),
+            ("created_at", .time), ("updated_at", .time),
         ])
 
     static func encode(_ rule: DeviceRule) -> JSONValue {
         [
             "id": .text(rule.id), "action": .string(rule.action.rawValue),
             "alias": .text(rule.alias.isEmpty ? nil : rule.alias), "match": encode(rule.match),
-            "description": .string(rule.description), "created_at": .text(rule.createdAt),
+            "sets": .array(rule.sets.map { .texts($0) }), "description": .string(rule.description),
+            "created_at": .text(rule.createdAt),
             "updated_at": .text(rule.updatedAt),
         ]
+    }
+
+    /// - Returns: `nil` where the request does not say.
+    static func sets(_ value: JSONValue?) -> [[String]]? {
+        value?.array.map { sets in sets.map { ($0.array ?? []).compactMap(\.string) } }
     }
 
     private static func encode(_ match: DeviceMatch) -> JSONValue {

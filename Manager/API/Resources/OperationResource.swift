@@ -118,10 +118,15 @@ enum EventResource {
 
 /// Usage as users and the operator see it.
 enum UsageResource {
-    private static let amounts: [ObjectSchema.Field] = [
-        "server_hours", "vcpu_hours", "ram_mib_hours", "cpu_seconds", "disk_read_bytes", "disk_write_bytes",
-        "network_receive_bytes", "network_transmit_bytes",
-    ].map { ObjectSchema.Field($0, .amount, required: true) }
+    private static let amounts: [ObjectSchema.Field] =
+        [
+            "server_hours", "vcpu_hours", "ram_mib_hours", "cpu_seconds", "disk_read_bytes", "disk_write_bytes",
+            "network_receive_bytes", "network_transmit_bytes",
+        ].map { ObjectSchema.Field($0, .amount, required: true) } + [
+            .init(
+                "device_hours", .map(.amount, maximum: 10_000), required: true,
+                "by alias: hours that instances ran, times the devices that they had")
+        ]
 
     static let item = ObjectSchema(
         "UsageItem",
@@ -136,8 +141,12 @@ enum UsageResource {
         .init("totals", .object(ObjectSchema("UsageTotals", amounts)), required: true, "of all pages together"),
     ]
 
-    static func report(_ total: UsageAmounts, from: CivilDay, to: CivilDay) -> [JSONValue.Member] {
-        [.init("from", .text(from)), .init("to", .text(to)), .init("totals", .object(members(total)))]
+    static func report(
+        _ total: UsageAmounts, devices: [String: Int64], from: CivilDay, to: CivilDay
+    ) -> [JSONValue.Member] {
+        [
+            .init("from", .text(from)), .init("to", .text(to)), .init("totals", .object(members(total, devices))),
+        ]
     }
 
     static func encode(_ row: UsageRow) -> JSONValue {
@@ -149,10 +158,10 @@ enum UsageResource {
             fields.append(.init("instance", .text(row.instanceName)))
             fields.append(.init("flavor", .text(row.flavor)))
         }
-        return .object(fields + members(row.amounts))
+        return .object(fields + members(row.amounts, row.devices))
     }
 
-    private static func members(_ amounts: UsageAmounts) -> [JSONValue.Member] {
+    private static func members(_ amounts: UsageAmounts, _ devices: [String: Int64]) -> [JSONValue.Member] {
         func hours(_ milliseconds: Int64) -> JSONValue { .number(Double(milliseconds) / 3_600_000) }
         let value: JSONValue = [
             "server_hours": hours(amounts.serverMilliseconds), "vcpu_hours": hours(amounts.vcpuMilliseconds),
@@ -161,6 +170,7 @@ enum UsageResource {
             "disk_read_bytes": .integer(amounts.diskReadBytes), "disk_write_bytes": .integer(amounts.diskWriteBytes),
             "network_receive_bytes": .integer(amounts.networkReceiveBytes),
             "network_transmit_bytes": .integer(amounts.networkTransmitBytes),
+            "device_hours": .object(devices.sorted { $0.key < $1.key }.map { .init($0.key, hours($0.value)) }),
         ]
         return value.members ?? []
     }

@@ -5,7 +5,8 @@ enum QuotaSummaryDocument {
     private static let row = ObjectSchema(
         "QuotaSummaryRow",
         [
-            .init("resource", .choice(QuotaResource.allCases.map(\.rawValue)), required: true),
+            .init("resource", .choice(QuotaDocument.items), required: true),
+            .init("alias", .nullable(.text), required: true, "of devices"),
             .init("used", .count, required: true, "by everybody"),
             .init("limit_sum", .count, required: true, "of all accounts that have a limit"),
             .init("unlimited_accounts", .count, required: true, "accounts without a limit of it"),
@@ -15,11 +16,12 @@ enum QuotaSummaryDocument {
             .init("promised_beyond_capacity", .boolean, required: true, "the limits add up to more, or there are none"),
             .init("exhausted", .boolean, required: true, "nine tenths of the capacity, or more, are used"),
         ])
+    private static let maximum = QuotaResource.allCases.count + DeviceRules.maximumAliases
     static let schema = ObjectSchema(
         "QuotaSummary",
         [
-            .init("resources", .array(.object(row), maximum: QuotaResource.allCases.count), required: true),
-            .init("warnings", .array(.text, maximum: QuotaResource.allCases.count), required: true, "for a person"),
+            .init("resources", .array(.object(row), maximum: maximum), required: true),
+            .init("warnings", .array(.text, maximum: maximum), required: true, "for a person"),
         ])
 
     static func encode(_ summary: QuotaSummary) -> JSONValue {
@@ -27,8 +29,9 @@ enum QuotaSummaryDocument {
             "resources": .array(
                 summary.rows.map { row in
                     [
-                        "resource": .string(row.resource.rawValue), "used": .count(row.used),
-                        "limit_sum": .count(row.limitSum), "unlimited_accounts": .count(row.unlimitedAccounts),
+                        "resource": .string(QuotaDocument.item(row.resource, alias: row.alias)),
+                        "alias": .text(row.alias), "used": .count(row.used), "limit_sum": .count(row.limitSum),
+                        "unlimited_accounts": .count(row.unlimitedAccounts),
                         "capacity": .count(row.capacity), "promised_beyond_capacity": .boolean(row.isPromisedBeyond),
                         "exhausted": .boolean(row.isExhausted),
                     ]

@@ -14,14 +14,20 @@ enum DeviceRuleRoutes {
             .init(
                 "action", .choice(DeviceRule.Action.allCases.map(\.rawValue)), required: true,
                 "alias: devices that fit have the alias; allow: where there is such a rule, only devices that fit one are "
-                    + "given to guests; deny: devices that fit never are"),
+                    + "given to guests; deny: devices that fit never are; partition: devices that fit are given to a guest "
+                    + "only as one of the rule's sets"),
             .init("alias", .name(), "with alias alone: what flavors ask for"),
-            .init("match", match, required: true, "all that is named must hold"), .init("description", .line(0...256)),
+            .init("match", match, required: true, "all that is named must hold"),
+            .init(
+                "sets", DeviceRuleResource.sets,
+                "with partition alone: addresses of devices of one host that may go together; a set counts on the hosts that "
+                    + "have all of it"), .init("description", .line(0...256)),
         ])
     static let change = ObjectSchema(
         "DeviceRuleChange",
         [
             .init("alias", .name()), .init("match", match, "merged with what is there"),
+            .init("sets", DeviceRuleResource.sets, "in place of those that are there"),
             .init("description", .line(0...256)),
         ])
     private static let path = "/v1/device-rules"
@@ -49,6 +55,7 @@ enum DeviceRuleRoutes {
                 let rule = try call.commands(in: transaction).createDeviceRule(
                     action, alias: call.body.text("alias"),
                     match: DeviceRuleResource.merged(call.body["match"], into: DeviceMatch()),
+                    sets: DeviceRuleResource.sets(call.body["sets"]) ?? [],
                     description: call.body.text("description"))
                 return .created(DeviceRuleResource.encode(rule), at: "\(path)/\(rule.id)")
             }
@@ -63,7 +70,7 @@ enum DeviceRuleRoutes {
             }
         },
         Route(
-            .patch, path + "/{id}", "Change a rule's alias, match or description", .deviceRuleChange,
+            .patch, path + "/{id}", "Change a rule's alias, match, sets or description", .deviceRuleChange,
             body: .json(change),
             replies: [(200, .one(DeviceRuleResource.schema))], isConditional: true
         ) { call in
@@ -74,6 +81,7 @@ enum DeviceRuleRoutes {
                 let changed = try commands.updateDeviceRule(
                     rule.id.description, alias: call.body["alias"]?.string,
                     match: DeviceRuleResource.merged(call.body["match"], into: rule.match),
+                    sets: DeviceRuleResource.sets(call.body["sets"]),
                     description: call.body["description"]?.string)
                 return .document(DeviceRuleResource.encode(changed), tag: true)
             }

@@ -42,8 +42,10 @@ enum UsageRoutes {
             let page = try request.page(commands)
             let rows = try transaction.usage.report(whose, from: from, to: to, by: grouping, page)
             let total = try transaction.usage.total(whose, from: from, to: to, page.filters)
+            let devices = try transaction.usage.totalDevices(whose, from: from, to: to, page.filters)
             return request.document(
-                rows, with: UsageResource.report(total, from: from, to: to), encode: UsageResource.encode)
+                rows, with: UsageResource.report(total, devices: devices, from: from, to: to),
+                encode: UsageResource.encode)
         }
     }
 

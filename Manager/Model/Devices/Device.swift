@@ -12,7 +12,9 @@ public struct Device: Sendable, Equatable {
     /// By what names it can be asked for, by the site's rules.
     public var aliases: [String]
     /// Why it can be asked for by none.
-    public var objection: String?
+    public var objection: DeviceObjection?
+    /// The rules that let it go only as part of one of their sets, oldest first.
+    public var partitions: [DeviceRuleID]
     /// Why an operator keeps it out of service though it is there; `nil`: nobody does. Its host may (`facts`).
     public var quarantineReason: String?
     public var quarantinedAt: Timestamp?
@@ -29,6 +31,7 @@ public struct Device: Sendable, Equatable {
         isPresent = true
         aliases = []
         objection = nil
+        partitions = []
         quarantineReason = nil
         quarantinedAt = nil
         claim = nil
@@ -60,7 +63,7 @@ public struct Device: Sendable, Equatable {
         switch status {
         case .free: nil
         case .inUse: claim == nil ? "its host makes it ready for the next guest" : nil
-        case .unusable: objection
+        case .unusable: objection?.sentence
         case .quarantined: quarantineReason ?? facts.quarantineReason
         case .absent: "its host does not report it any more"
         }
@@ -72,12 +75,45 @@ public struct Device: Sendable, Equatable {
     public func isGivable(to instance: InstanceID?) -> Bool {
         var device = self
         if let instance, facts.heldBy == instance { device.facts.heldBy = nil }
-        return device.status == .free || (device.status == .unusable && objection == DeviceRules.nameless)
+        return device.status == .free || (device.status == .unusable && objection?.kind == .nameless)
     }
 
     public mutating func heed(_ rules: DeviceRules, node name: String) {
         (aliases, objection) = rules.offer(of: facts, on: name)
+        partitions = rules.partitions(over: facts, on: name)
     }
+
+    /// As it is while no host is busy with it: what comes and goes with each guest is no news of the device.
+    public var settled: Device {
+        var device = self
+        device.facts.heldBy = nil
+        return device
+    }
+}
+
+/// Why a device can be asked for by no name.
+public struct DeviceObjection: Sendable, Hashable {
+    public enum Kind: String, Sendable, CaseIterable {
+        /// Its host does not let it go.
+        case host
+        /// A rule denies it.
+        case denied
+        /// There are rules that allow devices, and none allows this one.
+        case unlisted
+        /// Nothing is against it, and no rule names it: it may go along with others of its group.
+        case nameless
+    }
+
+    public var kind: Kind
+    public var sentence: String
+
+    public init(_ kind: Kind, _ sentence: String) {
+        self.kind = kind
+        self.sentence = sentence
+    }
+
+    static let nameless = DeviceObjection(
+        .nameless, "no rule gives it an alias; 'roost device rule create alias' makes one")
 }
 
 /// That an instance has a device, from when it is placed or started until its guest is gone (GPU-09).
@@ -96,7 +132,8 @@ public struct DeviceClaim: Sendable, Hashable {
 
 extension Device: Audited {
     public var auditedFields: [String: String] {
-        var fields = ["status": status.rawValue, "name": facts.name, "aliases": aliases.joined(separator: ",")]
+        var fields = ["status": status.rawValue, "name": facts.name]
+        if !aliases.isEmpty { fields["aliases"] = aliases.joined(separator: ",") }
         if let reason { fields["reason"] = reason }
         return fields
     }

@@ -20,12 +20,17 @@ public struct DeviceMatch: Sendable, Hashable, Codable {
     /// A rule that names nothing would be about every device.
     public var isEmpty: Bool { self == DeviceMatch() }
 
+    /// Whether what is said of addresses and nodes holds: a device that does not fit this does not fit at all.
+    public func fits(address: String, on node: String) -> Bool {
+        Self.holds(self.address, address) && Self.holds(self.node, node)
+    }
+
     public func fits(_ device: PCIDevice, on node: String) -> Bool {
         Self.holds(vendor, device.vendor) && Self.holds(product, device.product)
             && Self.holds(subsystemVendor, device.subsystemVendor)
             && Self.holds(subsystemProduct, device.subsystemProduct)
             && (classPrefix.map { PCIDevice.digits(device.classCode, 6).hasPrefix($0) } ?? true)
-            && Self.holds(address, device.address) && Self.holds(name, device.name) && Self.holds(self.node, node)
+            && Self.holds(name, device.name) && fits(address: device.address, on: node)
     }
 
     private static func holds(_ wanted: Int?, _ actual: Int?) -> Bool { wanted == nil || wanted == actual }

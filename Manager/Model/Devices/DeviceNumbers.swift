@@ -1,5 +1,3 @@
-import ProtocolModel
-
 /// How many devices have an alias, and what keeps guests from them (GPU-07, GPU-09). Each device is counted for one thing.
 public struct DeviceNumbers: Sendable, Equatable {
     public var alias: String
@@ -16,16 +14,6 @@ public struct DeviceNumbers: Sendable, Equatable {
     public var disabled = 0
 
     public init(alias: String) { self.alias = alias }
-
-    /// - Parameter devices: of the whole site; those without the alias are passed over.
-    public init(of alias: String, among devices: [HostedDevice]) {
-        self.init(alias: alias)
-        var freeOn: [NodeID: Int] = [:]
-        for hosted in devices where hosted.device.aliases.contains(alias) {
-            if hosted.status == .free { freeOn[hosted.device.node, default: 0] += 1 } else { add(1, hosted.status) }
-        }
-        for count in freeOn.values { add(count, .free) }
-    }
 
     /// Counts devices in; free ones all of one node at once.
     public mutating func add(_ count: Int, _ status: HostedDevice.Status) {
@@ -53,6 +41,14 @@ public struct DeviceNumbers: Sendable, Equatable {
             ? "\(wanted) devices '\(alias)' on one node are wanted, and at most \(freeTogether) \(Self.are(freeTogether)) free"
             : wanted == 1 ? "no device '\(alias)' is free" : "no device '\(alias)' is free, and \(wanted) are wanted"
         return "\(beginning): \(standing)"
+    }
+
+    /// What whoever asked for so many needs to know where there are as many free on one node, and they are joined in sets
+    /// (`DeviceRule.Action.partition`) none of which is free.
+    ///
+    /// - Parameter place: such as `on any host`.
+    public func wantOfSet(of wanted: Int, _ place: String) -> String {
+        "no whole set of \(wanted) \(wanted == 1 ? "device" : "devices") '\(alias)' is free \(place): \(standing)"
     }
 
     /// Such as `of 8, 5 are in use, 1 is offline and 2 are on disabled nodes`.

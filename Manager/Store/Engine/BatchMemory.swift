@@ -7,7 +7,9 @@ final class BatchMemory {
     }
 
     /// Tables that nearly every request reads and that hardly any changes.
-    private static let tables = ["users", "accounts", "roles", "flavors", "images", "image_shares", "quotas"]
+    private static let tables = [
+        "users", "accounts", "roles", "flavors", "images", "image_shares", "quotas", "device_quotas",
+    ]
     private static let limit = 1024
 
     private var isOpen = false

@@ -15,7 +15,7 @@ struct Migration: Sendable {
     static let all: [Migration] = [
         initial, eventLog, fleetIndexes, oldEvents, managers, prefill, imageCopies, chains, imageSharing,
         imageCaptures, accounts, credentials, quotas, registration, placement, availability, devices,
-        hostHold, serverGroups, placementQueue, hostLoss, hardware,
+        hostHold, serverGroups, placementQueue, hostLoss, hardware, deviceSets,
     ]
 }
 

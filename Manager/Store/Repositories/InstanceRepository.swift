@@ -159,6 +159,13 @@ public struct InstanceRepository {
             try sql.execute(
                 "UPDATE instances SET hardware = ? WHERE id = ?", try jsonText(instance.hardware), instance.id)
         }
+        for wish in instance.devices {
+            try sql.execute(
+                """
+                INSERT INTO instance_devices (instance_id, alias, devices) VALUES (?, ?, ?)
+                ON CONFLICT (instance_id, alias) DO UPDATE SET devices = devices + excluded.devices
+                """, instance.id, wish.alias, wish.count)
+        }
         try sql.quotas.count(instance, by: 1)
         // What hardly any instance has costs the others nothing.
         if instance.onHostLoss != .keep || instance.placementLimits != .none { try updateHostLoss(instance) }

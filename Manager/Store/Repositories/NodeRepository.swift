@@ -21,6 +21,13 @@ public struct NodeRepository {
         return try sql.query("SELECT name FROM nodes WHERE id = ?", id).first.map { try $0.text("name") }
     }
 
+    /// Of all nodes.
+    public func names() throws -> [NodeID: String] {
+        var names: [NodeID: String] = [:]
+        for row in try sql.query("SELECT id, name FROM nodes") { names[try row.id("id")] = try row.text("name") }
+        return names
+    }
+
     /// Whether the node is on record.
     public func contains(_ id: NodeID) throws -> Bool {
         try !sql.query("SELECT 1 FROM nodes WHERE id = ?", id).isEmpty

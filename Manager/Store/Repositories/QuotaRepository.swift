@@ -21,7 +21,36 @@ public struct QuotaRepository {
         {
             try settings.take(row)
         }
+        for row in try sql.remembered(
+            "SELECT alias, maximum FROM device_quotas WHERE subject_kind = ? AND subject = ?", subject.kind,
+            subject.name)
+        {
+            settings.devices[try row.text("alias")] = try row.int("maximum")
+        }
         return settings
+    }
+
+    /// Sets a limit; `nil` removes it.
+    public func set(_ maximum: Int?, _ item: QuotaItem, of subject: QuotaSubject) throws {
+        switch item {
+        case .resource(let resource): try set(maximum, resource, of: subject)
+        case .instances(let flavor): try set(maximum, .instances, flavor: flavor, of: subject)
+        case .devices(let alias): try set(maximum, devices: alias, of: subject)
+        }
+    }
+
+    private func set(_ maximum: Int?, devices alias: String, of subject: QuotaSubject) throws {
+        guard let maximum else {
+            try sql.execute(
+                "DELETE FROM device_quotas WHERE subject_kind = ? AND subject = ? AND alias = ?", subject.kind,
+                subject.name, alias)
+            return
+        }
+        try sql.execute(
+            """
+            INSERT INTO device_quotas (subject_kind, subject, alias, maximum) VALUES (?, ?, ?, ?)
+            ON CONFLICT (subject_kind, subject, alias) DO UPDATE SET maximum = excluded.maximum
+            """, subject.kind, subject.name, alias, maximum)
     }
 
     /// Sets a limit; `nil` removes it.
@@ -59,18 +88,27 @@ public struct QuotaRepository {
 
     /// One query tells where nothing is limited, and is asked once a batch.
     ///
-    /// - Parameter flavor: of what is claimed, if it is instances.
+    /// - Parameters:
+    ///   - flavor: of what is claimed, if it is instances.
+    ///   - hasDevices: whether devices are claimed by their aliases; otherwise limits of them are left out.
     /// - Returns: `nil` where nothing limits the user or the account.
-    public func standing(of user: UserID, account: String, flavor: FlavorID?) throws -> Standing? {
+    public func standing(
+        of user: UserID, account: String, flavor: FlavorID?, hasDevices: Bool = false
+    ) throws -> Standing? {
         let rows = try sql.remembered(
             """
             SELECT subject_kind, resource, flavor_id, maximum FROM quotas
             WHERE subject_kind IN ('default_user', 'default_account') OR (subject_kind = 'user' AND subject = ?)
                 OR (subject_kind = 'account' AND subject = ?)
             """, user, account)
-        guard !rows.isEmpty else { return nil }
+        let deviceRows = hasDevices ? try deviceLimits(of: user, account: account) : []
+        guard !rows.isEmpty || !deviceRows.isEmpty else { return nil }
         var settings: [String: QuotaSettings] = [:]
         for row in rows { try settings[try row.text("subject_kind"), default: QuotaSettings()].take(row) }
+        for row in deviceRows {
+            settings[try row.text("subject_kind"), default: QuotaSettings()].devices[try row.text("alias")] =
+                try row.int("maximum")
+        }
         func inEffect(_ kind: String) -> QuotaSettings {
             (settings[kind] ?? QuotaSettings()).inEffect(over: settings["default_\(kind)"] ?? QuotaSettings())
         }
@@ -85,9 +123,28 @@ public struct QuotaRepository {
         {
             try used[try row.text("subject_kind"), default: QuotaUse()].take(row)
         }
+        if !deviceRows.isEmpty {
+            for row in try sql.query(
+                """
+                SELECT subject_kind, alias, devices FROM device_quota_use
+                WHERE (subject_kind = 'user' AND subject = ?) OR (subject_kind = 'account' AND subject = ?)
+                """, user, account)
+            {
+                try used[try row.text("subject_kind"), default: QuotaUse()].takeDevices(row)
+            }
+        }
         return Standing(
             user: Standing.Side(limits: limits.user, used: used["user"] ?? QuotaUse()),
             account: Standing.Side(limits: limits.account, used: used["account"] ?? QuotaUse()))
+    }
+
+    private func deviceLimits(of user: UserID, account: String) throws -> [SQLRow] {
+        try sql.remembered(
+            """
+            SELECT subject_kind, alias, maximum FROM device_quotas
+            WHERE subject_kind IN ('default_user', 'default_account') OR (subject_kind = 'user' AND subject = ?)
+                OR (subject_kind = 'account' AND subject = ?)
+            """, user, account)
     }
 
     // MARK: Use
@@ -99,7 +156,24 @@ public struct QuotaRepository {
         {
             try use.take(row)
         }
+        for row in try sql.query(
+            "SELECT alias, devices FROM device_quota_use WHERE subject_kind = ? AND subject = ?", subject.kind,
+            subject.name)
+        {
+            try use.takeDevices(row)
+        }
         return use
+    }
+
+    /// How many devices all accounts have together, by alias.
+    public func totalDevices() throws -> [String: Int] {
+        var use = QuotaUse()
+        for row in try sql.query(
+            "SELECT alias, SUM(devices) AS devices FROM device_quota_use WHERE subject_kind = 'account' GROUP BY alias")
+        {
+            try use.takeDevices(row)
+        }
+        return use.devices
     }
 
     /// What all accounts have together.
@@ -127,6 +201,14 @@ public struct QuotaRepository {
             """,
             instance.owner, all[0], all[1], all[2], all[3], all[4], instance.account, all[0], all[1], all[2], all[3],
             all[4], instance.owner, instance.flavor, sign, instance.account, instance.flavor, sign)
+        for wish in instance.devices {
+            try sql.execute(
+                """
+                INSERT INTO device_quota_use (subject_kind, subject, alias, devices)
+                VALUES ('user', ?, ?, ?), ('account', ?, ?, ?)
+                ON CONFLICT (subject_kind, subject, alias) DO UPDATE SET devices = devices + excluded.devices
+                """, instance.owner, wish.alias, sign * wish.count, instance.account, wish.alias, sign * wish.count)
+        }
     }
 
     /// Counts an image for its owner and for the account that they are in.
@@ -153,20 +235,24 @@ public struct QuotaRepository {
                     try sql.execute(filling.sql, subject.name)
                 }
             }
+            try sql.execute(
+                "DELETE FROM device_quota_use WHERE subject_kind = ? AND subject = ?", subject.kind, subject.name)
+            try sql.execute(DeviceQuotaCount.filling(one: subject.kind), subject.name)
         }
     }
 
     /// Counts everything anew.
     public func recountAll() throws {
         try sql.execute("DELETE FROM quota_use")
-        for statement in QuotaCount.filling { try sql.execute(statement) }
+        try sql.execute("DELETE FROM device_quota_use")
+        for statement in QuotaCount.filling + DeviceQuotaCount.filling { try sql.execute(statement) }
     }
 
     // MARK: What goes
 
     /// Whoever has the name next begins without limits.
     public func remove(_ subject: QuotaSubject) throws {
-        for table in ["quotas", "quota_use"] {
+        for table in ["quotas", "quota_use", "device_quotas", "device_quota_use"] {
             try sql.execute(
                 "DELETE FROM \(table) WHERE subject_kind = ? AND subject = ?", subject.kind, subject.name)
         }
@@ -209,6 +295,11 @@ extension QuotaSettings {
 }
 
 extension QuotaUse {
+    fileprivate mutating func takeDevices(_ row: SQLRow) throws {
+        let count = try row.int("devices")
+        if count != 0 { devices[try row.text("alias")] = count }
+    }
+
     fileprivate mutating func take(_ row: SQLRow) throws {
         guard try row.text("flavor_id").isEmpty else {
             let count = try row.int("instances")

@@ -140,7 +140,38 @@ public struct UsageRepository {
             SELECT * FROM (SELECT \(columns), \(Self.sums) FROM usage_hourly u\(conditions.sql) GROUP BY \(group)) report\
             \(behind.sql)\(order.tail(identifier: "owner_id"))
             """, arguments: conditions.arguments + behind.arguments + [page.limit])
-        return try rows.map { try self.row($0, by: grouping) }
+        let devices = try devices(conditions, columns: columns, by: group, grouping)
+        return try rows.map { row in
+            var line = try self.row(row, by: grouping)
+            line.devices = devices[line.place] ?? [:]
+            return line
+        }
+    }
+
+    /// Devices × milliseconds by alias, of each place of a report. An instance has its devices whenever it runs, and as many
+    /// from its creation to its end: so they are what its use is multiplied with, and no sample is counted apart (P4).
+    private func devices(
+        _ conditions: Conditions, columns: String, by group: String, _ grouping: Grouping
+    ) throws -> [String: [String: Int64]] {
+        // `MAX(flavor_id)` and the like are no matter here.
+        let columns = grouping == .instance ? "u.instance_id, u.owner_id" : columns
+        var devices: [String: [String: Int64]] = [:]
+        for row in try sql.query(
+            """
+            SELECT \(columns), d.alias AS alias, SUM(u.server_ms * d.devices) AS device_ms FROM usage_hourly u
+            JOIN instance_devices d ON d.instance_id = u.instance_id\(conditions.sql) GROUP BY \(group), d.alias
+            """, arguments: conditions.arguments)
+        {
+            let owner: UserID = try row.id("owner_id")
+            let place =
+                switch grouping {
+                case .day: "\(try row.integer("first_hour") / 24) \(owner)"
+                case .instance: "\(try row.id("instance_id") as InstanceID) \(owner)"
+                case .user: "\(owner)"
+                }
+            devices[place, default: [:]][try row.text("alias")] = try row.integer("device_ms")
+        }
+        return devices
     }
 
     /// The page in the order of the report's rows, of which the owner's is the last column.
@@ -174,6 +205,23 @@ public struct UsageRepository {
             arguments: conditions.arguments)
         guard let row = rows.first, try row.integer("hours") > 0 else { return UsageAmounts() }
         return try UsageAmounts(row: row)
+    }
+
+    /// Devices × milliseconds that a report adds up to, by alias.
+    public func totalDevices(
+        _ scope: Scope, from: CivilDay, to: CivilDay, _ filters: [ListFilter] = []
+    ) throws -> [String: Int64] {
+        let conditions = Self.conditions(scope, from: from, to: to, filters)
+        var total: [String: Int64] = [:]
+        for row in try sql.query(
+            """
+            SELECT d.alias AS alias, SUM(u.server_ms * d.devices) AS device_ms FROM usage_hourly u
+            JOIN instance_devices d ON d.instance_id = u.instance_id\(conditions.sql) GROUP BY d.alias
+            """, arguments: conditions.arguments)
+        {
+            total[try row.text("alias")] = try row.integer("device_ms")
+        }
+        return total
     }
 
     private static let sums = """

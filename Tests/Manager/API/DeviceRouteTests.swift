@@ -56,6 +56,35 @@ struct DeviceRouteTests {
         }
     }
 
+    @Test("a rule about sets is made, read and changed like others; its sets are replaced as a whole")
+    func partitions() async throws {
+        let site = try await TestSite()
+        _ = try await Fixtures.make(in: site)
+        try await site.test { client async throws in
+            let made = try await client.post(
+                "/v1/device-rules",
+                [
+                    "action": "partition", "match": ["node": "hgx*"],
+                    "sets": [["0000:0A:00.0", "0000:07:00.0"], ["0000:07:00.0"]],
+                ], as: "root")
+            #expect(made.status == 201 && made.json["alias"] == .null, "\(made.text)")
+            #expect(made.json["sets"] == [["0000:07:00.0", "0000:0a:00.0"], ["0000:07:00.0"]])
+            let path = try #require(made.header("Location"))
+            let changed = try await client.patch(path, ["sets": [["0000:07:00.0"]]], as: "root")
+            #expect(changed.json["sets"] == [["0000:07:00.0"]] && changed.json["match"] == ["node": "hgx*"])
+            let described = try await client.patch(path, ["description": "x"], as: "root")
+            #expect(described.json["sets"] == [["0000:07:00.0"]])
+            let none = try await client.patch(path, ["sets": []], as: "root")
+            #expect(none.status == 422 && none.json["errors"]?.array?.first?["pointer"] == "/sets", "\(none.text)")
+            let wrong = try await client.patch(path, ["sets": [["07:00.0"]]], as: "root")
+            #expect(
+                wrong.status == 400 && wrong.json["errors"]?.array?.first?["pointer"] == "/sets/0/0", "\(wrong.text)")
+            #expect(
+                try await client.get("/v1/device-rules?action=partition", as: "root").json["items"]?.array?.count == 1)
+            #expect(try await client.delete(path, as: "root").status == 204)
+        }
+    }
+
     @Test("what a rule cannot say is refused by pointer")
     func wrongRules() async throws {
         let site = try await TestSite()
@@ -123,7 +152,7 @@ struct DeviceRouteTests {
                 facts.address = address
                 var device = Device(id: .generate(at: now), node: node.id, facts: facts, at: now)
                 device.aliases = address.hasPrefix("0000:03") ? ["a100"] : []
-                device.objection = device.aliases.isEmpty ? "the IOMMU is off" : nil
+                device.objection = device.aliases.isEmpty ? DeviceObjection(.host, "the IOMMU is off") : nil
                 try sql.devices.insert(device)
             }
             return node

@@ -54,6 +54,27 @@ struct QuotaRouteTests {
         }
     }
 
+    @Test("limits of devices are by alias, beside the others, and go with null")
+    func devices() async throws {
+        let (site, _) = try await Self.site()
+        try await site.test { client async throws in
+            let rules = try await client.get("/v1/device-rules", as: "root")
+            let alias = try #require(rules.json["items"]?.array?.compactMap { $0["alias"]?.string }.first)
+            let set = try await client.patch(
+                "/v1/accounts/default/quota", ["devices": .object([.init(alias, 4)])], as: "root")
+            #expect(set.status == 200 && set.json["devices"] == .object([.init(alias, 4)]), "\(set.text)")
+            #expect(set.json["effective_devices"] == .object([.init(alias, 4)]) && set.json["used_devices"] == [:])
+            let none = try await client.patch("/v1/users/ann/quota", ["devices": ["nothing": 4]], as: "root")
+            #expect(none.status == 400 && none.text.contains("/devices/nothing"), "\(none.text)")
+            let summary = try await client.get("/v1/quota-summary", as: "root")
+            let row = summary.json["resources"]?.array?.first { $0["alias"]?.string == alias }
+            #expect(row?["resource"] == "devices" && row?["limit_sum"] == 4, "\(summary.text)")
+            let taken = try await client.patch(
+                "/v1/accounts/default/quota", ["devices": .object([.init(alias, .null)])], as: "root")
+            #expect(taken.json["devices"] == [:])
+        }
+    }
+
     @Test("a refusal says whose limit it is, how much is used, and who can raise it, for people and for machines")
     func refusal() async throws {
         let (site, _) = try await Self.site()
@@ -66,11 +87,11 @@ struct QuotaRouteTests {
                 refused.json["limits"]?.array == [
                     [
                         "kind": "user", "name": "ann", "account": "default", "resource": "instances", "flavor": nil,
-                        "limit": 1, "used": 1, "requested": 1,
+                        "alias": nil, "limit": 1, "used": 1, "requested": 1,
                     ],
                     [
                         "kind": "account", "name": "default", "account": "default", "resource": "instances",
-                        "flavor": "small", "limit": 1, "used": 1, "requested": 1,
+                        "flavor": "small", "alias": nil, "limit": 1, "used": 1, "requested": 1,
                     ],
                 ])
             #expect(SchemaCheck.faults(of: refused.json, in: .object(OpenAPIDocument.problem)) == [])

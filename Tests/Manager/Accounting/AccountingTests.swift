@@ -80,6 +80,78 @@ struct AccountingTests {
         #expect(rows.first?.amounts.vcpuMilliseconds == 100_000)
     }
 
+    @Test(
+        "hours of devices are those of the instances that have them, by alias, once for each sample (P4)",
+        arguments: StoreEngine.allCases)
+    func devices(_ engine: StoreEngine) async throws {
+        let place = try StorePlace(engine)
+        let store = try Store(place.location)
+        defer { withExtendedLifetime(place) { store.close() } }
+        let node = Node(id: .generate(at: Self.now), name: "host1", certificateSerial: "1", joinedAt: Self.now)
+        let users = ["ann", "eve"].map { name in
+            User(
+                id: .generate(at: Self.now), name: name, role: .user, account: name == "ann" ? "default" : "physics",
+                email: nil, passwordHash: "", tokensValidAfter: Self.now, createdAt: Self.now)
+        }
+        let flavors = ["", "a100:2,t4:1", "t4:1"].map { aliases in
+            Flavor(
+                id: .generate(at: Self.now), name: "f\(aliases)", vcpus: 2, ramMiB: 512, diskGiB: 1,
+                properties: aliases.isEmpty ? [:] : ["pci_passthrough:alias": aliases], createdAt: Self.now)
+        }
+        // Ann has all three, eve the last.
+        let instances = [(0, 0), (0, 1), (0, 2), (1, 2)].enumerated().map { number, kind in
+            Instance(
+                id: .generate(at: Self.now), name: "i\(number)", owner: users[kind.0].id,
+                account: users[kind.0].account,
+                flavor: flavors[kind.1], image: .generate(at: Self.now), keyName: nil, sshKeys: [], userData: [],
+                metadata: [:], hostName: "i", node: node.id, macAddress: "52:54:00:00:00:0\(number)",
+                ipAddress: "10.0.0.\(number + 2)", createdAt: Self.now)
+        }
+        try await store.write { sql in
+            for user in users { try sql.users.insert(user) }
+            try sql.nodes.insert(node)
+            for flavor in flavors { try sql.flavors.insert(flavor) }
+            for instance in instances { try sql.instances.insert(instance) }
+        }
+        let spool = SpoolID.generate(at: Self.now)
+        // Twelve samples of ten minutes, across midnight, each batch told twice.
+        let midnight = Timestamp(milliseconds: Self.now.day.daysSince1970 * 86_400_000)
+        for number in 1...12 {
+            let from = midnight + .seconds(600) * (number - 7)
+            let samples = instances.map {
+                UsageSample(instance: $0.id, from: from, to: from + .seconds(600), vcpus: 2, ramMiB: 512)
+            }
+            for _ in 0..<2 {
+                try await store.write { sql in
+                    _ = try Accounting.count(
+                        UsageBatch(spool: spool, number: UInt64(number), samples: samples), from: node.id, at: Self.now,
+                        in: sql)
+                }
+            }
+        }
+        let hour: Int64 = 3_600_000
+        let (before, today) = ((midnight - .seconds(1)).day, Self.now.day)
+        func report(_ scope: Scope, _ grouping: UsageRepository.Grouping) async throws -> [UsageRow] {
+            try await store.read { try $0.usage.report(scope, from: before, to: today, by: grouping) }
+        }
+        let byInstance = try await report(.everything, .instance)
+        #expect(
+            instances.map { instance in byInstance.first { $0.instance == instance.id }?.devices }
+                == [[:], ["a100": 4 * hour, "t4": 2 * hour], ["t4": 2 * hour], ["t4": 2 * hour]])
+        #expect(byInstance.allSatisfy { $0.amounts.serverMilliseconds == 2 * hour })
+        let byUser = try await report(.everything, .user)
+        #expect(byUser.first { $0.user == "ann" }?.devices == ["a100": 4 * hour, "t4": 4 * hour])
+        #expect(byUser.first { $0.user == "eve" }?.devices == ["t4": 2 * hour])
+        let byDay = try await report(.user(users[0].id), .day)
+        #expect(byDay.map(\.devices) == Array(repeating: ["a100": 2 * hour, "t4": 2 * hour], count: 2))
+        let total = try await store.read { try $0.usage.totalDevices(.everything, from: before, to: today) }
+        #expect(total == ["a100": 4 * hour, "t4": 6 * hour])
+        let account = [ListFilter(column: "account", value: .text("physics"))]
+        #expect(
+            try await store.read { try $0.usage.totalDevices(.everything, from: before, to: today, account) }
+                == ["t4": 2 * hour])
+    }
+
     @Test("what a hostile node says can neither stop the manager nor spoil a sum (P10)")
     func hostile() async throws {
         let place = try StorePlace()

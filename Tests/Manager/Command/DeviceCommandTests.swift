@@ -30,10 +30,26 @@ struct DeviceCommandTests {
             ["device", "rule", "create", "deny", "--id", "10de"],
             ["device", "rule", "create", "deny", "--id", "10de:11bf", "--vendor", "10de"],
             ["device", "rule", "change", "K2"], ["device", "rule", "change", "K2", "--unset", "colour"],
-            ["device", "rule", "delete"],
+            ["device", "rule", "delete"], ["device", "partition", "create", "--node", "x"],
+            ["device", "partition", "create", "--set", "07:00.0"], ["device", "partition", "change", "x"],
+            ["device", "partition", "create", "--node", "x", "--set", "1,2", "--module", "07:00.0"],
+            ["quota", "set", "--user", "ann", "--devices", "k2=many"], ["quota", "set", "--user", "ann"],
         ] {
             #expect(await Roost.perform(wrong) == 2, "\(wrong)")
         }
+    }
+
+    @Test("sets are of addresses, or of modules by number")
+    func sets() throws {
+        func sets(_ words: [String]) throws -> [[String]] { try DeviceSetOptions.parse(words).sets }
+        #expect(
+            try sets(["--set", "0000:07:00.0+0a:00.0", "--set", "07:00.0"])
+                == [["0000:07:00.0", "0000:0a:00.0"], ["0000:07:00.0"]])
+        #expect(
+            try sets(["--module", "07:00.0", "--module", "0000:0a:00.0", "--set", "1,2", "--set", "2"])
+                == [["0000:07:00.0", "0000:0a:00.0"], ["0000:0a:00.0"]])
+        let change = try DeviceCommand.Partition.Change.parse(["x", "--set", "07:00.0"])
+        #expect(try change.body == ["sets": .array([.texts(["0000:07:00.0"])])])
     }
 
     @Test("a rule's options are the API's members; what is unset is null")

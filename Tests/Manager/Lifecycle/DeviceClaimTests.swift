@@ -1,4 +1,5 @@
 import ManagerModel
+import ManagerPlacement
 import ManagerStore
 import ProtocolModel
 import Testing
@@ -148,6 +149,107 @@ struct DeviceClaimTests {
         _ = try await site.create("one")
         #expect(try await site.held() == ["one": ["0000:01:00.0 k2", "0000:02:00.0 "]])
         await #expect(throws: Refusal.self) { try await site.create("two") }
+    }
+
+    private static func gpu(_ slot: Int) -> PCIDevice { card(slot, numa: slot <= 4 ? 0 : 1, product: 0x20B0) }
+
+    /// Two boards of eight, joined as an NVSwitch joins them, on nodes of their own.
+    private static func boards() async throws -> (site: Site, board: DeviceRule) {
+        let site = try await Site(
+            cards: [(1...8).map { gpu($0) }, (1...8).map { gpu($0) }, []],
+            rules: [(.alias, "k2", k2()), (.alias, "a100", k2(0x20B0))])
+        let slots =
+            [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4], [5, 6, 7, 8], [1, 2], [3, 4], [5, 6], [7, 8]]
+            + (1...8).map { [$0] }
+        let board = try await site.record.request(by: site.record.root) { commands in
+            var match = k2(0x20B0)
+            match.node = "cn*"
+            return try commands.createDeviceRule(
+                .partition, alias: "", match: match, sets: slots.map { $0.map { "0000:0\($0):00.0" } },
+                description: "HGX")
+        }
+        for count in [1, 2, 3, 4, 8] { try await site.flavor("g\(count)", "a100:\(count)") }
+        return (site, board)
+    }
+
+    @Test("devices that are joined go in whole sets, the smallest hole first, and a refusal says that none is whole")
+    func sets() async throws {
+        let (site, _) = try await Self.boards()
+        let one = try await site.create("one", "g1", node: "cn1")
+        #expect(one.devices.map(\.count) == [1])
+        let four = try await site.create("four", "g4", node: "cn1")
+        _ = try await site.create("two", "g2", node: "cn1")
+        #expect(
+            try await site.held() == [
+                "one": ["0000:01:00.0 a100"], "four": (5...8).map { "0000:0\($0):00.0 a100" },
+                "two": (3...4).map { "0000:0\($0):00.0 a100" },
+            ])
+        // Three are no set of any board, however many are free.
+        let three = try await site.record.refused(.noCapacity, by: site.record.ann) {
+            try $0.createInstances(InstanceCreation(name: "three", flavor: "g3", image: "debian"))
+        }
+        #expect(
+            three?.sentence.contains(
+                "no whole set of 3 devices 'a100' is free on any host: of 16, 7 are in use and 9 are free") == true,
+            "\(three?.sentence ?? "")")
+        _ = try await site.create("eight", "g8")
+        let none = try await site.record.refused(.noCapacity, by: site.record.ann) {
+            try $0.createInstances(InstanceCreation(name: "eight2", flavor: "g8", image: "debian"))
+        }
+        #expect(none?.sentence.contains("no device 'a100'") == false)
+        #expect(none?.sentence.contains("8 devices 'a100' on one node are wanted, and at most 1 is free") == true)
+        // Four that were given back are a set again: also for the one that had them.
+        try await site.stop(four)
+        try await site.record.request(by: site.record.ann) { _ = try $0.startInstance("\(four.id)") }
+        #expect(try await site.held()["four"]?.count == 4)
+        #expect(try await site.record.findings().isEmpty)
+    }
+
+    @Test("a set with a device that is gone or out of service is not whole; without the rule each goes singly again")
+    func brokenSets() async throws {
+        let (site, board) = try await Self.boards()
+        for name in ["cn1", "cn2"] { try await site.report([1, 2, 3, 5, 6, 7].map { Self.gpu($0) }, from: name) }
+        let refusal = try await site.record.refused(.noCapacity, by: site.record.ann) {
+            try $0.createInstances(InstanceCreation(name: "four", flavor: "g4", image: "debian"))
+        }
+        let sentence = "no whole set of 4 devices 'a100' is free on any host: of 12, 12 are free"
+        #expect(refusal?.sentence.contains(sentence) == true, "\(refusal?.sentence ?? "")")
+        for name in ["cn1", "cn2"] { try await site.report((2...8).map { Self.gpu($0) }, from: name) }
+        let explained = try await site.record.request(by: site.record.root) {
+            try $0.explainPlacement(flavor: "g8", image: nil, PlacementWish(), limit: 5)
+        }
+        #expect(explained.candidates == 0 && explained.removals.first { $0.filter == .devices }?.hosts == 3)
+        let first = try await site.create("a", "g4", node: "cn1")
+        #expect(try await site.held()["a"] == (5...8).map { "0000:0\($0):00.0 a100" })
+        try await site.stop(first)
+        _ = try await site.create("b", "g1", node: "cn1")
+        #expect(try await site.held()["b"] == ["0000:02:00.0 a100"])
+        try await site.record.request(by: site.record.root) { _ = try $0.deleteDeviceRule("\(board.id)") }
+        _ = try await site.create("c", "g3", node: "cn1")
+        #expect(try await site.held()["c"]?.count == 3)
+    }
+
+    @Test("only a rule about sets has sets, and they make sense")
+    func wrongSets() async throws {
+        let (site, board) = try await Self.boards()
+        for (action, alias, sets, pointer) in [
+            (.partition, "", [], "/sets"), (.deny, "", [["0000:01:00.0"]], "/sets"),
+            (.partition, "", [["0000:01:00.0", "0000:01:00.0"]], "/sets/0"),
+            (.partition, "", [["0000:0A:00.0", "0000:01:00.0"], ["0000:01:00.0", "0000:0a:00.0"]], "/sets/1"),
+            (.partition, "x", [["0000:01:00.0"]], "/alias"),
+        ] as [(DeviceRule.Action, String, [[String]], String)] {
+            let refusal = try await site.record.refused(.unprocessable, by: site.record.root) {
+                try $0.createDeviceRule(action, alias: alias, match: Self.k2(), sets: sets, description: "")
+            }
+            #expect(refusal?.fields.map(\.pointer) == [pointer])
+        }
+        let changed = try await site.record.request(by: site.record.root) {
+            try $0.updateDeviceRule(
+                "\(board.id)", alias: nil, match: nil, sets: [["0000:02:00.0", "0000:01:00.0"]], description: nil)
+        }
+        #expect(changed.sets == [["0000:01:00.0", "0000:02:00.0"]])
+        await #expect(throws: Refusal.self) { try await site.create("vm", "g1") }
+        _ = try await site.create("vm", "g2")
     }
 
     @Test("a card with two names serves the one that no other can")

@@ -87,6 +87,40 @@ struct DeviceCommandsTests {
         #expect(found.isEmpty)
     }
 
+    @Test("that a host makes a device ready after each guest is no event; what else changes meanwhile is")
+    func quiet() async throws {
+        let record = try await TestRecord(hosts: 1)
+        _ = try await rule(record, "K2_Grid")
+        try await report([Self.card("0000:3b:00.0")], from: "cn1", record)
+        let begun = try await events(record).count
+        var busy = Self.card("0000:3b:00.0")
+        busy.heldBy = .generate(at: record.now)
+        for _ in 0..<3 {
+            try await report([busy], from: "cn1", record)
+            #expect(try await devices(record)[0].status == .inUse)
+            try await report([Self.card("0000:3b:00.0")], from: "cn1", record)
+            #expect(try await devices(record)[0].status == .free)
+        }
+        #expect(try await events(record).count == begun)
+        busy.quarantineReason = "its reset failed"
+        try await report([busy], from: "cn1", record)
+        let told = try await events(record)
+        #expect(told.count == begun + 1 && told.last?.kind == "device.changed")
+        #expect(told.last?.changes["status"] == .init(before: "free", after: "quarantined"))
+    }
+
+    @Test("an event of a rule names what it says, and nothing that is empty")
+    func fields() async throws {
+        let record = try await TestRecord(hosts: 0)
+        let deny = try await rule(record, nil, .deny)
+        try await record.request(by: record.root) {
+            _ = try $0.updateDeviceRule("\(deny.id)", alias: nil, match: nil, description: "x")
+        }
+        let told = try await events(record)
+        #expect(Set(told[0].changes.keys) == ["action", "match"])
+        #expect(told[1].changes == ["description": .init(before: nil, after: "x")])
+    }
+
     @Test("a rule counts at once, for devices that are there and for those that come")
     func rules() async throws {
         let record = try await TestRecord(hosts: 2)

@@ -252,33 +252,163 @@ struct QuotaTests {
         let people = [(record.ann, "default"), (record.bob, "default"), (eve, "physics")]
         try await Self.set(9, .instances, of: .everyUser, in: record)
         try await Self.set(52, .vcpus, of: .everyAccount, in: record)
-        var kept: [(id: InstanceID, person: Int)] = []
+        try await Self.giveCards(8, to: 6, in: record)
+        try await record.store.write { sql in
+            try sql.quotas.set(6, .devices("k2"), of: .everyUser)
+            try sql.quotas.set(10, .devices("k2"), of: .account("default"))
+        }
+        var kept: [(id: InstanceID, person: Int, cards: Int)] = []
         for step in 0..<300 {
             let person = Int.random(in: 0..<people.count, using: &random)
             if Int.random(in: 0..<5, using: &random) < 3 {
                 let count = Int.random(in: 1...3, using: &random)
                 let mine = kept.count { $0.person == person }
                 let accounts = kept.count { people[$0.person].1 == people[person].1 }
-                let fits = mine + count <= 9 && (accounts + count) * 4 <= 52 && kept.count + count <= 24
+                let cards = Int.random(in: 0..<3, using: &random) == 0 ? 2 : 0
+                func held(_ counts: (Int) -> Bool) -> Int {
+                    kept.filter { counts($0.person) }.reduce(0) { $0 + $1.cards }
+                }
+                let mineOfCards = held { $0 == person }
+                let accountsOfCards = held { people[$0].1 == "default" }
+                let fits =
+                    mine + count <= 9 && (accounts + count) * 4 <= 52 && kept.count + count <= 24
+                    && (cards == 0 || mineOfCards + count * cards <= 6)
+                    && (cards == 0 || people[person].1 != "default" || accountsOfCards + count * cards <= 10)
                 do {
-                    let made = try await record.create("i\(step)", by: people[person].0, count: count)
+                    let actor = people[person].0
+                    let made = try await record.request(by: actor) {
+                        try $0.createInstances(
+                            InstanceCreation(
+                                name: "i\(step)", flavor: cards > 0 ? "card" : "small", image: "debian", count: count))
+                    }
                     #expect(fits)
-                    kept += made.map { ($0.id, person) }
+                    kept += made.map { ($0.id, person, cards) }
                 } catch let refusal as Refusal {
                     #expect(!fits && [.quotaExceeded, .noCapacity].contains(refusal.code), "\(refusal)")
                 }
             } else if let index = kept.indices.randomElement(using: &random) {
-                let (id, person) = kept.remove(at: index)
-                try await record.request(by: people[person].0) { try $0.deleteInstance("\(id)") }
+                let (id, person, _) = kept.remove(at: index)
+                try await record.request(by: people[person].0) { _ = try $0.deleteInstance("\(id)") }
                 try await record.report(id, .deleted)
             }
             guard step % 50 == 49 else { continue }
             for (person, (actor, _)) in people.enumerated() {
                 let used = try await Self.use(.user(try #require(actor.user)), in: record)
                 #expect(used.amounts.instances == kept.count { $0.person == person })
+                let cards = kept.filter { $0.person == person }.reduce(0) { $0 + $1.cards }
+                #expect(used.devices["k2"] ?? 0 == cards && used.amounts.gpus == cards)
             }
             #expect(try Self.findings(record) == [])
         }
+    }
+
+    /// Cards called `k2` in each of so many nodes, and a flavor of which an instance has two.
+    private static func giveCards(_ count: Int, to nodes: Int, in record: TestRecord) async throws {
+        try await record.request(by: record.root) { commands in
+            var match = DeviceMatch()
+            match.vendor = 0x10DE
+            _ = try commands.createDeviceRule(.alias, alias: "k2", match: match, description: "")
+            _ = try commands.createFlavor(
+                name: "card", vcpus: 4, ramMiB: 2048, diskGiB: 10, properties: ["pci_passthrough:alias": "k2:2"])
+        }
+        let now = record.now
+        for number in 1...nodes {
+            let node = try await record.node("cn\(number)")
+            var inventory = node.inventory
+            inventory.pciDevices = (0..<count).map {
+                PCIDevice(
+                    address: "0000:0\($0):00.0", vendor: 0x10DE, product: 1, classCode: 0x030000, iommuGroup: $0,
+                    numaNode: 0, driver: "")
+            }
+            let told = inventory
+            try await record.store.write {
+                try FleetReports(in: $0, at: now).takeInventory(node.id, told, location: "")
+            }
+        }
+    }
+
+    @Test(
+        "of 64 requests at once for 8 devices by alias exactly 3 are served, and the others are told whose limit it is",
+        arguments: StoreEngine.allCases)
+    func devices(_ engine: StoreEngine) async throws {
+        let record = try await TestRecord(hosts: 4, engine: engine)
+        try await Self.giveCards(4, to: 4, in: record)
+        let ann = try #require(record.ann.user)
+        try await record.request(by: record.root) { commands in
+            _ = try commands.changeQuota(
+                of: try commands.user("ann"), QuotaChange(limits: [.gpus: -1], devices: ["k2": 7]))
+        }
+        let refusals = await withTaskGroup(of: Refusal?.self) { group in
+            for number in 0..<64 {
+                group.addTask {
+                    do {
+                        try await record.request(by: record.ann) {
+                            _ = try $0.createInstances(
+                                InstanceCreation(name: "i\(number)", flavor: "card", image: "debian"))
+                        }
+                        return nil
+                    } catch { return error as? Refusal ?? Refusal(.busy, "\(error)") }
+                }
+            }
+            return await group.reduce(into: [Refusal?]()) { $0.append($1) }.compactMap(\.self)
+        }
+        #expect(refusals.count == 61 && refusals.allSatisfy { $0.code == .quotaExceeded }, "\(refusals)")
+        #expect(
+            refusals.first?.shortfalls == [
+                QuotaShortfall(
+                    holder: .user("ann", account: "default"), resource: .gpus, alias: "k2", limit: 7, used: 6,
+                    requested: 2)
+            ])
+        #expect(
+            refusals.first?.sentence.hasPrefix("user 'ann' may have 7 devices 'k2', has 6, and would need 2 more")
+                == true)
+        #expect(try await Self.use(.user(ann), in: record).devices == ["k2": 6])
+        #expect(try await Self.use(.account("default"), in: record).devices == ["k2": 6])
+        // Instances without devices are not concerned, and bob has no limit.
+        #expect(try await record.create("plain", by: record.ann).count == 1)
+        try await record.request(by: record.bob) {
+            _ = try $0.createInstances(InstanceCreation(name: "b", flavor: "card", image: "debian"))
+        }
+        #expect(try Self.findings(record) == [])
+        let summary = try await record.request(by: record.root) { try $0.quotaSummary() }
+        let row = try #require(summary.rows.first { $0.alias == "k2" })
+        #expect(row.used == 8 && row.capacity == 16)
+        // Counted anew it is the same, and a counter that drifted is found.
+        try await record.store.write { try $0.quotas.recount([.user(ann), .account("default")]) }
+        #expect(try Self.findings(record) == [])
+        #expect(try await Self.use(.account("default"), in: record).devices == ["k2": 8])
+        try await record.store.write { try $0.quotas.remove(.user(ann)) }
+        #expect(try Self.findings(record).contains { $0.sentence == "it counts 0 devices, and there are 6" })
+        try await record.store.write { try $0.quotas.recountAll() }
+        #expect(try Self.findings(record) == [])
+    }
+
+    @Test("a limit of devices is of an alias that there is; one that is left from another time can be taken away")
+    func aliasOfLimit() async throws {
+        let record = try await TestRecord(hosts: 1)
+        try await Self.giveCards(1, to: 1, in: record)
+        let refusal = try await record.refused(.invalidRequest, by: record.root) {
+            try $0.changeQuotaDefaults(users: QuotaChange(devices: ["k3": 1]), accounts: QuotaChange())
+        }
+        #expect(refusal?.fields.map(\.pointer) == ["/users/devices/k3"])
+        let set = try await record.request(by: record.root) { commands in
+            try commands.changeQuotaDefaults(
+                users: QuotaChange(devices: ["k2": 2]), accounts: QuotaChange(devices: ["k2": 4]))
+        }
+        #expect(set.users.devices == ["k2": 2] && set.accounts.devices == ["k2": 4])
+        #expect(try await record.request(by: record.root) { try $0.quota(ofUser: "ann") }.inEffect.devices == ["k2": 2])
+        try await record.request(by: record.root) { commands in
+            _ = try commands.deleteFlavor("card")
+            for rule in try commands.sql.devices.rules() { _ = try commands.deleteDeviceRule("\(rule.id)") }
+        }
+        let taken = try await record.request(by: record.root) { commands in
+            try commands.changeQuotaDefaults(users: QuotaChange(devices: ["k2": nil]), accounts: QuotaChange())
+        }
+        #expect(taken.users.devices == [:])
+        let event = try await record.store.read {
+            try $0.events.list(after: 0, .everything, limit: 1000).last { $0.kind == "quota.defaults_changed" }
+        }
+        #expect(event?.changes["devices.k2"] == .init(before: "2", after: nil))
     }
 
     @Test("what the owner of an account gives is within what the account has, whatever is asked for (SEC-08)")

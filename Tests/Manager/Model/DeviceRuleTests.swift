@@ -94,7 +94,7 @@ struct DeviceRuleTests {
         func offer(_ rules: [DeviceRule], _ device: PCIDevice = Self.k2(), on node: String = "cn42") -> [String] {
             let (aliases, objection) = DeviceRules(rules).offer(of: device, on: node)
             #expect(aliases.isEmpty == (objection != nil))
-            return aliases.isEmpty ? [objection ?? ""] : aliases
+            return aliases.isEmpty ? [objection?.sentence ?? ""] : aliases
         }
         #expect(offer([alias, second, other]) == ["K2_Grid", "any_gpu"])
         #expect(offer([other])[0].contains("no rule gives it an alias"))
@@ -115,7 +115,20 @@ struct DeviceRuleTests {
             ($0.vendor, $0.product, $0.classPrefix, $0.node) = (0x10DE, 0x1BF, "03", "cn*")
         }
         #expect(rule.match.sentence == "vendor 10de, product 01bf, class 03, node cn*")
-        #expect(rule.auditedFields["match"] == rule.match.sentence && rule.auditedFields["alias"] == "K2_Grid")
+        #expect(rule.auditedFields == ["action": "alias", "match": rule.match.sentence, "alias": "K2_Grid"])
+    }
+
+    @Test("a rule about sets gives no alias and denies nothing; it is over the devices that fit it")
+    func partitions() {
+        var board = Self.rule(.partition) { $0.node = "hgx*" }
+        board.sets = [["0000:3b:00.0", "0000:5e:00.0"]]
+        let alias = Self.rule(.alias, "a") { $0.vendor = 0x10DE }
+        var device = Self.device(.generate(at: Self.now))
+        device.heed(DeviceRules([board, alias]), node: "hgx1")
+        #expect(device.aliases == ["a"] && device.partitions == [board.id])
+        device.heed(DeviceRules([board]), node: "cn1")
+        #expect(device.partitions == [] && device.objection?.kind == .nameless)
+        #expect(board.auditedFields["sets"] == "0000:3b:00.0+0000:5e:00.0" && board.auditedFields["alias"] == nil)
     }
 
     // MARK: States and numbers
@@ -123,7 +136,7 @@ struct DeviceRuleTests {
     static func device(_ node: NodeID, _ aliases: [String] = ["K2_Grid"]) -> Device {
         var device = Device(id: .generate(at: now), node: node, facts: k2(), at: now)
         device.aliases = aliases
-        device.objection = aliases.isEmpty ? "no rule" : nil
+        device.objection = aliases.isEmpty ? DeviceObjection(.unlisted, "no rule") : nil
         return device
     }
 
@@ -155,31 +168,6 @@ struct DeviceRuleTests {
         #expect(kept == (.quarantined, "smells"))
     }
 
-    @Test("each device of an alias counts for one thing; those that are gone, and other aliases', do not count")
-    func census() {
-        let (first, second) = (NodeID.generate(at: Self.now), NodeID.generate(at: Self.now))
-        var (kept, gone) = (Self.device(first), Self.device(first))
-        kept.quarantineReason = "smells"
-        gone.isPresent = false
-        var used = Self.device(second)
-        used.claim = DeviceClaim(instance: .generate(at: Self.now), alias: "K2_Grid", since: Self.now)
-        func at(_ device: Device, enabled: Bool = true, alive: Bool = true) -> HostedDevice {
-            HostedDevice(device, on: "n", isNodeEnabled: enabled, isNodeAlive: alive)
-        }
-        let devices = [
-            at(Self.device(first)), at(Self.device(first, ["K2_Grid", "x"])), at(Self.device(second)), at(kept),
-            at(gone),
-            at(Self.device(first, ["x"])), at(Self.device(first, [])), at(used, enabled: false),
-            at(Self.device(second), enabled: false), at(Self.device(second), alive: false),
-        ]
-        let numbers = DeviceNumbers(of: "K2_Grid", among: devices)
-        var expected = DeviceNumbers(alias: "K2_Grid")
-        (expected.total, expected.free, expected.freeTogether, expected.inUse) = (7, 3, 2, 1)
-        (expected.quarantined, expected.offline, expected.disabled) = (1, 1, 1)
-        #expect(numbers == expected)
-        #expect(DeviceNumbers(of: "none", among: devices).total == 0)
-    }
-
     @Test("whoever gets none is told how many there are and where they are (GPU-07, GPU-09)")
     func shortage() {
         func sentence(_ wanted: Int, _ change: (inout DeviceNumbers) -> Void) -> String? {
@@ -201,5 +189,10 @@ struct DeviceRuleTests {
                 == "2 devices 'K2_Grid' on one node are wanted, and at most 1 is free: of 5, 3 are in use and 2 are free"
         )
         #expect(sentence(2) { ($0.total, $0.free, $0.freeTogether) = (5, 5, 2) } == nil)
+        var numbers = DeviceNumbers(alias: "h100")
+        (numbers.total, numbers.inUse, numbers.free, numbers.freeTogether) = (8, 2, 6, 6)
+        #expect(
+            numbers.wantOfSet(of: 4, "on any host")
+                == "no whole set of 4 devices 'h100' is free on any host: of 8, 2 are in use and 6 are free")
     }
 }

@@ -15,7 +15,7 @@ struct DeviceTests {
     }
 
     private static func chosen(_ count: Int, of devices: [DeviceSnapshot]) -> [Int]? {
-        DeviceRequest.choose([DeviceRequest(alias: 0, count: count)], from: devices)
+        DeviceRequest.choose([DeviceRequest(alias: 0, count: count)], from: devices)?.positions
     }
 
     @Test("are taken in whole groups, with as few to spare as can be")
@@ -51,7 +51,7 @@ struct DeviceTests {
                 address: "\(index)", numaNode: 0, group: Int32(index), aliases: .random(in: 0..<8, using: &random))
         }
         let requests = [0, 1, 2].map { DeviceRequest(alias: $0, count: .random(in: 1...2, using: &random)) }
-        let found = DeviceRequest.choose(requests, from: devices)
+        let found = DeviceRequest.choose(requests, from: devices)?.positions
         let isEnough = SimplePlacement.isEnough(devices, requests)
         #expect((found != nil) == isEnough)
         guard let found else { return }

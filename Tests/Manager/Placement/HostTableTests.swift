@@ -35,11 +35,16 @@ struct HostTableTests {
 
     private static func devices(using random: inout SeededNumbers) -> [DeviceSnapshot] {
         guard .random(in: 0..<3, using: &random) == 0 else { return [] }
+        let areJoined = Bool.random(using: &random)
         return (0..<Int.random(in: 0...5, using: &random)).map { index in
-            DeviceSnapshot(
+            let isPartitioned = areJoined && .random(in: 0..<4, using: &random) > 0
+            return DeviceSnapshot(
                 address: "0000:0\(index):00.0", numaNode: [nil, 0, 1].randomElement(using: &random) ?? nil,
-                group: .random(in: 0..<4, using: &random), aliases: .random(in: 0..<8, using: &random),
-                isFree: .random(in: 0..<6, using: &random) > 0)
+                group: areJoined
+                    ? Int32(index) - .random(in: 0..<2, using: &random) : .random(in: 0..<4, using: &random),
+                aliases: .random(in: 0..<8, using: &random), isFree: .random(in: 0..<6, using: &random) > 0,
+                isPartitioned: isPartitioned,
+                sets: isPartitioned ? (0..<3).filter { _ in .random(using: &random) } : [])
         }
     }
 
@@ -217,5 +222,16 @@ struct HostTableTests {
         #expect(host.diskGiB == 0)
         var table = HostTable([host])
         #expect(table.place(PlacementRequest(vcpus: 1, ramMiB: 0, diskGiB: 0)) == .placed(node.id))
+    }
+}
+
+extension HostTableTests {
+    /// A host with room, of which the devices matter alone.
+    static func host(with devices: [DeviceSnapshot], number: Int = 0) -> HostSnapshot {
+        HostSnapshot(
+            node: .generate(at: now), name: "cn\(number)", enabled: true, alive: true, architecture: "x86_64",
+            vcpus: 64,
+            ramMiB: 65_536, diskGiB: 1000, claimedVCPUs: 0, claimedRAMMiB: 0, claimedDiskGiB: 0, freeAddresses: 100,
+            devices: devices)
     }
 }

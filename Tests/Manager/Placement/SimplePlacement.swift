@@ -61,21 +61,32 @@ struct SimplePlacement {
         case .dedicatedCPUs: request.cells.flatMap { host.layout?.cells.lack($0) } != .processors
         case .hugePages: request.cells.flatMap { host.layout?.cells.lack($0) } != .pages
         case .numa: request.cells.flatMap { host.layout?.cells.lack($0) } == nil
-        case .devices: Self.isEnough(free(host), request.devices)
+        case .devices: Self.ways(host).contains { Self.isEnough($0, request.devices) }
         case .reserved: !request.reserved.contains(host.node)
         case .addresses: host.freeAddresses > 0 || !request.needsAddress
         }
     }
 
-    private func free(_ host: HostSnapshot) -> [DeviceSnapshot] {
-        host.devices.filter { device in
-            device.aliases != 0 && host.devices.allSatisfy { $0.group != device.group || $0.isFree }
+    /// Each way in which a host's devices may be taken: those that are in no set, alone or with one set all of which serves
+    /// (`isPartitioned`).
+    static func ways(_ host: HostSnapshot) -> [[DeviceSnapshot]] {
+        let loose = host.devices.filter { device in
+            device.aliases != 0
+                && host.devices.allSatisfy { $0.group != device.group || ($0.isFree && !$0.isPartitioned) }
         }
+        let sets = Set(host.devices.filter(\.isPartitioned).flatMap(\.sets)).sorted().compactMap { set in
+            let members = host.devices.filter { $0.isPartitioned && $0.sets.contains(set) }
+            let along = host.devices.filter { device in members.contains { $0.group == device.group } }
+            let isWhole = along.allSatisfy { $0.isFree && (!$0.isPartitioned || $0.sets.contains(set)) }
+            return isWhole ? along.filter { $0.isPartitioned || $0.aliases != 0 } : nil
+        }
+        return [loose] + sets.map { loose + $0 }
     }
 
-    /// Tries every way of giving devices to the first request, then the rest of them to the others.
+    /// Tries every way of giving devices to the first request, then the rest of them to the others. Those of a set must all
+    /// have been given in the end.
     static func isEnough(_ devices: [DeviceSnapshot], _ requests: [DeviceRequest]) -> Bool {
-        guard let first = requests.first else { return true }
+        guard let first = requests.first else { return !devices.contains(where: \.isPartitioned) }
         guard first.count > 0 else { return isEnough(devices, Array(requests.dropFirst())) }
         let rest = [DeviceRequest(alias: first.alias, count: first.count - 1)] + requests.dropFirst()
         return devices.indices.contains { index in
@@ -117,9 +128,16 @@ struct SimplePlacement {
     }
 
     private func devicesWeight(of host: HostSnapshot, for request: PlacementRequest) -> Double {
-        let free = free(host)
-        guard !request.devices.isEmpty else { return free.isEmpty ? 0 : -0.5 }
-        let nodes = Set(free.compactMap(\.numaNode))
-        return nodes.contains { node in Self.isEnough(free.filter { $0.numaNode == node }, request.devices) } ? 0.5 : 0
+        let ways = Self.ways(host)
+        guard !request.devices.isEmpty else {
+            return ways.contains { $0.contains { $0.aliases != 0 } } ? -0.5 : 0
+        }
+        return ways.contains { way in
+            Set(way.compactMap(\.numaNode)).contains { node in
+                // One of a set that is elsewhere cannot be left out.
+                way.allSatisfy { !$0.isPartitioned || $0.numaNode == node }
+                    && Self.isEnough(way.filter { $0.numaNode == node }, request.devices)
+            }
+        } ? 0.5 : 0
     }
 }
