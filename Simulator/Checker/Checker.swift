@@ -68,11 +68,57 @@ public final class Checker: SiteWatch {
                 }
             }
         }
+        checkDevices(of: domain, on: machine)
         if let departure = machine.departure, world.now > departure.at + Self.longestCall {
             broken("P6", "\(machine.name) was taken back by its operator and starts instance \(id.short)")
         }
         checkImage(of: domain, on: machine)
         checkKept(id, on: machine)
+    }
+
+    /// A device is in one running domain at most, and in that of no other than the record says.
+    private func checkDevices(of domain: SimulatedHypervisor.Domain, on machine: Machine) {
+        let id = domain.assignment.instance
+        let addresses = domain.assignment.guest.devices.map(\.address)
+        guard !addresses.isEmpty else { return }
+        for other in machine.hypervisor.running where other.assignment.instance != id {
+            for device in other.assignment.guest.devices where addresses.contains(device.address) {
+                broken(
+                    "P3",
+                    "\(device.address) of \(machine.name) is in the running domains of \(id.short) and \(other.assignment.instance.short)"
+                )
+            }
+        }
+        guard let node = machine.identity?.node, let devices = read({ try $0.devices.list(on: node) }) else { return }
+        for device in devices where addresses.contains(device.facts.address) {
+            if let claim = device.claim, claim.instance != id {
+                broken(
+                    "P3",
+                    "\(device.facts.address) of \(machine.name) belongs to \(claim.instance.short), and \(id.short) starts with it"
+                )
+            }
+        }
+    }
+
+    /// A device is claimed by an instance of its node that is to have devices, which has as many as it is to have.
+    private func checkDeviceClaims(_ instances: [Instance]) {
+        guard let devices = read({ try $0.devices.list() }), !devices.isEmpty else { return }
+        let known = Dictionary(uniqueKeysWithValues: instances.map { ($0.id, $0) })
+        var held: [InstanceID: Int] = [:]
+        for device in devices {
+            guard let claim = device.claim else { continue }
+            held[claim.instance, default: 0] += 1
+            if known[claim.instance]?.node != device.node {
+                broken("P3", "\(device.facts.address) is claimed by \(claim.instance.short), which is not on its node")
+            }
+            if device.status == .free { broken("P3", "\(device.facts.address) is claimed, and called free") }
+        }
+        for instance in instances where instance.status == .active {
+            let wanted = instance.devices.reduce(0) { $0 + $1.count }
+            if held[instance.id] ?? 0 != wanted {
+                broken("P3", "instance \(instance.id.short) runs with \(held[instance.id] ?? 0) devices of \(wanted)")
+            }
+        }
     }
 
     private func checkImage(of domain: SimulatedHypervisor.Domain, on machine: Machine) {
@@ -128,6 +174,7 @@ public final class Checker: SiteWatch {
         else { return }
         for node in nodes { checkClaims(of: node, instances.filter { $0.node == node.id }) }
         checkLimits(instances)
+        checkDeviceClaims(instances)
         checkPlacements(nodes, instances)
         checkDepartures()
         for instance in instances { checkStopped(instance) }

@@ -23,13 +23,15 @@ struct Result: Sendable {
 /// a result and not the end (P10).
 struct Worker {
     let minutes: Double
+    let hasDevices: Bool
 
     func run() {
         while let line = readLine() {
             let parts = line.split(separator: " ")
             guard let seed = parts.first.flatMap({ UInt64($0) }) else { continue }
             let planted = parts.count > 1 ? PlantedFault(rawValue: String(parts[1])) : nil
-            let outcome = Simulation(seed: seed, length: .minutes(minutes), planted: planted).run()
+            let outcome = Simulation(seed: seed, length: .minutes(minutes), planted: planted, hasDevices: hasDevices)
+                .run()
             let verdict = outcome.violation.map { "\($0.promise)\t\($0.sentence)" } ?? "-\t"
             print("\(seed)\t\(outcome.simulated.seconds)\t\(verdict.replacing("\n", with: " "))")
             fflush(nil)
@@ -40,13 +42,14 @@ struct Worker {
 /// Shares jobs among processes.
 struct Crew {
     let minutes: Double
+    let hasDevices: Bool
     let processes: Int
 
     /// - Parameter take: is given each result, one at a time; false where no more are wanted.
     func run(_ jobs: [Job], _ take: (Result) throws -> Bool) throws {
         let desk = Desk(jobs: jobs)
         let threads = (0..<min(processes, max(1, jobs.count))).map { _ in
-            let thread = Thread { desk.serve(minutes: minutes) }
+            let thread = Thread { desk.serve(minutes: minutes, hasDevices: hasDevices) }
             thread.start()
             return thread
         }
@@ -96,15 +99,15 @@ private final class Desk: Sendable {
     }
 
     /// Keeps one process busy; another takes its place where it dies.
-    func serve(minutes: Double) {
-        var colleague = Colleague(minutes: minutes)
+    func serve(minutes: Double, hasDevices: Bool) {
+        var colleague = Colleague(minutes: minutes, hasDevices: hasDevices)
         while let job = next() {
             guard let answer = colleague?.ask(job) else {
                 put(
                     Result(
                         job: job, promise: "P10", sentence: "the simulation's process ended by a trap",
                         simulatedSeconds: 0))
-                colleague = Colleague(minutes: minutes)
+                colleague = Colleague(minutes: minutes, hasDevices: hasDevices)
                 continue
             }
             put(answer)
@@ -122,9 +125,9 @@ private struct Colleague {
     private let output = Pipe()
     private let reader: UnsafeMutablePointer<FILE>
 
-    init?(minutes: Double) {
+    init?(minutes: Double, hasDevices: Bool) {
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = ["--worker", "--minutes", "\(minutes)"]
+        process.arguments = ["--worker", "--minutes", "\(minutes)"] + (hasDevices ? ["--devices"] : [])
         process.standardInput = input
         process.standardOutput = output
         guard (try? process.run()) != nil, let reader = fdopen(dup(output.fileHandleForReading.fileDescriptor), "r")

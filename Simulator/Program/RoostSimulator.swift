@@ -33,6 +33,9 @@ struct RoostSimulator: ParsableCommand {
     @Option(help: "Processes to share the seeds among; the host's processors where it is not given.")
     var processes: Int?
 
+    @Flag(help: "Give hosts devices, and have users ask for them.")
+    var devices = false
+
     @Flag(help: "Print what happens. The same seed prints the same, to the byte.")
     var trace = false
 
@@ -49,10 +52,10 @@ struct RoostSimulator: ParsableCommand {
     }
 
     func run() throws {
-        if worker { return Worker(minutes: minutes).run() }
+        if worker { return Worker(minutes: minutes, hasDevices: devices).run() }
         if trace { return try follow() }
         let count = processes ?? ProcessInfo.processInfo.activeProcessorCount
-        let crew = Crew(minutes: minutes, processes: count)
+        let crew = Crew(minutes: minutes, hasDevices: devices, processes: count)
         if let planted {
             let faults =
                 planted == "all" ? PlantedFault.allCases : PlantedFault.allCases.filter { $0.rawValue == planted }
@@ -66,12 +69,14 @@ struct RoostSimulator: ParsableCommand {
         var isBroken = false
         for seed in firstSeed..<(firstSeed + seeds) {
             let outcome = Simulation(
-                seed: seed, length: .minutes(minutes), planted: planted.flatMap { PlantedFault(rawValue: $0) }
+                seed: seed, length: .minutes(minutes), planted: planted.flatMap { PlantedFault(rawValue: $0) },
+                hasDevices: devices
             ).run { print($0) }
             print("seed \(seed): \(outcome.happenings) happenings, trace \(String(outcome.traceHash, radix: 16))")
             if let violation = outcome.violation {
                 isBroken = true
-                print(Report.text(seed: seed, violation.promise, violation.sentence, minutes: minutes))
+                print(
+                    Report.text(seed: seed, violation.promise, violation.sentence, minutes: minutes, devices: devices))
             }
         }
         if isBroken { throw ExitCode.failure }
@@ -89,7 +94,8 @@ struct RoostSimulator: ParsableCommand {
             simulated += result.simulatedSeconds
             if let promise = result.promise {
                 failures += 1
-                print(Report.text(seed: result.job.seed, promise, result.sentence, minutes: minutes))
+                print(
+                    Report.text(seed: result.job.seed, promise, result.sentence, minutes: minutes, devices: devices))
                 fflush(nil)
             }
             return true
@@ -151,8 +157,8 @@ enum SeedFile {
 }
 
 enum Report {
-    static func text(seed: UInt64, _ promise: String, _ sentence: String, minutes: Double) -> String {
-        let length = minutes == 10 ? "" : " --minutes \(minutes)"
+    static func text(seed: UInt64, _ promise: String, _ sentence: String, minutes: Double, devices: Bool) -> String {
+        let length = (minutes == 10 ? "" : " --minutes \(minutes)") + (devices ? " --devices" : "")
         return """
             seed \(seed) breaks \(promise): \(sentence)
               again: roost-simulator --seeds 1 --first-seed \(seed)\(length) --trace

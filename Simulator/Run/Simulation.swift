@@ -8,6 +8,8 @@ public struct Simulation: Sendable {
     public let seed: UInt64
     public let length: SimulatedTime
     public let planted: PlantedFault?
+    /// Whether hosts have devices that guests can be given; a run without goes as it did before there were any.
+    public let hasDevices: Bool
 
     /// What came of a run.
     public struct Outcome: Sendable {
@@ -22,7 +24,10 @@ public struct Simulation: Sendable {
     /// The share of a run after which nothing goes wrong any more.
     static let faultShare = 0.6
 
-    public init(seed: UInt64, length: SimulatedTime = .minutes(10), planted: PlantedFault? = nil) {
+    public init(
+        seed: UInt64, length: SimulatedTime = .minutes(10), planted: PlantedFault? = nil, hasDevices: Bool = false
+    ) {
+        self.hasDevices = hasDevices || planted?.isAboutDevices == true
         self.seed = seed
         self.length = length
         self.planted = planted
@@ -44,7 +49,7 @@ public struct Simulation: Sendable {
             let isShared = managers > 1 || world.random.chance(0.5)
             let site = try Site(
                 world: world, hosts: world.random.number(2...4), managers: managers, isShared: isShared,
-                planted: planted)
+                hasDevices: hasDevices, planted: planted)
             let checker = Checker(
                 world: world, store: site.store, evidence: site.evidence, machines: site.machines,
                 managers: { site.sights })

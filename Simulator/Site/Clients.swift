@@ -81,7 +81,8 @@ public final class Clients {
     private func create() {
         let random = world.random
         let actor = anybody
-        let flavor = random.chance(0.05) ? "none" : random.chance(0.8) ? "small" : "large"
+        var flavor = random.chance(0.05) ? "none" : random.chance(0.8) ? "small" : "large"
+        if let chance = site.deviceChance, chance.chance(0.7) { flavor = chance.pick(Site.deviceFlavors) ?? flavor }
         let image = random.chance(0.05) ? "none" : random.pick(images) ?? "base"
         let count = random.chance(0.2) ? 2 : 1
         let node = random.chance(0.15) ? random.pick(site.machines)?.name : nil
@@ -103,12 +104,27 @@ public final class Clients {
                     sql.nodeChanges.changed(node.id)
                 }
             }
+            if site.planted == .deviceGivenTwice {
+                // Forgotten as soon as it is told to the host: the next request may be given the same.
+                for instance in created where !instance.devices.isEmpty { self.forgetLater(instance.id) }
+            }
             if site.planted == .limitNotCounted {
                 try sql.spoil("UPDATE quota_use SET instances = 0, vcpus = 0 WHERE subject_kind = 'user'")
             }
             watch?.created(created, disabled: disabled.map(\.id))
             return Answer(
                 instances: created.map { "\($0.id)" }, operation: created.first?.operation.map { "\($0)" })
+        }
+    }
+
+    /// What a manager with the planted fault does with a claim.
+    private func forgetLater(_ instance: InstanceID) {
+        world.after(.seconds(20)) { [self] in
+            manager?.write({ sql in
+                try sql.spoil(
+                    "UPDATE devices SET status = 'free', instance_id = NULL WHERE instance_id = '\(instance)'")
+                for node in try sql.nodes.list() { sql.nodeChanges.changed(node.id) }
+            }) { _ in }
         }
     }
 

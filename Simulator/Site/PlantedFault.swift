@@ -31,6 +31,8 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case disabledNodePlacedOn = "disabled-node-placed-on"
     /// An address is given away again while its guest still runs.
     case addressGivenTwice = "address-given-twice"
+    /// A device's claim is forgotten while its guest still runs.
+    case deviceGivenTwice = "device-given-twice"
     /// A chunk is kept and served without being verified.
     case chunkNotVerified = "chunk-not-verified"
     /// Drains that run are forgotten when the manager restarts.
@@ -65,4 +67,7 @@ public enum PlantedFault: String, Sendable, CaseIterable {
     case departureNotHeard = "departure-not-heard"
     /// What other managers change is not followed.
     case feedNotFollowed = "feed-not-followed"
+
+    /// Whether it can be seen only where hosts have devices.
+    public var isAboutDevices: Bool { self == .deviceGivenTwice }
 }

@@ -40,15 +40,27 @@ public final class Site {
     public private(set) var users: [Actor] = []
     let lifecycle: LifecycleSettings
 
+    /// Chance of all that is about devices, apart from the run's own: a run without them goes as it always did. `nil`: hosts
+    /// have none.
+    let deviceChance: Randomness?
+    /// Of one kind, in each host.
+    static let devicesPerHost = 2
+    static let deviceFlavors = ["one-gpu", "two-gpus"]
+
     public static let flavors = ["small", "large"]
     /// Instances that each user may have.
     public static let userLimit = 6
 
     /// Builds a site of so many hosts that have just joined. Throws where the record refuses that, which is a fault too.
     ///
-    /// - Parameter isShared: whether other managers could open the record; to be true where there are several.
-    public init(world: World, hosts: Int, managers count: Int, isShared: Bool, planted: PlantedFault?) throws {
+    /// - Parameters:
+    ///   - isShared: whether other managers could open the record; to be true where there are several.
+    ///   - hasDevices: whether hosts have devices that guests can be given.
+    public init(
+        world: World, hosts: Int, managers count: Int, isShared: Bool, hasDevices: Bool = false, planted: PlantedFault?
+    ) throws {
         self.world = world
+        deviceChance = hasDevices ? Randomness(seed: world.seed ^ 0x6465_7669_6365) : nil
         self.planted = planted
         network = Network(world: world)
         evidence = Evidence(world: world)
@@ -101,8 +113,21 @@ public final class Site {
             let commands = self.commands(administrator, sql, at: World.epoch)
             _ = try commands.createFlavor(name: "small", vcpus: 1, ramMiB: 512, diskGiB: 2, properties: [:])
             _ = try commands.createFlavor(name: "large", vcpus: 4, ramMiB: 4096, diskGiB: 20, properties: [:])
+            if deviceChance != nil { try foundDevices(commands) }
             try sql.quotas.set(Self.userLimit, .instances, of: .everyUser)
             try addImage("base", keptBy: managers[0], commands, in: sql)
+        }
+    }
+
+    /// Cards called `gpu`, and flavors that ask for them.
+    private func foundDevices(_ commands: Commands) throws {
+        var match = DeviceMatch()
+        match.vendor = 0x10DE
+        _ = try commands.createDeviceRule(.alias, alias: "gpu", match: match, description: "")
+        for (index, name) in Self.deviceFlavors.enumerated() {
+            _ = try commands.createFlavor(
+                name: name, vcpus: 1, ramMiB: 512, diskGiB: 2, properties: ["pci_passthrough:alias": "gpu:\(index + 1)"]
+            )
         }
     }
 
@@ -212,6 +237,17 @@ public final class Site {
             $0.heedsRestartsElsewhere = true
             $0.guestSubnet = "10.77.\(machine.index).0/28"
             $0.chunkAddress = "\(machine.name):7402"
+            guard deviceChance != nil else { return }
+            $0.passesDevices = true
+            $0.pciDevices = (1...Self.devicesPerHost).map { slot in
+                .with {
+                    $0.address = "0000:0\(slot):00.0"
+                    ($0.vendor, $0.product, $0.classCode) = (0x10DE, 0x11BF, 0x030000)
+                    $0.iommuGroup = Int32(slot)
+                    $0.numaNode = 0
+                    $0.isUsable = true
+                }
+            }
         }
     }
 

@@ -27,6 +27,14 @@ struct SimulationTests {
         }
     }
 
+    @Test("with devices in hosts, no two guests have one, and none is given that another has (P3)")
+    func devices() {
+        for seed in UInt64(1)...6 {
+            let outcome = Simulation(seed: seed, hasDevices: true).run()
+            #expect(outcome.violation == nil, "seed \(seed): \(outcome.violation.map { "\($0)" } ?? "")")
+        }
+    }
+
     /// Seeds that caught the faults which few seeds do, looked at first. Any other of the first thousand is as good.
     private static let quickest: [PlantedFault: UInt64] = [
         .epochCheckLeftOut: 2, .retryNotIdempotent: 10, .staleGenerationAccepted: 6, .supersededSessionHeard: 625,
@@ -38,7 +46,7 @@ struct SimulationTests {
         let seeds = [Self.quickest[fault, default: 1]] + Array(1...1000)
         let caught = seeds.first { seed in
             Simulation(seed: seed, planted: fault).run().violation != nil
-                && Simulation(seed: seed).run().violation == nil
+                && Simulation(seed: seed, hasDevices: fault.isAboutDevices).run().violation == nil
         }
         #expect(caught != nil)
     }
