@@ -186,7 +186,8 @@ extension Instance {
 
         enum CodingKeys: String, CodingKey {
             case name, flavor, image, keyName = "key_name", userData = "user_data", metadata, node,
-                serverGroup = "server_group", hostName = "host_name", onHostLoss = "on_host_loss", queue, priority, preemptible,
+                serverGroup = "server_group", hostName = "host_name", onHostLoss = "on_host_loss", queue, priority,
+                preemptible,
                 onPreemption = "on_preemption"
         }
 
