@@ -1,3 +1,4 @@
+import ManagerModel
 public import ProtocolModel
 
 /// What a host lacks for a request, part by part; nothing, where it has room.
@@ -6,6 +7,8 @@ struct Shortfall: Equatable {
     var ramMiB = 0
     var diskGiB = 0
     var addresses = 0
+    /// Whether it has no place for processors or memory of the request's own.
+    var isWithoutPlace = false
     /// By the request's aliases.
     var devices: [Int] = []
 
@@ -14,6 +17,7 @@ struct Shortfall: Equatable {
         ramMiB = max(0, host.claimedRAMMiB + request.ramMiB - host.ramMiB)
         diskGiB = max(0, host.claimedDiskGiB + request.diskGiB - host.diskGiB)
         addresses = request.needsAddress && host.freeAddresses < 1 ? 1 : 0
+        if let wanted = request.cells { isWithoutPlace = host.layout?.cells.lack(wanted) != nil }
         guard !request.devices.isEmpty else { return }
         let kinds = FreeDevices(host.devices).kinds
         devices = request.devices.map { wish in
@@ -27,15 +31,25 @@ struct Shortfall: Equatable {
         let wanted = request.devices.reduce(0) { $0 + $1.count }
         return [
             share(vcpus, host.vcpus), share(ramMiB, host.ramMiB), share(diskGiB, host.diskGiB), share(addresses, 256),
-            share(devices.reduce(0, +), wanted),
+            share(devices.reduce(0, +), wanted), isWithoutPlace ? placeShare(of: host) : 0,
         ].max() ?? 0
+    }
+
+    /// Of what can be guests' alone there, how much is: how much of it has to become free nobody can say beforehand.
+    private func placeShare(of host: HostSnapshot) -> Double {
+        guard let layout = host.layout else { return 1 }
+        let all = layout.topology.cells.reduce(0) { $0 + $1.memoryMiB } + 1
+        let taken = layout.places.reduce(0) { $0 + $1.cells.reduce(0) { $0 + $1.memoryMiB } }
+        return Double(min(taken + 1, all)) / Double(all)
     }
 }
 
 extension Placement {
     /// What no instance's leaving changes.
-    private static let lasting: [Filter] = [.requested, .excluded, .architecture, .zone, .aggregates]
-    private static let amounts: [Filter] = [.vcpus, .ram, .disk, .devices]
+    private static let lasting: [Filter] = [.requested, .excluded, .architecture, .zone, .aggregates, .hardware]
+    private static let amounts: [Filter] = [
+        .vcpus, .ram, .disk, .topology, .dedicatedCPUs, .hugePages, .numa, .devices,
+    ]
 
     /// Whether the host would have room once nobody else were on it, in service or not.
     static func couldEverTake(_ host: HostSnapshot, _ request: PlacementRequest) -> Bool {
@@ -55,6 +69,8 @@ extension Placement {
     {
         // Who takes devices of another name may take the NUMA node or the group that is waited for.
         if !waiting.devices.isEmpty && !newcomer.devices.isEmpty { return true }
+        // So with processors, NUMA nodes and huge pages.
+        if waiting.cells != nil && newcomer.cells != nil { return true }
         var later = host
         later.claim(newcomer)
         return Shortfall(of: later, for: waiting) != Shortfall(of: host, for: waiting)
@@ -66,6 +82,7 @@ extension HostSnapshot {
         var empty = self
         (empty.claimedVCPUs, empty.claimedRAMMiB, empty.claimedDiskGiB) = (0, 0, 0)
         for index in empty.devices.indices { empty.devices[index].isFree = true }
+        empty.layout?.places = []
         return empty
     }
 }

@@ -218,7 +218,9 @@ struct DeviceClaimTests {
         let explained = try await site.record.request(by: site.record.root) {
             try $0.explainPlacement(flavor: "g8", image: nil, PlacementWish(), limit: 5)
         }
-        #expect(explained.candidates == 0 && explained.removals.first { $0.filter == .devices }?.hosts == 3)
+        #expect(
+            explained.explanation.candidates == 0
+                && explained.explanation.removals.first { $0.filter == .devices }?.hosts == 3)
         let first = try await site.create("a", "g4", node: "cn1")
         #expect(try await site.held()["a"] == (5...8).map { "0000:0\($0):00.0 a100" })
         try await site.stop(first)

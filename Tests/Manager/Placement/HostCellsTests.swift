@@ -48,6 +48,31 @@ struct HostCellsTests {
         #expect(Self.cells([full]).place(Self.dedicated(2), near: [1])?.cells.map(\.host) == [0])
     }
 
+    @Test("one that waits for processors of its own may wait where guests have them, and no other takes them meanwhile")
+    func waiting() {
+        var random = SeededNumbers(state: 7)
+        var host = HostTableTests.host(0, using: &random)
+        (host.enabled, host.alive, host.architecture, host.profile) = (true, true, "x86_64", .none)
+        (host.vcpus, host.ramMiB, host.diskGiB, host.freeAddresses) = (16, 1 << 20, 1 << 10, 100)
+        let full = GuestPlace(cells: [
+            .init(host: 0, vcpus: 6, memoryMiB: 64, processors: Array(2...7)),
+            .init(host: 1, vcpus: 6, memoryMiB: 64, processors: Array(10...15)),
+        ])
+        host.layout = HostLayout(Self.topology, dedicated: Self.dedicated, places: [full])
+        func request(_ vcpus: Int) -> PlacementRequest {
+            var request = PlacementRequest(vcpus: vcpus, ramMiB: 1024, diskGiB: 1)
+            request.setCells(Self.dedicated(vcpus))
+            return request
+        }
+        #expect(!Placement.accepts(host, request(4)))
+        #expect(Placement.couldEverTake(host, request(4)) && Placement.couldTakeInTime(host, request(4)))
+        #expect(!Placement.couldEverTake(host, request(7)), "a node of it has six")
+        #expect(Placement.delays(request(4), on: host, by: request(1)))
+        #expect(!Placement.delays(request(4), on: host, by: PlacementRequest(vcpus: 1, ramMiB: 64, diskGiB: 1)))
+        host.layout = nil
+        #expect(!Placement.couldEverTake(host, request(4)))
+    }
+
     @Test("huge pages are whole, of one size, and counted; the largest that fit are taken")
     func pages() throws {
         func request(_ memory: Int, _ pages: CellRequest.Pages, cells: Int = 1) -> CellRequest {
