@@ -171,14 +171,13 @@ struct LibvirtHypervisorTests {
                 "hw_machine_type": "q35", "hw_video_model": "virtio", "hw_vif_model": "e1000e", "hw_disk_bus": "scsi",
                 "hw_input_bus": "usb", "hw_watchdog_action": "poweroff", "hw_qemu_guest_agent": "true",
                 "hw_cpu_sockets": "1", "os_type": "windows", "quota:disk_read_bytes_sec": "1048576",
-                "quota:disk_total_iops_sec": "500", "quota:vif_outbound_average": "1024",
-                "quota:vif_outbound_peak": "2048",
+                "quota:disk_total_iops_sec": "500",
             ])
             try await live.hypervisor.start(specification)
             let shown = try await Self.shown(specification.instance)
             for part in [
                 "machine='pc-q35", "<read_bytes_sec>1048576</read_bytes_sec>", "<total_iops_sec>500</total_iops_sec>",
-                "<outbound average='1024' peak='2048'/>", "<model type='virtio' heads='1'", "<model type='e1000e'/>",
+                "<model type='virtio' heads='1'", "<model type='e1000e'/>",
                 "<target dev='vda' bus='scsi'/>", "<input type='tablet' bus='usb'>", "action='poweroff'",
                 "org.qemu.guest_agent.0", "cores='2'", "<clock offset='localtime'>",
             ] { #expect(shown.contains(part), "\(part) is not in \(shown)") }
