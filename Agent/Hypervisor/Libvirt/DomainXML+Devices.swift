@@ -7,7 +7,8 @@ extension DomainXML {
             if let emulator = domain.emulator { Element("emulator", text: emulator) }
             if hardware.disk == .scsi { Element("controller", ["type": "scsi", "index": "0", "model": "virtio-scsi"]) }
             bootDisk(of: domain)
-            Element("disk", ["type": "file", "device": "disk"]) {
+            // QEMU has no disks on these buses that cannot be written to.
+            Element("disk", ["type": "file", "device": [.ide, .sata].contains(hardware.disk) ? "cdrom" : "disk"]) {
                 Element("driver", ["name": "qemu", "type": "raw"])
                 Element("source", ["file": domain.seedPath])
                 Element("target", ["dev": "vdb", "bus": hardware.disk.rawValue])

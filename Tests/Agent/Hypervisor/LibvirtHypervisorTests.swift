@@ -196,6 +196,28 @@ struct LibvirtHypervisorTests {
         }
     }
 
+    @Test("a guest with a place lies on its processors and its NUMA node, and one without keeps off them")
+    func place() async throws {
+        try await LiveLibvirt.with { live in
+            var specification = try await live.specification(Sector.idle)
+            specification.place = DomainPlace(cells: [
+                .init(host: 0, vcpus: 1, memoryBytes: 64 << 20, processors: [1], shared: .none)
+            ])
+            try await live.hypervisor.start(specification)
+            let shown = try await Self.shown(specification.instance)
+            for part in [
+                "<vcpu placement='static' cpuset='1'>1</vcpu>", "<memnode cellid='0' mode='preferred' nodeset='0'/>",
+            ] {
+                #expect(shown.contains(part), "\(part) is not in \(shown)")
+            }
+            try await live.hypervisor.remove(specification.instance)
+            specification.place = DomainPlace(shared: ProcessorSet([0]))
+            try await live.hypervisor.start(specification)
+            #expect(try await Self.shown(specification.instance).contains("cpuset='0'"))
+            try await live.hypervisor.remove(specification.instance)
+        }
+    }
+
     @Test("what a UEFI remembers stays while the guest is off, and lies beside its disk")
     func uefi() async throws {
         try await LiveLibvirt.with { live in
