@@ -580,6 +580,37 @@ struct ResourceRouteTests {
         }
     }
 
+    @Test(
+        "processors of a node are dedicated by an operator, and shown with what is free; what it does not have is refused"
+    )
+    func dedicatedProcessors() async throws {
+        let site = try await TestSite()
+        let fixtures = try await Fixtures.make(in: site)
+        try await site.store.write { sql in
+            var node = try #require(try sql.nodes.find(fixtures.node.id))
+            node.inventory.topology = HostTopology([
+                .init(number: 0, memoryMiB: 4096, cores: [[0, 4], [1, 5]], pages: [.init(sizeKiB: 2048, total: 8)]),
+                .init(number: 1, memoryMiB: 4096, cores: [[2, 6], [3, 7]]),
+            ])
+            try sql.nodes.update(node)
+        }
+        try await site.test { client async throws in
+            let changed = try await client.patch("/v1/nodes/cn1", ["dedicated_cpus": "1,5,2-3"], as: "root")
+            #expect(changed.json["dedicated_cpus"] == "1-3,5", "\(changed.text)")
+            #expect(SchemaCheck.faults(of: changed.json, in: .object(NodeResource.schema)) == [])
+            let cells = changed.json["numa_nodes"]?.array ?? []
+            #expect(cells.map { $0["dedicated_cpus_free"] } == ["1,5", "2-3"])
+            #expect(cells.first?["cpus"] == "0-1,4-5")
+            #expect(cells.first?["huge_pages"]?.array?.first?["free"] == 8)
+            for wrong in ["8", "all", "0-7", "1-"] as [JSONValue] {
+                let refused = try await client.patch("/v1/nodes/cn1", ["dedicated_cpus": wrong], as: "root")
+                #expect(refused.status == 422 && refused.text.contains("/dedicated_cpus"), "\(refused.text)")
+            }
+            let back = try await client.patch("/v1/nodes/cn1", ["dedicated_cpus": .null], as: "root")
+            #expect(back.json["dedicated_cpus"] == .null)
+        }
+    }
+
     @Test("a node's cache is listed page by page; copies are pinned and evicted with clear refusals")
     func imageCopies() async throws {
         let site = try await TestSite()
