@@ -127,11 +127,10 @@ struct DeviceSetTests {
         }
         guard !joined.isEmpty else { return }
         for set in sets {
-            let way = devices.indices.filter { !devices[$0].isPartitioned || set.members.contains($0) }
-            let others = SimplePlacement.ways(HostTableTests.host(with: way.map { devices[$0] }))
             // With all of this set, and not with a smaller one that is a part of it.
-            let isEnough = others.contains { way in
-                way.count(where: \.isPartitioned) == set.members.count && SimplePlacement.isEnough(way, requests)
+            let members = Set(set.members.map { devices[$0].address })
+            let isEnough = SimplePlacement.ways(host).contains { way in
+                Set(way.filter(\.isPartitioned).map(\.address)) == members && SimplePlacement.isEnough(way, requests)
             }
             guard isEnough else { continue }
             #expect(!survivors(taken).lexicographicallyPrecedes(survivors(set.all)))
