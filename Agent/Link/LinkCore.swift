@@ -239,14 +239,18 @@ public struct LinkCore: Sendable {
         for image in named { outbox.repeatStatus(of: image, isRenewed: !set.full) }
         // A whole set says again what was wanted before; of what else is named, somebody has just said so.
         let renewed = set.full ? [] : named
-        if isFirst { effects.append(.reconcile(.managerHeard)) }
-        return effects + limits(after: before) + follow(pending.change, renewed: renewed) + [.due(.statuses)]
+        return effects + limits(after: before) + follow(pending.change, renewed: renewed, isFirst: isFirst)
+            + [.due(.statuses)]
     }
 
     /// Images first: what a guest is made from is not to be evicted from here on.
-    private mutating func follow(_ change: AssignmentBook.Change, renewed: Set<ImageID>) -> [Effect] {
+    private mutating func follow(
+        _ change: AssignmentBook.Change, renewed: Set<ImageID>, isFirst: Bool
+    ) -> [Effect] {
         let used = change.removedImages.isEmpty ? [] : Set(book.imagesOfGuests.values)
         var effects: [Effect] = [hold(change.images, renewed: renewed), .reconcile(.assigned(change.instances))]
+        // Only behind what the set says: until that is taken in, what is known is what the disk said (P1).
+        if isFirst { effects.append(.reconcile(.managerHeard)) }
         effects += capture(change)
         for image in change.removedImages {
             effects.append(used.contains(image) ? .notice(.imageInUse(image)) : .removeImage(image))

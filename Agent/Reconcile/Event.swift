@@ -64,7 +64,7 @@ public enum Event: Sendable, Hashable {
     case departed(Departure)
     /// The host was given back.
     case returned
-    /// A set that a manager sent to this process is kept; what was kept before is out of date from now on.
+    /// The first set that a manager sent to this process is kept, and was given as `assigned` before this.
     case managerHeard
     case sessionStarted
     case sessionEnded

@@ -49,7 +49,7 @@ struct LinkCoreTests {
         #expect(core.book.revision == 0)
         #expect(
             words(core.handle(.saved(true))) == [
-                "notice", "acknowledge", "heard", "hold", "assigned", "capture", "statuses due",
+                "notice", "acknowledge", "hold", "assigned", "heard", "capture", "statuses due",
             ])
         #expect(core.book.revision == 3)
     }
@@ -63,7 +63,7 @@ struct LinkCoreTests {
         _ = core.handle(.received(.assignmentSet(set)))
         #expect(
             words(core.handle(.saved(true))) == [
-                "notice", "acknowledge", "heard", "limit", "hold", "assigned", "capture", "statuses due",
+                "notice", "acknowledge", "limit", "hold", "assigned", "heard", "capture", "statuses due",
             ])
         set.revision = 4
         _ = core.handle(.received(.assignmentSet(set)))

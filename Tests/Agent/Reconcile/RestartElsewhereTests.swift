@@ -31,8 +31,8 @@ struct RestartElsewhereTests {
         host.send(.sessionStarted)
         host.run()
         #expect(host.starts == 0, "a session alone says nothing about it")
-        host.send(.managerHeard)
         host.send(.assigned(.full([movable()])))
+        host.send(.managerHeard)
         host.run()
         #expect(host.starts == 1)
     }
@@ -44,11 +44,26 @@ struct RestartElsewhereTests {
         var removed = movable(generation: 2)
         removed.desired = .deleted
         host.send(.sessionStarted)
-        host.send(.managerHeard)
+        // What follows of each is done before the next, as slowly as a host may be.
         host.send(.assigned(.full([removed])))
+        host.run()
+        host.send(.managerHeard)
         host.run()
         #expect(host.starts == 0 && host.disks.isEmpty)
         #expect(host.statuses[first]?.state == .deleted)
+    }
+
+    @Test("a set that does not name it any more is taken in before the manager counts as heard: it never starts")
+    func gone() {
+        var host = life([movable()], rebooted: true)
+        host.send(.sessionStarted)
+        for event in [Event.assigned(.full([])), .managerHeard] {
+            host.send(event)
+            host.run()
+            host.pass(.seconds(60))
+            host.run()
+        }
+        #expect(host.starts == 0)
     }
 
     @Test(
