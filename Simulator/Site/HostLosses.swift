@@ -43,7 +43,8 @@ final class HostLosses {
             guard !isOver else { return }
             let changesMind = random.chance(0.1)
             write { [site] commands, sql in
-                for instance in try sql.instances.list(InstanceRepository.Filter()) where instance.desired != .deleted {
+                // Of one that is stopped a new generation would look like a wish that its host has not kept.
+                for instance in try sql.instances.list(InstanceRepository.Filter()) where instance.desired == .running {
                     let isChosen = instance.id.mark & 1 == 0
                     guard isChosen, instance.onHostLoss == .keep || changesMind else { continue }
                     let policy = instance.onHostLoss == .keep ? HostLossPolicy.restart : .keep
