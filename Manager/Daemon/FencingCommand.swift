@@ -10,14 +10,18 @@ struct FencingCommand: Sendable, Equatable {
     private let arguments: [String]
     private let after: Duration
     private let timeLimit: Duration
+    private let mostAtOnce: Int
+
+    private static let mostSaid = 4096
 
     /// `nil` for an empty vector.
-    init?(arguments vector: [String], after: Duration, timeLimit: Duration) {
+    init?(arguments vector: [String], after: Duration, timeLimit: Duration, mostAtOnce: Int = 3) {
         guard let program = vector.first else { return nil }
         self.program = program
         arguments = Array(vector.dropFirst())
         self.after = after
         self.timeLimit = timeLimit
+        self.mostAtOnce = mostAtOnce
     }
 
     /// - Throws: `SiteError` where the program could not be run.
@@ -30,7 +34,8 @@ struct FencingCommand: Sendable, Equatable {
 
     var rules: FencingRules {
         FencingRules(
-            command: URL(fileURLWithPath: program).lastPathComponent, after: after, timeLimit: timeLimit)
+            command: URL(fileURLWithPath: program).lastPathComponent, after: after, timeLimit: timeLimit,
+            mostAtOnce: mostAtOnce)
     }
 
     /// What the placeholders stand for.
@@ -55,17 +60,29 @@ struct FencingCommand: Sendable, Equatable {
 
     private func execute(_ order: FencingOrder) async -> FencingOutcome {
         var options = PlatformOptions()
-        options.teardownSequence = [.send(signal: .kill, allowedDurationToNextStep: .zero)]
+        // It may start others, which end with it.
+        options.createSession = true
+        options.teardownSequence = [
+            .send(signal: .kill, toProcessGroup: true, allowedDurationToNextStep: .zero)
+        ]
+        // Found in its own folder first, and so there.
+        let folder = URL(fileURLWithPath: program).deletingLastPathComponent().path
         do {
-            // Found in its own folder first, and so there.
-            let folder = URL(fileURLWithPath: program).deletingLastPathComponent().path
             let result = try await Subprocess.run(
                 .name(rules.command), arguments: Arguments(arguments.map { Self.filled($0, for: order) }),
                 environment: .custom(["PATH": "\(folder):/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"]),
-                platformOptions: options, input: .none, output: .discarded, error: .string(limit: 4096))
+                platformOptions: options, input: .none, output: .sequence, error: .combinedWithOutput
+            ) { execution in
+                // All of it is read, so that it never waits for that; the beginning is for people.
+                var said: [UInt8] = []
+                for try await buffer in execution.standardOutput where said.count < Self.mostSaid {
+                    buffer.withUnsafeBytes { said += $0.prefix(Self.mostSaid - said.count) }
+                }
+                return said
+            }
             if result.terminationStatus.isSuccess { return .fenced }
-            let words = result.standardError.split(whereSeparator: \.isNewline).prefix(3).joined(
-                separator: "; ")
+            let words = String(decoding: result.closureResult, as: UTF8.self).split(whereSeparator: \.isNewline).prefix(3)
+                .joined(separator: "; ")
             return .failed(
                 "it ended with \(result.terminationStatus)" + (words.isEmpty ? "" : ": \(words.prefix(300))"))
         } catch {

@@ -64,6 +64,9 @@ struct ManagerSettings: Sendable {
         static let fencingAfter = Setting(
             "fencing.after_seconds", .integer(0...86_400), default: 60,
             "How long a host has counted as down before it is fenced.")
+        static let fencingMost = Setting(
+            "fencing.most_at_once", .integer(1...10_000), default: 3,
+            "Where more nodes in service are lost at once, none is fenced.")
         static let fencingLimit = Setting(
             "fencing.time_limit_seconds", .integer(1...3600), default: 60, "How long the command may take.")
         static let chunksAdvertise = Setting(
@@ -137,6 +140,7 @@ struct ManagerSettings: Sendable {
             Key.agentsPort.declared, Key.agentsAdvertise.declared, Key.heartbeat.declared, Key.chunksHost.declared,
             Key.chunksPort.declared, Key.chunksAdvertise.declared,
             Key.fencingCommand.declared, Key.fencingAfter.declared, Key.fencingLimit.declared,
+            Key.fencingMost.declared,
             Key.maximumImage.declared, Key.uploadPatience.declared, Key.fetchTimeout.declared,
             Key.allowPrivate.declared, Key.allowedHosts.declared, Key.imageAuthorities.declared,
             Key.bootTimeout.declared, Key.stopTimeout.declared, Key.preemptionGrace.declared,
@@ -208,7 +212,7 @@ struct ManagerSettings: Sendable {
                 holdsForAll: reader.value(Key.rateLimitAll))
         fencing = FencingCommand(
             arguments: reader.value(Key.fencingCommand), after: .seconds(reader.value(Key.fencingAfter)),
-            timeLimit: .seconds(reader.value(Key.fencingLimit)))
+            timeLimit: .seconds(reader.value(Key.fencingLimit)), mostAtOnce: reader.value(Key.fencingMost))
         chunksHost = reader.value(Key.chunksHost)
         chunksPort = reader.value(Key.chunksPort)
         maximumImageBytes = Int64(reader.value(Key.maximumImage)) << 30

@@ -23,9 +23,28 @@ struct FencingWatch: Sendable {
     private static let longestWait = Duration.seconds(600)
 
     private var entries: [NodeID: Entry] = [:]
+    /// Why nothing is fenced now, as it was told last.
+    private var withheld: String?
 
-    /// Takes in the hosts that are to be fenced, and says for which a run is to begin now.
-    mutating func see(_ candidates: [NodeID: HostLoss], _ rules: FencingRules, at now: Uptime) -> [NodeID] {
+    /// Takes in what there is to fence, and says for which hosts a run is to begin now.
+    ///
+    /// - Returns: with them, once, why nothing is fenced although there is something to fence.
+    mutating func see(
+        _ sight: FencingSight, _ rules: FencingRules, at now: Uptime
+    ) -> (begun: [NodeID], objection: String?) {
+        guard let objection = sight.objection(rules) else {
+            withheld = nil
+            return (begin(sight.candidates, rules, at: now), nil)
+        }
+        // The waits of all begin anew behind it: what comes back has time to be heard.
+        entries = entries.filter(\.value.isRunning)
+        defer { withheld = objection }
+        return ([], withheld == nil ? objection : nil)
+    }
+
+    private mutating func begin(
+        _ candidates: [NodeID: HostLoss], _ rules: FencingRules, at now: Uptime
+    ) -> [NodeID] {
         entries = entries.filter { $0.value.isRunning || candidates[$0.key] != nil }
         for (node, loss) in candidates {
             if let known = entries[node], known.since == loss.since || known.isRunning { continue }

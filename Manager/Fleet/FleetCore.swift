@@ -279,9 +279,11 @@ public struct FleetCore: Sendable {
 
     // MARK: Fencing
 
-    private mutating func fence(_ unfenced: [NodeID: HostLoss], at now: Moment) -> [Effect] {
+    private mutating func fence(_ sight: FencingSight, at now: Moment) -> [Effect] {
         guard let rules = settings.fencing else { return [] }
-        return fencing.see(unfenced, rules, at: now.uptime).map { .work(.beginFencing($0), at: now.timestamp) }
+        let (begun, objection) = fencing.see(sight, rules, at: now.uptime)
+        return (objection.map { [.work(.withholdFencing($0), at: now.timestamp)] } ?? [])
+            + begun.map { .work(.beginFencing($0), at: now.timestamp) }
     }
 
     // MARK: What came of work
@@ -323,8 +325,9 @@ public struct FleetCore: Sendable {
         case (.policies, .policies(let due, let isBalanceDue)):
             return due.map { .work(.advancePolicy($0), at: now.timestamp) }
                 + (isBalanceDue ? [.work(.balanceTransfers, at: now.timestamp)] : [])
-        case (.schedules, .schedules(let isDue, let unfenced)):
-            return (isDue ? [.work(.advanceSchedules, at: now.timestamp)] : []) + fence(unfenced, at: now)
+        case (.schedules, .schedules(let isDue, let isLossDue, let sight)):
+            return (isDue ? [.work(.advanceSchedules, at: now.timestamp)] : [])
+                + (isLossDue ? [.work(.advanceHostLosses, at: now.timestamp)] : []) + fence(sight, at: now)
         case (.beginFencing(let node), .fencing(let order)):
             guard let order else {
                 fencing.ended(node, at: now.uptime)
@@ -369,7 +372,8 @@ public struct FleetCore: Sendable {
             return [.notice(.queueNotAdvanced(error))]
         case .advancePrefill, .waitingPrefills, .advancePolicy, .policies, .balanceTransfers:
             return [.notice(.prefillsNotAdvanced(error))]
-        case .schedules, .advanceSchedules: return [.notice(.schedulesNotKept(error))]
+        case .schedules, .advanceSchedules, .advanceHostLosses, .withholdFencing:
+            return [.notice(.schedulesNotKept(error))]
         case .beginFencing(let node):
             if let now { fencing.ended(node, at: now.uptime) }
             return [.notice(.fencingNotRecorded(node, error))]

@@ -47,8 +47,11 @@ public enum FleetWork: Sendable {
     /// Whether time, or the loss of hosts, makes anything of nodes and their instances now.
     case schedules
     case advanceSchedules
+    /// Instances of hosts that are certainly lost are started elsewhere.
+    case advanceHostLosses
     /// A run of the site's fencing command is about to begin, or has ended.
     case beginFencing(NodeID)
+    case withholdFencing(String)
     case endFencing(FencingOrder, FencingOutcome)
     case waitingPrefills
     case policies
@@ -72,8 +75,8 @@ public enum FleetWork: Sendable {
         case drains([OperationID], isAnyoneWaiting: Bool)
         case prefills([OperationID])
         case policies([PrefillPolicyID], isBalanceDue: Bool)
-        /// `unfenced`: lost hosts that the site's command is to be run for, where it has one.
-        case schedules(isDue: Bool, unfenced: [NodeID: HostLoss])
+        /// `fencing`: what the site's command is to be run for, where it has one.
+        case schedules(isDue: Bool, isLossDue: Bool, fencing: FencingSight)
         /// `nil`: it is not wanted any more.
         case fencing(FencingOrder?)
         case chains([ImageID: [ChainMember]])
@@ -90,7 +93,7 @@ public enum FleetWork: Sendable {
         case .openSession, .imageCopies, .captures, .liveness, .advanceDrain, .advanceQueue, .advancePrefill,
             .advancePolicy, .balanceTransfers,
             .progress, .relink, .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules,
-            .advanceSchedules, .beginFencing, .endFencing, .chains:
+            .advanceSchedules, .advanceHostLosses, .beginFencing, .withholdFencing, .endFencing, .chains:
             nil
         }
     }
@@ -100,7 +103,7 @@ public enum FleetWork: Sendable {
         switch self {
         case .openSession, .inventory, .status, .imageCopies, .captures, .hostWord, .usage, .liveness, .advanceDrain,
             .advanceQueue, .advancePrefill, .advancePolicy, .balanceTransfers, .progress, .relink, .advanceSchedules,
-            .beginFencing, .endFencing:
+            .advanceHostLosses, .beginFencing, .withholdFencing, .endFencing:
             true
         case .assignments, .nodeIDs, .runningDrains, .waitingPrefills, .policies, .schedules, .chains: false
         }
@@ -192,8 +195,14 @@ public enum FleetWork: Sendable {
         case .schedules:
             let commands = self.commands(in: sql, at: now, settings)
             return .schedules(
-                isDue: try commands.isScheduleDue() || commands.isHostLossDue(),
-                unfenced: settings.fencing == nil ? [:] : try commands.fencingCandidates())
+                isDue: try commands.isScheduleDue(), isLossDue: try commands.isHostLossDue(),
+                fencing: settings.fencing == nil ? FencingSight() : try commands.fencingSight())
+        case .withholdFencing(let reason):
+            try commands(in: sql, at: now, settings).withholdFencing(reason)
+            return .done
+        case .advanceHostLosses:
+            try commands(in: sql, at: now, settings).advanceHostLosses()
+            return .done
         case .beginFencing(let node): return .fencing(try commands(in: sql, at: now, settings).beginFencing(node))
         case .endFencing(let order, let outcome):
             try commands(in: sql, at: now, settings).endFencing(
@@ -201,7 +210,6 @@ public enum FleetWork: Sendable {
             return .done
         case .advanceSchedules:
             try commands(in: sql, at: now, settings).advanceSchedules()
-            try commands(in: sql, at: now, settings).advanceHostLosses()
             return .done
         case .policies:
             let commands = self.commands(in: sql, at: now, settings)

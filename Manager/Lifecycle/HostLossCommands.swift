@@ -12,12 +12,12 @@ extension Commands {
             if let objection = objection(toConfirming: node) {
                 return NodeAction(node: node.name, ok: false, detail: objection)
             }
-            let moving = try sql.instances.list(on: node.id, onHostLoss: .restart)
-            let staying = try sql.instances.list(on: node.id, onHostLoss: .keep)
+            let moving = try leaving(node)
+            let staying = max(0, node.instanceCount - moving.count)
             return NodeAction(
                 node: node.name, ok: true,
                 detail: "would be recorded as off; \(moving.count) instances would be started anew elsewhere, "
-                    + "\(staying.count) wait for it",
+                    + "\(staying) stay with it",
                 actions: ["record node \(node.name) as off"]
                     + moving.map { "start instance \($0.id) (\($0.name)) anew elsewhere, without its disk" })
         }
@@ -36,7 +36,7 @@ extension Commands {
             }
             let effects = loss.handle(.confirmed(by: actor.name, reason: reason), at: now)
             try save(loss, effects, of: node)
-            let moving = try sql.instances.list(on: node.id, onHostLoss: .restart)
+            let moving = try leaving(node)
             return NodeAction(
                 node: node.name, ok: true, detail: "recorded as off",
                 actions: moving.map { "start instance \($0.id) (\($0.name)) anew elsewhere" })
@@ -77,33 +77,37 @@ extension Commands {
 
     /// Whether instances are to be started on other hosts than theirs. Costs no write, so that it can be asked every few seconds.
     public func isHostLossDue() throws -> Bool {
-        try sql.nodes.lost().contains { node in
-            try node.loss?.certainty != nil && !sql.instances.list(on: node.id, onHostLoss: .restart).isEmpty
-        }
+        try sql.nodes.lost().contains { try $0.loss?.certainty != nil && sql.instances.hasToRestart(on: $0.id) }
     }
 
-    /// Of one lost host in one transaction.
+    /// Instances that may leave a lost node, or will once it is certain that it is off.
+    func leaving(_ node: Node) throws -> [Instance] {
+        try sql.instances.listToRestart(on: node.id).filter { objection(toLeaving: node, $0) == nil }
+    }
+
+    /// Whether its node runs it no more and it is started elsewhere: whoever empties that node need not wait for it, nor stop it.
+    func isLeaving(_ instance: Instance, _ node: Node) -> Bool {
+        guard node.loss?.certainty != nil, instance.onHostLoss == .restart, instance.room == .held else { return false }
+        let isToRun = instance.desired == .running || (instance.desired == .stopped && instance.stoppedByDrain)
+        return isToRun && objection(toLeaving: node, instance) == nil
+    }
+
+    /// In one transaction.
     private static let mostMoves = 64
 
     /// Starts elsewhere what is to be, as far as there is room; the rest is tried again.
     public func advanceHostLosses() throws {
+        var left = Self.mostMoves
+        // Those that want the same need not be tried one after another in vain.
+        var refused: [(request: PlacementRequest, reason: String)] = []
         for lost in try sql.nodes.lost() {
             guard let certainty = lost.loss?.certainty, let node = try sql.nodes.find(lost.id) else { continue }
-            var left = Self.mostMoves
-            // Instances of one kind need not be tried one after another in vain.
-            var refused: [WhatIsWanted: String] = [:]
-            for instance in try sql.instances.list(on: node.id, onHostLoss: .restart) {
-                let wanted = WhatIsWanted(instance)
-                if let reason = refused[wanted] {
-                    try wait(instance, reason)
-                    continue
-                }
-                guard left > 0 else { break }
+            for instance in try sql.instances.listToRestart(on: node.id) {
+                guard left > 0 else { return }
                 let place: (host: Node, address: String, cells: CellRequest?)
                 do {
-                    place = try otherHost(for: instance, from: node)
+                    place = try otherHost(for: instance, from: node, &refused)
                 } catch let refusal as Refusal {
-                    refused[wanted] = refusal.sentence
                     try wait(instance, refusal.sentence)
                     continue
                 }
@@ -114,23 +118,9 @@ extension Commands {
         }
     }
 
-    private struct WhatIsWanted: Hashable {
-        var flavor: FlavorID
-        var image: ImageID
-        var group: ServerGroupID?
-        var limits: PlacementLimits
-        var isUnconfirmed: Bool
-
-        init(_ instance: Instance) {
-            flavor = instance.flavor
-            image = instance.image
-            group = instance.serverGroup
-            limits = instance.placementLimits
-            isUnconfirmed = instance.isHostLossPolicyUnconfirmed
-        }
-    }
-
     private func wait(_ instance: Instance, _ reason: String) throws {
+        // One that was stopped on account of its node says so still.
+        guard instance.desired == .running else { return }
         var machine = InstanceMachine(instance)
         let effects = machine.waitForHost(
             "its host is lost, and it cannot be started elsewhere yet: \(reason)", at: now)
@@ -142,20 +132,33 @@ extension Commands {
     ///
     /// - Throws: a `Refusal` that says why it has to wait.
     private func otherHost(
-        for instance: Instance, from old: Node
+        for instance: Instance, from old: Node, _ refused: inout [(request: PlacementRequest, reason: String)]
     ) throws -> (host: Node, address: String, cells: CellRequest?) {
         if let objection = objection(toLeaving: old, instance) { throw Refusal(.conflict, objection) }
-        let request = try request(toMove: instance, from: old)
+        var request = try request(toMove: instance, from: old)
+        if let known = refused.first(where: { $0.request == request }) { throw Refusal(.noCapacity, known.reason) }
+        let asked = request
         let directory = HostDirectory.of(sql)
-        switch try directory.place(request, in: sql, at: now) {
-        case .refused(let counts): throw try noOtherHost(counts, for: instance, hosts: directory.count)
-        case .placed(let host): return (host, try freeAddresses(on: host, directory).ip, request.cells)
+        while true {
+            switch try directory.place(request, in: sql, at: now) {
+            case .refused(let counts):
+                let refusal = noOtherHost(counts)
+                if request == asked { refused.append((asked, refusal.sentence)) }
+                throw refusal
+            case .placed(let host):
+                do {
+                    return (host, try freeAddresses(on: host, directory).ip, request.cells)
+                } catch let refusal as Refusal where refusal.code == .noCapacity {
+                    // Guests that have not been seen to be gone there have what looked free.
+                    request.excluded.insert(host.id)
+                }
+            }
         }
     }
 
     /// Why an instance has to stay although its host runs nothing now: that host might start it after a boot, before it is told
     /// that it is elsewhere (P1).
-    private func objection(toLeaving node: Node, _ instance: Instance) -> String? {
+    func objection(toLeaving node: Node, _ instance: Instance) -> String? {
         guard node.inventory.heedsRestartsElsewhere == true else {
             return "the agent of node '\(node.name)' is older than this policy, and would start the instance by itself "
                 + "after a boot; upgrade it once it is back"
@@ -172,6 +175,10 @@ extension Commands {
     private func request(toMove instance: Instance, from old: Node) throws -> PlacementRequest {
         guard let flavor = try sql.flavors.find(instance.flavor) else { throw Refusal.notFound("flavor", "of it") }
         guard let image = try sql.images.find(instance.image) else { throw Refusal.notFound("image", "of it") }
+        guard image.status == .active else {
+            throw Refusal(
+                .imageNotReady, "its image '\(image.name)' is \(image.status.rawValue), so none can be made from it")
+        }
         let limits = instance.placementLimits
         var request = try placementRequest(flavor, image, PlacementWish(availabilityZone: limits.zone), in: nil)
         (request.vcpus, request.ramMiB, request.diskGiB) = (instance.vcpus, instance.ramMiB, instance.diskGiB)
@@ -196,7 +203,7 @@ extension Commands {
         _ group: ServerGroup, _ request: inout PlacementRequest, for instance: Instance, from old: Node
     ) throws {
         var placement = try placement(of: group)
-        let leaving = try sql.instances.list(on: old.id, onHostLoss: .restart).count { $0.serverGroup == group.id }
+        let leaving = try leaving(old).count { $0.serverGroup == group.id }
         let staying = (placement.members[old.id] ?? 0) - leaving
         placement.members[old.id] = staying > 0 ? staying : nil
         request.group = placement
@@ -210,7 +217,9 @@ extension Commands {
         try failCaptures(of: instance, on: old)
         try releaseDevices(of: instance)
         var machine = InstanceMachine(instance)
-        let effects = machine.startElsewhere(on: host.id, address: address, why: certainty.sentence, at: now)
+        let effects = machine.startElsewhere(
+            on: host.id, address: address, why: certainty.sentence, stopTimeoutSeconds: settings.stopTimeoutSeconds,
+            at: now)
         var moved = machine.instance
         moved.place = nil
         try sql.instances.move(moved, from: instance, at: now)
@@ -241,11 +250,12 @@ extension Commands {
         }
     }
 
-    private func noOtherHost(_ counts: [Refusal.FilterCount], for instance: Instance, hosts: Int) throws -> Refusal {
-        let reasons = counts.filter { $0.hosts > 0 }.map { "\($0.filter) removed \($0.hosts)" }.joined(separator: ", ")
-        let shortage = try deviceShortage(of: instance.devices).map { "; \($0)" } ?? ""
+    /// Without numbers, which change all the time: it stands in the instance until there is room.
+    private func noOtherHost(_ counts: [Refusal.FilterCount]) -> Refusal {
+        let filters = counts.filter { $0.hosts > 0 }.map { "\($0.filter)" }.joined(separator: ", ")
         return Refusal(
-            .noCapacity, "no other node can take it: of \(hosts) nodes, \(reasons)\(shortage)", removedBy: counts)
+            .noCapacity, "no other node can take it; what stands in the way: \(filters.isEmpty ? "no node" : filters)",
+            removedBy: counts)
     }
 
     // MARK: Who has which policy
@@ -312,6 +322,8 @@ extension FleetReports {
         else { return }
         try sql.formerPlacements.settle(former)
         guard let instance = try sql.instances.find(observed.instance), let name = try sql.nodes.name(of: node) else {
+            // Nobody will ask for what it used any more.
+            try sql.formerPlacements.remove(observed.instance, from: node)
             return
         }
         try commands.event(

@@ -209,6 +209,14 @@ extension Commands {
                 operation: instance.operation)
         }
         guard let node = try sql.nodes.find(place) else { throw Refusal.notFound("node", "\(place)") }
+        // Its node runs nothing any more: it is started elsewhere as there is room.
+        if instance.desired == .stopped, instance.room == .held, node.loss?.certainty != nil,
+            instance.onHostLoss == .restart, objection(toLeaving: node, instance) == nil
+        {
+            return try request(.instanceStart, of: instance) { machine throws(Refusal) in
+                try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)
+            }
+        }
         if let host = node.hostHold {
             throw Refusal(
                 .nodeDisabled,
@@ -292,6 +300,12 @@ extension Commands {
         }
         try sql.instances.update(
             instance, assigned: metadata != nil || instance.onHostLoss != before.onHostLoss)
+        if instance.onHostLoss != before.onHostLoss, let node = try instance.node.flatMap({ try sql.nodes.find($0) }),
+            node.loss != nil
+        {
+            // What it waits for is another matter now.
+            try FleetReports(in: sql, at: now).noteSilence(of: node)
+        }
         try event(
             "instance.updated", ResourceReference(instance), owner: instance.owner,
             changes: Event.differences(from: before, to: instance))

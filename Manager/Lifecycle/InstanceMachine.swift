@@ -162,9 +162,13 @@ public struct InstanceMachine: Sendable {
     ///   - address: on the new host.
     ///   - why: how it is known that the old host runs nothing.
     public mutating func startElsewhere(
-        on node: NodeID, address: String, why: String, at now: Timestamp
+        on node: NodeID, address: String, why: String, stopTimeoutSeconds: Int = 90, at now: Timestamp
     ) -> [Effect] {
         instance.node = node
+        // Whoever emptied its lost node did not mean it to stay off for ever.
+        if instance.stoppedByDrain { instance.stopTimeoutSeconds = stopTimeoutSeconds }
+        instance.stoppedByDrain = false
+        instance.desired = .running
         instance.epoch = instance.epoch.next
         instance.ipAddress = address
         instance.powerCycle = instance.powerCycle.next

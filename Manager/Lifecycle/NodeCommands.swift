@@ -398,6 +398,12 @@ extension Commands {
                 "node '\(node.name)' has \(node.instanceCount) instance\(node.instanceCount == 1 ? "" : "s"), whose disks are there; delete them first"
             )
         }
+        guard try node.loss?.certainty != nil || !sql.formerPlacements.areOpen(on: node.id) else {
+            throw Refusal(
+                .inUse,
+                "node '\(node.name)' may have disks of instances that were started elsewhere while it was lost, and removes them "
+                    + "once it is back; where it is gone for good, confirm that it is down first")
+        }
         let prefills = Set(try sql.images.placements(on: node.id).compactMap(\.operation))
         try sql.images.touchTransfers(of: node.id)
         for capture in try sql.imageCaptures.list(on: node.id) {
@@ -450,13 +456,14 @@ extension Commands {
     func toStop(on node: Node) throws -> [Instance] {
         var filter = InstanceRepository.Filter()
         filter.node = node.id
-        return try sql.instances.list(filter).filter { $0.desired == .running }
+        // What is started elsewhere does so, whatever becomes of its node.
+        return try sql.instances.list(filter).filter { $0.desired == .running && !isLeaving($0, node) }
     }
 
     /// Instances that may have a domain on the node: all that have not been reported stopped.
     private func withDomain(on node: Node) throws -> [Instance] {
         var filter = InstanceRepository.Filter()
         filter.node = node.id
-        return try sql.instances.list(filter).filter { !$0.isWithoutDomain }
+        return try sql.instances.list(filter).filter { !$0.isWithoutDomain && !isLeaving($0, node) }
     }
 }

@@ -95,7 +95,13 @@ enum NodeResource {
     typealias LossCounts = [NodeID: [HostLossPolicy: Int]]
 
     static func lossCounts(of nodes: [Node], in transaction: Transaction) throws -> LossCounts {
-        try transaction.instances.countsByHostLoss(on: nodes.filter { $0.loss != nil }.map(\.id))
+        let lost = nodes.filter { $0.loss != nil }
+        var counts = try transaction.instances.countsByHostLoss(on: lost.map(\.id))
+        // Where the agent does not know of the policy, nothing leaves.
+        for node in lost where node.inventory.heedsRestartsElsewhere != true {
+            counts[node.id] = [.keep: counts[node.id, default: [:]].values.reduce(0, +)]
+        }
+        return counts
     }
 
     private static func encode(_ loss: HostLoss, _ counts: [HostLossPolicy: Int]) -> JSONValue {

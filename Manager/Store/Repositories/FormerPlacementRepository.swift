@@ -21,6 +21,11 @@ public struct FormerPlacementRepository {
             .map(FormerPlacement.init(row:))
     }
 
+    /// Whether the node may have something of an instance that is elsewhere now.
+    public func areOpen(on node: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM former_placements WHERE node_id = ? AND gone = 0 LIMIT 1", node).isEmpty
+    }
+
     /// What the node should be told since `revision`.
     public func changed(on node: NodeID, since revision: Revision) throws -> [FormerPlacement] {
         try sql.query(

@@ -181,27 +181,43 @@ public struct InstanceRepository {
             instance.isHostLossPolicyUnconfirmed ? Int?(1) : nil, limits, instance.id)
     }
 
-    /// Instances that are to run, on a node that is lost, by what becomes of them.
-    public func list(on node: NodeID, onHostLoss policy: HostLossPolicy) throws -> [Instance] {
-        try sql.query(
-            """
-            SELECT * FROM instances WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running'
-                AND COALESCE(on_host_loss, 'keep') = ? ORDER BY id
-            """, node, policy.rawValue
-        ).map(Instance.init(row:))
+    /// Instances that are to run, or would if nobody had emptied their node, and that are to be started elsewhere when it is lost.
+    private static let restarting = """
+        node_id = ? AND on_host_loss = 'restart' AND room = 'held'
+            AND (desired = 'running' OR (desired = 'stopped' AND stopped_by_drain = 1))
+        """
+
+    public func listToRestart(on node: NodeID) throws -> [Instance] {
+        try sql.query("SELECT * FROM instances WHERE \(Self.restarting) ORDER BY id", node).map(Instance.init(row:))
     }
 
-    /// How many instances of each of these nodes are to run, by what becomes of them when their hosts vanish.
+    /// Whether there is any, whether or not its host knows of the policy.
+    public func hasToRestart(on node: NodeID) throws -> Bool {
+        try !sql.query("SELECT 1 FROM instances WHERE \(Self.restarting) LIMIT 1", node).isEmpty
+    }
+
+    /// Whether one that runs waits for its host to be certainly off, which its host has kept.
+    public func hasWaiting(forLossOf node: NodeID) throws -> Bool {
+        try !sql.query(
+            """
+            SELECT 1 FROM instances WHERE \(Self.restarting) AND desired = 'running' AND host_loss_unconfirmed IS NULL LIMIT 1
+            """, node
+        ).isEmpty
+    }
+
+    /// How many instances of each of these nodes are to run, by what becomes of them when their hosts vanish; one whose host
+    /// may not know of its policy stays.
     public func countsByHostLoss(on nodes: [NodeID]) throws -> [NodeID: [HostLossPolicy: Int]] {
         var counts: [NodeID: [HostLossPolicy: Int]] = [:]
         for node in nodes {
             for row in try sql.query(
                 """
-                SELECT COALESCE(on_host_loss, 'keep') AS policy, COUNT(*) AS n FROM instances
-                WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running' GROUP BY COALESCE(on_host_loss, 'keep')
+                SELECT CASE WHEN on_host_loss = 'restart' AND host_loss_unconfirmed IS NULL THEN 1 ELSE 0 END AS leaves,
+                    COUNT(*) AS n FROM instances WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running'
+                GROUP BY CASE WHEN on_host_loss = 'restart' AND host_loss_unconfirmed IS NULL THEN 1 ELSE 0 END
                 """, node)
             {
-                counts[node, default: [:]][try row.choice("policy")] = try row.int("n")
+                counts[node, default: [:]][try row.flag("leaves") ? .restart : .keep] = try row.int("n")
             }
         }
         return counts
@@ -213,7 +229,8 @@ public struct InstanceRepository {
             try sql.execute(
                 """
                 UPDATE instances SET status_code = 'host_silent', status_reason = ? WHERE node_id = ? AND status = 'ACTIVE'
-                    AND desired = 'running' AND COALESCE(on_host_loss, 'keep') = ?
+                    AND desired = 'running'
+                    AND CASE WHEN on_host_loss = 'restart' AND host_loss_unconfirmed IS NULL THEN 'restart' ELSE 'keep' END = ?
                 """, reason, node, policy.rawValue)
         }
     }

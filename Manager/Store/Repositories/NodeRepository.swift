@@ -84,6 +84,16 @@ public struct NodeRepository {
         ).map { try Node(row: $0, inventory: NodeInventory()) }
     }
 
+    /// How many nodes are in service, and how many of those are heard.
+    public func inService() throws -> (all: Int, heard: Int) {
+        let row = try sql.query(
+            """
+            SELECT COUNT(*) AS n, COALESCE(SUM(CASE WHEN liveness IN ('alive', 'suspect') THEN 1 ELSE 0 END), 0) AS heard
+            FROM nodes WHERE enabled = 1 AND liveness <> 'never'
+            """)[0]
+        return (try row.int("n"), try row.int("heard"))
+    }
+
     /// Writes what is known of a node's loss, which `update` leaves alone.
     public func setLoss(_ loss: HostLoss?, of id: NodeID) throws {
         try sql.execute("UPDATE nodes SET loss = ? WHERE id = ?", try loss.map { try jsonText($0) }, id)

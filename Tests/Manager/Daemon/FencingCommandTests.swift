@@ -28,6 +28,7 @@ struct FencingCommandTests {
     @Test("ends with 0: fenced; otherwise what it says is told")
     func outcomes() async throws {
         #expect(try await run("exit 0") == .fenced)
+        #expect(try await run("head -c 200000 /dev/zero | tr '\\0' x >&2; exit 0") == .fenced, "however much it says")
         guard case .failed(let reason) = try await run("echo 'no route to 192.0.2.7' >&2; exit 3") else {
             Issue.record("it failed")
             return

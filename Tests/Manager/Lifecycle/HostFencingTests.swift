@@ -28,11 +28,11 @@ struct HostFencingTests {
     @Test("only for who waits for it; a failure is told and tried again, success makes it certain, and who waits moves")
     func course() async throws {
         let (kept, keptNode, _) = try await lost(.keep)
-        #expect(try await kept.request(by: .manager) { try $0.fencingCandidates() }.isEmpty)
+        #expect(try await kept.request(by: .manager) { try $0.fencingSight() }.candidates.isEmpty)
         #expect(try await begin(kept, keptNode) == nil)
 
         let (record, node, instance) = try await lost()
-        #expect(try await record.request(by: .manager) { try $0.fencingCandidates() }.keys.sorted() == [node.id])
+        #expect(try await record.request(by: .manager) { try $0.fencingSight() }.candidates.keys.sorted() == [node.id])
         let first = try #require(try await begin(record, node))
         #expect(first.name == "cn1" && first.attempt == 1)
         #expect(try await record.node("cn1").loss?.fencing?.endedAt == nil)
@@ -69,6 +69,29 @@ struct HostFencingTests {
         try await end(record, order, .fenced)
         #expect(try await record.node("cn1").loss?.certainty == nil)
         #expect(try await record.instance(instance.id).node == node.id)
+    }
+
+    @Test(
+        "a policy that its host has not kept gets no host fenced, nor does an operator's hold; a dry run counts who can leave"
+    )
+    func notForAll() async throws {
+        let (record, node, instance) = try await lost(.keep)
+        try await record.request(by: record.root) {
+            _ = try $0.updateInstance("\(instance.id)", name: nil, metadata: nil, onHostLoss: .restart)
+        }
+        #expect(try await record.request(by: .manager) { try $0.fencingSight() }.candidates.isEmpty)
+        #expect(try await begin(record, node) == nil)
+        let plan = try await record.request(by: record.root) { try $0.planConfirmingDown(["cn1"]) }[0]
+        #expect(plan.ok && plan.actions.count == 1, "\(plan)")
+        let counts = try await record.store.read { try $0.instances.countsByHostLoss(on: [node.id]) }
+        #expect(counts == [node.id: [.keep: 1]])
+
+        let (held, heldNode, _) = try await lost()
+        try await held.request(by: held.root) {
+            _ = try $0.disableNodes(["cn1"], DrainOrder(mode: .wait, reason: "rack"))
+        }
+        #expect(try await held.request(by: .manager) { try $0.fencingSight() }.candidates.isEmpty)
+        #expect(try await begin(held, heldNode) == nil)
     }
 
     @Test(

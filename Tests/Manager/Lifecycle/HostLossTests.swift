@@ -357,6 +357,61 @@ struct HostLossTests {
         #expect(try await record.findings().isEmpty)
     }
 
+    @Test(
+        "whoever empties a node that is certainly lost stops nothing that leaves it, and what was stopped for that leaves, too"
+    )
+    func drained() async throws {
+        let record = try await Self.site()
+        let running = try await Self.create(record, "running", on: "cn1")[0]
+        let stopped = try await Self.create(record, "stopped", on: "cn1")[0]
+        let off = try await Self.create(record, "off", on: "cn1")[0]
+        for instance in [running, stopped, off] { try await record.report(instance.id, .running) }
+        try await record.request(by: record.root) { _ = try $0.stopInstance("off", force: true) }
+        try await record.report(off.id, .stopped)
+        try await record.store.write { sql in
+            // As a drain leaves it.
+            var instance = try #require(try sql.instances.find(stopped.id))
+            (instance.desired, instance.stoppedByDrain, instance.status) = (.stopped, true, .stopped)
+            try sql.instances.update(instance, assigned: true)
+        }
+        try await Self.silent(record, "cn1")
+        _ = try await confirm(record, "cn1")
+        try await record.request(by: record.root) {
+            _ = try $0.disableNodes(["cn1"], DrainOrder(mode: .shutdown, reason: "dead"))
+        }
+        #expect(try await record.instance(running.id).desired == .running)
+        try await advance(record)
+        let (old, new) = (try await record.node("cn1").id, try await record.node("cn2").id)
+        for id in [running.id, stopped.id] {
+            let moved = try await record.instance(id)
+            #expect(moved.node == new && moved.desired == .running && !moved.stoppedByDrain)
+        }
+        #expect(try await record.instance(off.id).node == old, "its owner wants it off")
+        // Started, it goes as well, although its node is disabled.
+        try await record.request(by: record.root) { _ = try $0.startInstance("off") }
+        try await advance(record)
+        #expect(try await record.instance(off.id).node == new)
+        #expect(try await record.findings().isEmpty)
+    }
+
+    @Test(
+        "a node that may still have disks of what was started elsewhere is not forgotten, unless it is certain to be off"
+    )
+    func removed() async throws {
+        let record = try await Self.site()
+        let moving = try await Self.create(record, "moving", on: "cn1")[0]
+        try await record.report(moving.id, .running)
+        try await Self.silent(record, "cn1")
+        _ = try await confirm(record, "cn1")
+        try await advance(record)
+        try await comesBack(record, "cn1")
+        try await record.refused(.inUse, by: record.root) { _ = try $0.removeNode("cn1") }
+        try await Self.silent(record, "cn1")
+        _ = try await confirm(record, "cn1")
+        try await record.request(by: record.root) { _ = try $0.removeNode("cn1") }
+        #expect(try await record.findings().isEmpty)
+    }
+
     @Test("what the old host tells late counts up to the move, and what ran on there beyond it counts for nobody (P4)")
     func usage() async throws {
         let record = try await Self.site()
