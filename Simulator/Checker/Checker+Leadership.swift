@@ -98,7 +98,8 @@ extension Checker: LeaderWatch {
     private func inspectSessions(_ sights: [ManagerSight], _ known: Set<NodeID>, since calm: SimulatedTime) {
         let served = Set(sights.filter { $0.isAwake && $0.term != nil }.flatMap(\.sessions))
         for machine in machines {
-            guard let node = machine.identity?.node, known.contains(node), !served.contains(node) else {
+            // One whose power comes back later than the faults stop has its time from then on.
+            guard machine.isUp, let node = machine.identity?.node, known.contains(node), !served.contains(node) else {
                 leaders.lonely[machine.index] = nil
                 continue
             }

@@ -39,6 +39,7 @@ struct SimulationTests {
     private static let quickest: [PlantedFault: UInt64] = [
         .epochCheckLeftOut: 2, .retryNotIdempotent: 10, .staleGenerationAccepted: 6, .supersededSessionHeard: 625,
         .addressGivenTwice: 55, .drainLostOnRestart: 27, .leaseCountedFromAnswer: 5, .feedNotFollowed: 9,
+        .startsUnheard: 399,
     ]
 
     @Test("a fault that is planted is found, by a seed that shows none without it", arguments: PlantedFault.allCases)
