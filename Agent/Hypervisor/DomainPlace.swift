@@ -33,11 +33,18 @@ public struct DomainPlace: Sendable, Equatable {
         self.shared = shared
     }
 
-    /// What each vCPU may run on, in their order; empty where they may run on all that is shared.
+    /// What each vCPU may run on, in their order; empty where they may run on all of the host.
     var processorsOfEach: [ProcessorSet] {
         cells.flatMap { cell in
             cell.processors.isEmpty
-                ? Array(repeating: cell.shared, count: cell.vcpus) : cell.processors.map { ProcessorSet([$0]) }
+                ? Array(repeating: cell.shared.isEmpty ? shared ?? .none : cell.shared, count: cell.vcpus)
+                : cell.processors.map { ProcessorSet([$0]) }
         }
+    }
+
+    /// Whether a vCPU of it could run only where other guests are alone.
+    public var hasNowhereToRun: Bool {
+        guard let shared, shared.isEmpty else { return false }
+        return cells.isEmpty || cells.contains { $0.processors.isEmpty && $0.shared.isEmpty }
     }
 }

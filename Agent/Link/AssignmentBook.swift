@@ -166,7 +166,9 @@ extension PlaceDescription {
         guard let all = ProcessorSet(place.sharedProcessors), place.cells.count <= 64,
             place.pageBytes % 1024 == 0, place.pageBytes <= 1 << 40
         else { throw nonsense }
-        shared = place.sharedProcessors.isEmpty ? nil : all
+        // Text alone cannot tell none from all.
+        guard !place.sharesNone || all.isEmpty else { throw nonsense }
+        shared = place.sharedProcessors.isEmpty && !place.sharesNone ? nil : all
         pageBytes = place.pageBytes
         for cell in place.cells {
             guard let own = ProcessorSet(cell.sharedProcessors), cell.hostCell < 4096, (1...4096).contains(cell.vcpus),

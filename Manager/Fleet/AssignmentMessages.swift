@@ -141,6 +141,7 @@ struct AssignmentMessages {
         let cells = node.inventory.topology?.cells ?? []
         return .with {
             $0.sharedProcessors = shared.map { "\($0)" } ?? ""
+            $0.sharesNone = shared?.isEmpty ?? false
             $0.pageBytes = UInt64(clamping: place?.pageKiB ?? 0) << 10
             $0.cells = (place?.cells ?? []).map { cell in
                 .with {

@@ -159,8 +159,13 @@ public struct FleetReports {
         return node.sessionEpoch
     }
 
-    public func takeInventory(_ id: NodeID, _ inventory: NodeInventory, location: String) throws {
+    public func takeInventory(_ id: NodeID, _ told: NodeInventory, location: String) throws {
         guard var node = try sql.nodes.find(id) else { return }
+        var inventory = told
+        // What guests have alone, or may have, is named by it: it stays so while an agent cannot say (P3).
+        if inventory.topology == nil, node.dedicatedCPUs != nil || !node.places.isEmpty {
+            inventory.topology = node.inventory.topology
+        }
         // What every agent says when it comes back: nearly always what is known.
         guard node.inventory != inventory || !(location.isEmpty || node.location == location) else { return }
         let before = node
@@ -172,6 +177,9 @@ public struct FleetReports {
         if !changes.isEmpty {
             try commands.event("node.changed", ResourceReference(node), owner: nil, changes: changes)
         }
+        // What its guests share is another than they were told.
+        let isElsewhere = !node.places.isEmpty && before.inventory.topology != inventory.topology
+        if isElsewhere || before.sharedCPUs != node.sharedCPUs { try sql.instances.retell(on: id) }
         if before.inventory.pciDevices != inventory.pciDevices { try commands.takeDevices(of: node) }
         try endCaptures(on: node)
         guard moved else { return }

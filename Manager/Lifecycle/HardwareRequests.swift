@@ -35,6 +35,26 @@ extension Commands {
         return hardware
     }
 
+    /// An agent that was replaced by an older one would start the guest as an ordinary one, on others' processors perhaps.
+    ///
+    /// - Throws: `Refusal.conflict`.
+    func checkHardware(of instance: Instance, isHeededBy node: Node) throws(Refusal) {
+        func refuse(_ what: String, _ remedy: String) -> Refusal {
+            Refusal(
+                .conflict,
+                "instance '\(instance.name)' has \(what), and node '\(node.name)', which holds its disk, \(remedy)")
+        }
+        if instance.place != nil, node.inventory.topology == nil {
+            throw refuse(
+                "processors or memory of its own",
+                "does not say which processors it has; update its agent, and see that it can read /sys")
+        }
+        guard !instance.hardware.isEmpty || instance.place != nil, node.inventory.shapesHardware != true else { return }
+        throw refuse(
+            instance.place == nil ? "hardware that is not ordinary" : "processors or memory of its own",
+            "has an agent that is too old to give it that; update its agent")
+    }
+
     private static func refusal(_ sentence: String) -> Refusal {
         Refusal(.unprocessable, sentence, fields: [.init(pointer: "/image", detail: "asks for what cannot be given")])
     }

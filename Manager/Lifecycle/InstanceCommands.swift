@@ -227,6 +227,7 @@ extension Commands {
             throw Refusal(
                 .nodeDisabled, "node '\(node.name)', which holds this instance's disk, is disabled; enable it first")
         }
+        try checkHardware(of: instance, isHeededBy: node)
         if queues, instance.desired == .stopped, let want = try wantOfRoom(for: instance, on: node) {
             return try enqueueAgain(instance, code: InstanceMachine.queued, reason: want.sentence)
         }
@@ -258,9 +259,11 @@ extension Commands {
 
     public func rebootInstance(_ reference: String, force: Bool) throws -> Instance {
         let instance = try instance(reference)
-        guard try instance.isWaiting || instance.node.flatMap({ try sql.nodes.find($0) })?.enabled == true else {
+        let node = try instance.node.flatMap { try sql.nodes.find($0) }
+        guard instance.isWaiting || node?.enabled == true else {
             throw Refusal(.nodeDisabled, "the node of this instance is disabled; enable it first")
         }
+        if !instance.isWaiting, let node { try checkHardware(of: instance, isHeededBy: node) }
         return try request(.instanceReboot, of: instance) { machine throws(Refusal) in
             try machine.reboot(force: force, timeoutSeconds: settings.stopTimeoutSeconds, at: now)
         }

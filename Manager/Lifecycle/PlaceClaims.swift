@@ -12,7 +12,8 @@ extension Commands {
     /// - Throws: `Refusal.noCapacity` where there is none after all.
     func claimPlace(_ wanted: CellRequest?, for instance: inout Instance) throws {
         guard let wanted else { return }
-        guard let node = try instance.node.flatMap({ try sql.nodes.find($0) }), let topology = node.inventory.topology else {
+        guard let node = try instance.node.flatMap({ try sql.nodes.find($0) }), let topology = node.inventory.topology
+        else {
             throw Refusal(.noCapacity, "nothing is known of the processors of the node of instance '\(instance.name)'")
         }
         let near = Set(try sql.devices.list(of: instance.id).compactMap(\.facts.numaNode))
@@ -49,8 +50,19 @@ extension Commands {
             guard absent.isEmpty else {
                 throw refuse("names \(absent), which it does not have; it has \(topology.processors)")
             }
-            guard !topology.processors.subtracting(set).isEmpty else {
-                throw refuse("must leave one at least for the host itself and for guests that share")
+            // What guests have alone stays theirs, whatever is dedicated from now on.
+            let owned = ProcessorSet(node.places.values.flatMap { $0.cells.flatMap(\.processors) })
+            let rest = topology.processors.subtracting(set).subtracting(owned)
+            guard !rest.isEmpty else {
+                throw refuse(
+                    "must leave one at least for the host itself and for guests that share"
+                        + (owned.isEmpty ? "" : "; instances have \(owned) alone"))
+            }
+            for cell in node.places.values.flatMap(\.cells) where cell.processors.isEmpty {
+                let own = topology.cells.first { $0.number == cell.host }?.processors ?? .none
+                guard rest.intersection(own).isEmpty, !own.isEmpty else { continue }
+                throw refuse(
+                    "must leave one of \(own) at least, which instances share that lie on NUMA node \(cell.host)")
             }
             wanted = set
         }

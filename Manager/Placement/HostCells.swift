@@ -47,7 +47,7 @@ public struct HostCells: Sendable, Equatable {
             let cores = cell.cores.map { core in core.filter { dedicated.contains($0) && !taken.contains($0) } }
             return Cell(
                 number: cell.number, cores: cores, coreSizes: cell.cores.map(\.count),
-                isShared: cell.cores.contains { $0.contains { !dedicated.contains($0) } },
+                isShared: cell.cores.contains { $0.contains { !dedicated.contains($0) && !taken.contains($0) } },
                 memoryMiB: cell.memoryMiB - huge,
                 pages: Dictionary(cell.pages.map { ($0.sizeKiB, $0.total) }) { $0 + $1 })
         }

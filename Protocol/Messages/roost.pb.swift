@@ -1138,8 +1138,11 @@ public nonisolated struct Roost_V1_GuestPlace: Sendable {
   /// 0: ordinary pages
   public var pageBytes: UInt64 = 0
 
-  /// of the host, that no guest has alone: 0-3,8; empty: all
+  /// of the host, that no guest has alone: 0-3,8; empty: all, or none where shares_none
   public var sharedProcessors: String = String()
+
+  /// no processor of the host is left to share
+  public var sharesNone: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1160,7 +1163,7 @@ public nonisolated struct Roost_V1_GuestCell: Sendable {
   /// one of the host for each vCPU, its alone; none: the shared ones of the cell
   public var processors: [UInt32] = []
 
-  /// of the cell, where it has none alone
+  /// of the cell, where it has none alone; empty: those of the place
   public var sharedProcessors: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -3204,7 +3207,7 @@ nonisolated extension Roost_V1_InstanceAssignment: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Roost_V1_GuestPlace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GuestPlace"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cells\0\u{3}page_bytes\0\u{3}shared_processors\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cells\0\u{3}page_bytes\0\u{3}shared_processors\0\u{3}shares_none\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3215,6 +3218,7 @@ nonisolated extension Roost_V1_GuestPlace: SwiftProtobuf.Message, SwiftProtobuf.
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.cells) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.pageBytes) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.sharedProcessors) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.sharesNone) }()
       default: break
       }
     }
@@ -3230,6 +3234,9 @@ nonisolated extension Roost_V1_GuestPlace: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.sharedProcessors.isEmpty {
       try visitor.visitSingularStringField(value: self.sharedProcessors, fieldNumber: 3)
     }
+    if self.sharesNone != false {
+      try visitor.visitSingularBoolField(value: self.sharesNone, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3237,6 +3244,7 @@ nonisolated extension Roost_V1_GuestPlace: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs.cells != rhs.cells {return false}
     if lhs.pageBytes != rhs.pageBytes {return false}
     if lhs.sharedProcessors != rhs.sharedProcessors {return false}
+    if lhs.sharesNone != rhs.sharesNone {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

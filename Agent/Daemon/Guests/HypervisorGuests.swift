@@ -173,6 +173,13 @@ struct HypervisorGuests: GuestHost {
                     host: $0.host, vcpus: $0.vcpus, memoryBytes: $0.memoryBytes, processors: $0.processors,
                     shared: $0.shared)
             }, pageBytes: place.pageBytes, shared: place.shared)
+        guard !specification.place.hasNowhereToRun else {
+            throw ActionFailure(
+                code: "no_shared_processors",
+                sentence:
+                    "no processor of this host is left that guests may share: all of them are some guest's alone or kept for "
+                    + "that; say so of fewer with 'roost node cpus'")
+        }
         let wanted = specification
         try await addresses.prepare()
         try await asking { () async throws(HypervisorError) in try await hypervisor.start(wanted) }

@@ -338,6 +338,21 @@ struct DomainXMLTests {
             try await document(.kvm, DomainPlace(shared: ProcessorSet("0-10"))).contains("cpuset=\"8-10\">3</vcpu>"))
     }
 
+    @Test("a part without processors of its node runs on those that are shared, and on no guest's own")
+    func nothingToShare() {
+        let cell = DomainPlace.Cell(host: 1, vcpus: 2, memoryBytes: 1 << 30, processors: [], shared: .none)
+        var place = DomainPlace(cells: [cell], shared: ProcessorSet("0-1"))
+        let document = Self.document {
+            ($0.accelerator, $0.vcpus, $0.place) = (.kvm, 2, place)
+        }
+        #expect(document.contains("<vcpupin vcpu=\"0\" cpuset=\"0-1\"/><vcpupin vcpu=\"1\" cpuset=\"0-1\"/>"))
+        #expect(!place.hasNowhereToRun && !DomainPlace().hasNowhereToRun)
+        place.shared = ProcessorSet.none
+        #expect(place.hasNowhereToRun && DomainPlace(shared: ProcessorSet.none).hasNowhereToRun)
+        place.cells[0].processors = [4, 5]
+        #expect(!place.hasNowhereToRun)
+    }
+
     static let remarkable = [
         "hw_machine_type": "pc-q35-7.2", "hw_firmware_type": "uefi", "os_secure_boot": "required",
         "hw_video_model": "qxl", "hw_video_ram": "8", "hw_disk_bus": "sata", "hw_vif_model": "e1000e",

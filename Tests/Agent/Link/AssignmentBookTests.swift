@@ -82,7 +82,14 @@ struct AssignmentBookTests {
         #expect(place.shared == ProcessorSet([0, 1, 2, 3]) && place.pageBytes == 2 << 20)
         #expect(
             place.cells == [.init(host: 1, vcpus: 2, memoryBytes: 1 << 30, processors: [6, 7], shared: .none)])
+        // None is not all.
+        var none = message
+        (none.place.sharedProcessors, none.place.sharesNone) = ("", true)
+        #expect(try Assignment(none).guest.place.shared == ProcessorSet.none)
+        none.place.sharesNone = false
+        #expect(try Assignment(none).guest.place.shared == nil)
         let spoiled: [(inout Roost_V1_GuestPlace) -> Void] = [
+            { $0.sharesNone = true },
             { $0.sharedProcessors = "0-" }, { $0.pageBytes = 3 }, { $0.cells[0].processors = [6, 6] },
             { $0.cells[0].processors = [6] }, { $0.cells[0].vcpus = 3 }, { $0.cells[0].memoryBytes = 1 },
             { $0.cells[0].processors = [6, 70_000] }, { $0.cells[0].sharedProcessors = "x" },

@@ -84,5 +84,18 @@ struct DeviceMessageTests {
         #expect(told.last?.place.cells.map(\.processors) == [[2], []])
         #expect(told.last?.place.cells.map(\.sharedProcessors) == ["", "5"])
         #expect(told.last?.place.cells.map(\.memoryBytes) == [32 << 20, 32 << 20])
+        // Where processors have gone, none may be left; that is not all of them.
+        let none = try await store.write { sql in
+            var host = try #require(try sql.nodes.find(node.id))
+            host.inventory.topology = HostTopology([.init(number: 0, memoryMiB: 64, cores: [[2, 3]])])
+            host.dedicatedCPUs = ProcessorSet("2-4")
+            try sql.nodes.update(host)
+            return try #require(
+                try AssignmentMessages(
+                    sql: sql, node: node.id, settings: LifecycleSettings(), managerChunkAddress: ":7403"
+                ).set(since: nil)
+            ).instances.first?.place
+        }
+        #expect(none == .with { $0.sharesNone = true })
     }
 }

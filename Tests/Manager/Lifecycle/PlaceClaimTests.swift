@@ -31,6 +31,7 @@ struct PlaceClaimTests {
                 ("own2", 2, 512, ["hw:cpu_policy": "dedicated"]),
                 ("own4", 4, 512, ["hw:cpu_policy": "dedicated", "hw:numa_nodes": "2"]),
                 ("huge", 1, 768, ["hw:mem_page_size": "2MB"]), ("shared", 2, 512, [:]),
+                ("cell", 1, 512, ["hw:numa_nodes": "1"]),
             ] as [(String, Int, Int, [String: String])] {
                 _ = try commands.createFlavor(name: name, vcpus: vcpus, ramMiB: ram, diskGiB: 5, properties: properties)
             }
@@ -129,6 +130,67 @@ struct PlaceClaimTests {
         #expect(try await record.node("cn1").dedicatedCPUs == ProcessorSet("1-3,5-7"))
     }
 
+    @Test("something is left to share beside what instances have alone, also on each node that some share")
+    func leftToShare() async throws {
+        let record = try await Self.site()
+        for _ in 0..<2 { _ = try await Self.create(record, "own2") }
+        let all = try await record.refused(.unprocessable, by: record.root) {
+            try $0.setDedicatedCPUs("cn1", to: "0,3-4,7")
+        }
+        #expect(all?.sentence.contains("1-2,5-6") == true)
+        let sharing = try await Self.create(record, "cell")
+        #expect(sharing.place?.cells == [.init(host: 0, vcpus: 1, memoryMiB: 512)])
+        let node = try await record.refused(.unprocessable, by: record.root) {
+            try $0.setDedicatedCPUs("cn1", to: "0,3")
+        }
+        #expect(node?.sentence.contains("NUMA node 0") == true)
+        _ = try await record.request(by: record.root) { try $0.setDedicatedCPUs("cn1", to: "3-4,7") }
+        #expect(try await record.node("cn1").sharedCPUs == ProcessorSet("0"))
+    }
+
+    private static func tell(_ record: TestRecord, _ change: (inout NodeInventory) -> Void) async throws {
+        let node = try await record.node("cn1")
+        var inventory = node.inventory
+        change(&inventory)
+        let (told, now) = (inventory, record.now)
+        try await record.store.write { try FleetReports(in: $0, at: now).takeInventory(node.id, told, location: "") }
+    }
+
+    @Test(
+        "what guests have alone stays theirs when an agent says no more which processors there are, and it starts none there"
+    )
+    func forgotten() async throws {
+        let record = try await Self.site()
+        try await Self.tell(record) { $0.shapesHardware = true }
+        let own = try await Self.create(record, "own2")
+        let shared = try await Self.create(record, "shared")
+        try await record.report(own.id, .running)
+        _ = try await record.request(by: record.root) { try $0.stopInstance("\(own.id)", force: true) }
+        try await record.report(own.id, .stopped)
+        let before = try await record.node("cn1")
+        try await Self.tell(record) { ($0.topology, $0.shapesHardware) = (nil, nil) }
+        let after = try await record.node("cn1")
+        #expect(after.inventory.topology == Self.topology && after.sharedCPUs == before.sharedCPUs)
+        #expect(after.assignmentRevision == before.assignmentRevision)
+        let refusal = try await record.refused(.conflict, by: record.ann) { try $0.startInstance("\(own.id)") }
+        #expect(refusal?.sentence.contains("update its agent") == true)
+        // A processor was taken offline: who shares is told.
+        try await Self.tell(record) {
+            $0.shapesHardware = true
+            $0.topology?.cells[1].cores[0] = []
+        }
+        #expect(try await record.node("cn1").sharedCPUs == ProcessorSet("0"))
+        let told = try await record.store.read {
+            try $0.instances.changed(on: before.id, since: before.assignmentRevision).map(\.id)
+        }
+        #expect(Set(told) == [own.id, shared.id])
+        #expect(try await record.request(by: record.ann) { try $0.startInstance("\(own.id)") }.desired == .running)
+        // Where nobody has any, nothing is kept.
+        let free = try await Self.site(dedicated: nil)
+        try await Self.tell(free) { $0.topology = nil }
+        #expect(try await free.node("cn1").inventory.topology == nil)
+    }
+
     @Test("when other processors are dedicated, all instances of the node are told, and what one has stays its own")
     func changed() async throws {
         let record = try await Self.site()
@@ -154,8 +216,13 @@ struct PlaceClaimTests {
         var random = SeededNumbers(state: 11)
         var living: [InstanceID] = []
         for _ in 0..<150 {
-            if Int.random(in: 0..<3, using: &random) > 0 {
-                let flavor = ["own2", "own4", "huge", "shared"].randomElement(using: &random) ?? "shared"
+            let step = Int.random(in: 0..<4, using: &random)
+            if step == 3 {
+                let list = ["1-3,5-7", "0,2,4-6", "1-7", "0-3", "0,4", "2-6", nil].randomElement(using: &random) ?? nil
+                let host = "cn\(Int.random(in: 1...3, using: &random))"
+                _ = try? await record.request(by: record.root) { try $0.setDedicatedCPUs(host, to: list) }
+            } else if step > 0 {
+                let flavor = ["own2", "own4", "huge", "shared", "cell"].randomElement(using: &random) ?? "shared"
                 if let made = try? await Self.create(record, flavor) { living.append(made.id) }
             } else if let id = living.randomElement(using: &random) {
                 living.removeAll { $0 == id }
@@ -165,6 +232,11 @@ struct PlaceClaimTests {
                 let cells = node.places.values.flatMap(\.cells)
                 let processors = cells.flatMap(\.processors)
                 #expect(Set(processors).count == processors.count)
+                let shared = node.sharedCPUs ?? Self.topology.processors
+                #expect(!shared.isEmpty && shared.intersection(ProcessorSet(processors)).isEmpty)
+                for cell in cells where cell.processors.isEmpty {
+                    #expect(!shared.intersection(Self.topology.cells[cell.host].processors).isEmpty)
+                }
                 for cell in Self.topology.cells {
                     let huge = node.places.values.filter { $0.pageKiB != nil }.flatMap(\.cells)
                         .filter { $0.host == cell.number }.reduce(0) { $0 + $1.memoryMiB }

@@ -92,6 +92,14 @@ struct HostCellsTests {
         #expect(host.place(request(2, .large)) == nil)
     }
 
+    @Test("where every processor of a node is some guest's alone, none is left to share, whatever is dedicated now")
+    func nothingToShare() {
+        let owner = GuestPlace(cells: [.init(host: 0, vcpus: 8, memoryMiB: 64, processors: Array(0...7))])
+        let host = HostCells(Self.topology, dedicated: .none, places: [owner])
+        #expect(host.place(CellRequest(vcpus: 1, memoryMiB: 64))?.cells.map(\.host) == [1])
+        #expect(host.place(CellRequest(vcpus: 2, memoryMiB: 64, cells: 2)) == nil)
+    }
+
     @Test("several copies have a place only one after the other")
     func copies() {
         var request = Self.dedicated(4)
