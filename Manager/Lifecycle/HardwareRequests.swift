@@ -21,11 +21,14 @@ extension Commands {
                 if let value = properties[property.rawValue] { try hardware.take(value, for: property) }
             }
             if let fault = hardware.contradictions.first { throw fault }
-            _ = try hardware.topology(vcpus: flavor.vcpus)
         } catch {
             throw Self.refusal(
                 "image '\(image?.name ?? "")' cannot be run with flavor '\(flavor.name)': \(error.property) \(error.detail)"
             )
+        }
+        // How processors are arranged is a preference: one image is for flavors of all sizes.
+        if (try? hardware.topology(vcpus: flavor.vcpus)) == nil {
+            (hardware.sockets, hardware.cores, hardware.threads) = (nil, nil, nil)
         }
         if let wanted = hardware.videoRAMMiB, let most = requirements.videoRAMMiB, wanted > most {
             throw Self.refusal(

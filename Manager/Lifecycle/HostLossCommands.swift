@@ -180,12 +180,14 @@ extension Commands {
                 .imageNotReady, "its image '\(image.name)' is \(image.status.rawValue), so none can be made from it")
         }
         let limits = instance.placementLimits
-        var request = try placementRequest(flavor, image, PlacementWish(availabilityZone: limits.zone), in: nil)
+        // The hardware is what it has, whatever its image says by now.
+        var request = try placementRequest(flavor, nil, PlacementWish(availabilityZone: limits.zone), in: nil)
+        (request.architecture, request.image) = (image.properties["architecture"], image.id)
         (request.vcpus, request.ramMiB, request.diskGiB) = (instance.vcpus, instance.ramMiB, instance.diskGiB)
         request.devices = try deviceRequests(instance.devices)
         request.needsHardware = !instance.hardware.isEmpty
-        let cells = try requirements(of: flavor).cells(vcpus: instance.vcpus, memoryMiB: instance.ramMiB)
-        request.setCells(instance.place == nil ? nil : cells)
+        let pages = request.cells?.pages
+        request.setCells(instance.place.map { $0.request(instance, anySizeOfPages: pages == .large) })
         request.excluded = Set(limits.excluded)
         request.excluded.insert(old.id)
         // Where an earlier disk of it still lies, a guest would be made from that.

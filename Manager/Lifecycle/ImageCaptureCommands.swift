@@ -24,7 +24,7 @@ extension Commands {
         let source = try sql.images.find(instance.image)
         let created = try createImage(
             name: name, format: "raw", minDiskGiB: minDiskGiB, minRAMMiB: minRAMMiB ?? source?.minRAMMiB ?? 0,
-            properties: (source?.properties ?? [:]).merging(properties) { $1 }, visibility: visibility ?? .private,
+            properties: properties, inheriting: source?.properties ?? [:], visibility: visibility ?? .private,
             isProtected: isProtected)
         let image = try beginImport(
             created, parameters: [Self.instanceParameter: "\(instance.id)"],

@@ -28,7 +28,19 @@ extension Commands {
     /// - Throws: `Refusal` `invalid_request`, with what is wrong of each; `unprocessable` where all are properties, and some have
     ///   a meaning that their values have not.
     static func check(_ properties: [String: String]) throws {
-        let faults = ImageProperties.faults(in: properties)
+        try refuse(ImageProperties.faults(in: properties), in: properties)
+    }
+
+    /// What is given beside properties that come from another image: what is wrong with those alone is older than the checks, and
+    /// no fault of whoever gives the others.
+    static func check(_ given: [String: String], beside inherited: [String: String]) throws {
+        let known = Set(ImageProperties.faults(in: inherited).map(\.pointer))
+        let sound = inherited.filter { !known.contains("/properties/\($0.key)") }
+        let faults = ImageProperties.faults(in: sound.merging(given) { $1 })
+        try refuse(faults, in: sound.merging(given) { $1 })
+    }
+
+    private static func refuse(_ faults: [Refusal.Field], in properties: [String: String]) throws {
         guard let first = faults.first else { return }
         let more = faults.count > 1 ? " (and \(faults.count - 1) more)" : ""
         throw Refusal(

@@ -5,16 +5,20 @@ public import ProtocolModel
 /// How an image comes to its content.
 extension Commands {
     /// Records an image that waits for its file.
+    ///
+    /// - Parameter inherited: properties that it has from elsewhere, where none of that name is given.
     public func createImage(
-        name: String, format: String?, minDiskGiB: Int, minRAMMiB: Int, properties: [String: String],
-        visibility: Image.Visibility, isProtected: Bool = false, expectedBytes: Int64? = nil,
+        name: String, format: String?, minDiskGiB: Int, minRAMMiB: Int, properties given: [String: String],
+        inheriting inherited: [String: String] = [:], visibility: Image.Visibility, isProtected: Bool = false,
+        expectedBytes: Int64? = nil,
         expectedChecksum: ContentDigest? = nil
     ) throws -> Image {
         guard let person = try actor.user.flatMap({ try sql.users.find($0) }) else {
             throw Refusal(.forbidden, "only a user of this site can own images")
         }
         let owner = person.id
-        try Self.check(properties)
+        try Self.check(given, beside: inherited)
+        let properties = inherited.merging(given) { $1 }
         try checkQuota(of: person, for: .image)
         let image = Image(
             id: .generate(at: now), name: name, owner: owner, visibility: visibility, format: format,

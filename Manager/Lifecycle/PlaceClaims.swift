@@ -72,3 +72,14 @@ extension Commands {
         return changed
     }
 }
+
+extension GuestPlace {
+    /// One like it, for the same guest.
+    ///
+    /// - Parameter anySizeOfPages: its huge pages may be of another size.
+    func request(_ instance: Instance, anySizeOfPages: Bool = false) -> CellRequest {
+        CellRequest(
+            vcpus: instance.vcpus, memoryMiB: instance.ramMiB, cells: cells.count, isDedicated: dedicated > 0,
+            pages: pageKiB.map { anySizeOfPages ? .large : .size(kib: $0) } ?? .small)
+    }
+}

@@ -93,6 +93,23 @@ struct ImageCaptureTests {
         #expect(try await image(record, made.id) == done)
     }
 
+    @Test(
+        "properties that are older than their checks do not keep an image from being made; those that are given are checked"
+    )
+    func oldProperties() async throws {
+        let (record, _) = try await site()
+        try await record.store.write { [image = record.image] sql in
+            var image = image
+            image.properties = ["os_distro": "a b"]
+            try sql.images.update(image)
+        }
+        for given in [["hw_video_model": "matrox"], ["os_distro": "c d"], ["hw_disk_bus": "ide"]] {
+            try await record.refused(.unprocessable, by: record.ann, capture(properties: given))
+        }
+        let made = try await record.request(by: record.ann, capture(properties: ["hw_video_model": "vga"]))
+        #expect(made.properties == ["os_distro": "a b", "hw_video_model": "vga"])
+    }
+
     @Test("a copy that was lost is made anew, and the old one is not taken for it")
     func anew() async throws {
         let (record, _) = try await site()

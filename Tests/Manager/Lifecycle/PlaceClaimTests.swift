@@ -191,6 +191,17 @@ struct PlaceClaimTests {
         #expect(try await free.node("cn1").inventory.topology == nil)
     }
 
+    @Test("one that moves asks for a place like its own, whatever its flavor asks for by now")
+    func alike() async throws {
+        let record = try await Self.site()
+        let (own, huge) = (try await Self.create(record, "own4"), try await Self.create(record, "huge"))
+        #expect(
+            own.place?.request(own) == CellRequest(vcpus: 4, memoryMiB: 512, cells: 2, isDedicated: true))
+        let expected = CellRequest(vcpus: 1, memoryMiB: 768, pages: .size(kib: 2048))
+        #expect(huge.place?.request(huge) == expected)
+        #expect(huge.place?.request(huge, anySizeOfPages: true).pages == .large)
+    }
+
     @Test("when other processors are dedicated, all instances of the node are told, and what one has stays its own")
     func changed() async throws {
         let record = try await Self.site()
