@@ -24,7 +24,8 @@ extension Commands {
         let source = try sql.images.find(instance.image)
         let created = try createImage(
             name: name, format: "raw", minDiskGiB: minDiskGiB, minRAMMiB: minRAMMiB ?? source?.minRAMMiB ?? 0,
-            properties: properties, inheriting: source?.properties ?? [:], visibility: visibility ?? .private,
+            properties: properties, inheriting: Self.properties(of: source, for: instance),
+            visibility: visibility ?? .private,
             isProtected: isProtected)
         let image = try beginImport(
             created, parameters: [Self.instanceParameter: "\(instance.id)"],
@@ -33,6 +34,29 @@ extension Commands {
         try sql.imageCaptures.insert(
             ImageCapture(image: image.id, instance: instance.id, node: node.id, requestedAt: now))
         return image
+    }
+
+    /// The source's properties, but of hardware what the guest has: its disk was set up for that, whatever its image says by now.
+    private static func properties(of source: Image?, for instance: Instance) -> [String: String] {
+        var properties = source?.properties ?? [:]
+        var hardware = GuestHardware()
+        for property in GuestHardware.Property.allCases {
+            guard let value = properties[property.rawValue] else { continue }
+            // What it cannot mean, it never meant for a guest.
+            if (try? hardware.take(value, for: property)) == nil { properties[property.rawValue] = nil }
+        }
+        let said = hardware.settings
+        for property in GuestHardware.Property.allCases {
+            let name = property.rawValue
+            let own = instance.hardware[name]
+            guard own != said[name] else { continue }
+            switch property {
+            // How processors are arranged depends on the flavor, and the system is the disk's own.
+            case .sockets, .cores, .threads, .system: if let own { properties[name] = own }
+            default: properties[name] = own
+            }
+        }
+        return properties
     }
 
     /// The node that can copy an instance's disk now.

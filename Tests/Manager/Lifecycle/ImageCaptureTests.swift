@@ -110,6 +110,40 @@ struct ImageCaptureTests {
         #expect(made.properties == ["os_distro": "a b", "hw_video_model": "vga"])
     }
 
+    @Test("an image of a disk says of hardware what its guest has, and not what its source says by now")
+    func hardware() async throws {
+        let (record, instance) = try await site()
+        try await record.store.write { [image = record.image] sql in
+            var image = image
+            image.properties = [
+                "hw_disk_bus": "sata", "hw_vif_model": "ne2k", "hw_machine_type": "q35", "hw_cpu_threads": "2",
+                "os_type": "windows", "site": "x",
+            ]
+            try sql.images.update(image)
+        }
+        let made = try await record.request(by: record.ann, capture())
+        #expect(
+            made.properties
+                == ["hw_machine_type": "q35", "hw_cpu_threads": "2", "os_type": "windows", "site": "x"])
+        #expect(instance.hardware.isEmpty)
+
+        let other = try await TestRecord(hosts: 1)
+        try await change(other) { ($0.inventory.copiesDisks, $0.inventory.shapesHardware) = (true, true) }
+        func set(_ properties: [String: String]) async throws {
+            try await other.store.write { [image = other.image] sql in
+                var image = image
+                image.properties = properties
+                try sql.images.update(image)
+            }
+        }
+        try await set(["hw_disk_bus": "scsi", "hw_vif_model": "e1000"])
+        try await other.report(try await other.create("web", by: other.ann)[0].id, .running)
+        try await set(["hw_vif_model": "e1000"])
+        #expect(
+            try await other.request(by: other.ann, capture(properties: ["hw_vif_model": "virtio"])).properties
+                == ["hw_disk_bus": "scsi", "hw_vif_model": "virtio"])
+    }
+
     @Test("a copy that was lost is made anew, and the old one is not taken for it")
     func anew() async throws {
         let (record, _) = try await site()
