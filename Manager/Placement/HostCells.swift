@@ -56,6 +56,11 @@ public struct HostCells: Sendable, Equatable {
         }
     }
 
+    /// Memory in huge pages that guests have and that are not set aside any more.
+    var hugeMiBBeyond: Int {
+        cells.reduce(0) { $0 + $1.pages.reduce(0) { $0 + max(0, -$1.value) * $1.key / 1024 } }
+    }
+
     /// Why a request has no place here; `nil`: it has one.
     enum Lack: Sendable, Equatable { case processors, pages, together }
 
@@ -157,11 +162,16 @@ public struct HostCells: Sendable, Equatable {
 
     private mutating func take(memoryOf guest: GuestPlace.Cell, pageKiB: Int?) {
         guard let index = cells.firstIndex(where: { $0.number == guest.host }) else { return }
-        if let pageKiB {
-            cells[index].pages[pageKiB, default: 0] -= guest.memoryMiB * 1024 / pageKiB
-        } else {
+        guard let pageKiB else {
             cells[index].memoryMiB -= guest.memoryMiB
+            return
         }
+        let before = cells[index].pages[pageKiB] ?? 0
+        let after = before - guest.memoryMiB * 1024 / pageKiB
+        cells[index].pages[pageKiB] = after
+        // More than is set aside by now: the kernel gave up a page only once it was free, so that guests have the others.
+        let beyond = max(0, -after) - max(0, -before)
+        cells[index].memoryMiB -= beyond * pageKiB / 1024
     }
 }
 

@@ -68,7 +68,10 @@ public struct HostSnapshot: Sendable, Equatable {
         let places = node.places.values
         layout = HostLayout(topology, dedicated: node.dedicatedCPUs ?? .none, places: places)
         // What guests have alone is counted there, and not among what all share.
-        let huge = topology.hugePageMiB
+        var huge = topology.hugePageMiB
+        if places.contains(where: { $0.pageKiB != nil }) {
+            huge += HostCells(topology, dedicated: .none, places: places).hugeMiBBeyond
+        }
         if huge > 0 { self.ramMiB = Self.capacity(inventory.memoryBytes >> 20 - Int64(huge), ratios.ram) }
         let reserved = node.reservedCPUs
         if !reserved.isEmpty { self.vcpus = Self.capacity(Int64(inventory.cpuCount - reserved.count), ratios.cpu) }

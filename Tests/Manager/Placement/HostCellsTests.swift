@@ -100,6 +100,31 @@ struct HostCellsTests {
         #expect(host.place(CellRequest(vcpus: 2, memoryMiB: 64, cells: 2)) == nil)
     }
 
+    @Test("memory in huge pages that are not set aside any more is not given to others while guests have it")
+    func fewerPages() {
+        let place = GuestPlace(cells: [.init(host: 0, vcpus: 1, memoryMiB: 2048)], pageKiB: 2048)
+        var topology = Self.topology
+        topology.cells[0].pages = [.init(sizeKiB: 2048, total: 256)]
+        let host = HostCells(topology, dedicated: .none, places: [place])
+        // 16 GiB less 512 MiB in pages, and 1536 MiB that are no longer.
+        #expect(host.cells[0].memoryMiB == 14 << 10 && host.hugeMiBBeyond == 1536)
+        #expect(host.place(CellRequest(vcpus: 1, memoryMiB: (14 << 10) + 1, cells: 1))?.cells.map(\.host) != [0])
+        var counted = HostCells(topology, dedicated: .none, places: [])
+        #expect(counted.hugeMiBBeyond == 0)
+        counted.take(place)
+        #expect(counted == host)
+        var node = Node(
+            id: .generate(at: Timestamp(milliseconds: 1)), name: "n", certificateSerial: "",
+            joinedAt: Timestamp(milliseconds: 1))
+        node.inventory.topology = topology
+        node.inventory.memoryBytes = 32 << 30
+        node.places = [.generate(at: Timestamp(milliseconds: 1)): place]
+        node.claimedRAMMiB = 2048
+        let snapshot = HostSnapshot(node, profile: .none, ratios: AllocationRatios())
+        // All but the guest's own and the other node's pages.
+        #expect(snapshot.ramMiB == (32 << 10) - 2048 - (4 << 10) && snapshot.claimedRAMMiB == 0)
+    }
+
     @Test("several copies have a place only one after the other")
     func copies() {
         var request = Self.dedicated(4)
