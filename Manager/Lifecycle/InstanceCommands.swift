@@ -234,6 +234,7 @@ extension Commands {
         if instance.desired == .stopped {
             try checkRoom(for: instance, on: node)
             try takeRoom(for: &instance)
+            try renewPlace(of: &instance, on: node)
         }
         let started = try request(.instanceStart, of: instance) { machine throws(Refusal) in
             try machine.start(timeoutSeconds: settings.stopTimeoutSeconds, at: now)

@@ -26,6 +26,29 @@ extension Commands {
         try sql.instances.setPlace(place, of: instance.id, on: node)
     }
 
+    /// Gives an instance that is stopped another place on its node where the host has no longer what the old one names: processors
+    /// were taken offline, or huge pages given back.
+    ///
+    /// - Throws: `Refusal.noCapacity` where there is no other.
+    func renewPlace(of instance: inout Instance, on node: Node) throws {
+        guard let place = instance.place, instance.status == .stopped, let topology = node.inventory.topology else {
+            return
+        }
+        var others = node.places
+        others[instance.id] = nil
+        guard !place.isThere(in: topology, beside: others.values) else { return }
+        let near = Set(try sql.devices.list(of: instance.id).compactMap(\.facts.numaNode))
+        let cells = HostCells(topology, dedicated: node.dedicatedCPUs ?? .none, places: others.values)
+        guard let new = cells.place(place.request(instance), near: near) else {
+            throw Refusal(
+                .noCapacity,
+                "node '\(node.name)', which holds its disk, has no longer the processors or huge pages of instance "
+                    + "'\(instance.name)', nor others for it; 'roost node cpus \(node.name)' shows what it has")
+        }
+        instance.place = new
+        try sql.instances.setPlace(new, of: instance.id, on: node)
+    }
+
     /// Which processors of a node guests may have alone. Instances are told at once which are left to share, and heed it from
     /// their next start on; what an instance has alone stays its own.
     ///
@@ -74,6 +97,20 @@ extension Commands {
 }
 
 extension GuestPlace {
+    /// Whether the host still has all that is named here.
+    func isThere(in topology: HostTopology, beside others: some Collection<GuestPlace>) -> Bool {
+        cells.allSatisfy { cell in
+            guard let host = topology.cells.first(where: { $0.number == cell.host }), !host.cores.joined().isEmpty,
+                cell.processors.allSatisfy(host.processors.contains)
+            else { return false }
+            guard let pageKiB else { return true }
+            let used = others.filter { $0.pageKiB == pageKiB }.flatMap(\.cells).filter { $0.host == cell.host }
+                .reduce(cell.memoryMiB) { $0 + $1.memoryMiB }
+            let all = host.pages.filter { $0.sizeKiB == pageKiB }.reduce(0) { $0 + $1.memoryMiB }
+            return used <= all
+        }
+    }
+
     /// One like it, for the same guest.
     ///
     /// - Parameter anySizeOfPages: its huge pages may be of another size.

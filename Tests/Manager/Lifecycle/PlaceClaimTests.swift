@@ -202,6 +202,37 @@ struct PlaceClaimTests {
         #expect(huge.place?.request(huge, anySizeOfPages: true).pages == .large)
     }
 
+    @Test("one whose processors or pages are gone gets others when it starts, or is told that there are none")
+    func renewed() async throws {
+        let record = try await Self.site()
+        try await Self.tell(record) { $0.shapesHardware = true }
+        let (own, huge) = (try await Self.create(record, "own2"), try await Self.create(record, "huge"))
+        #expect(own.place?.cells.map(\.processors) == [[1, 2]] && huge.place?.cells.map(\.host) == [0])
+        for id in [own.id, huge.id] {
+            try await record.report(id, .running)
+            _ = try await record.request(by: record.root) { try $0.stopInstance("\(id)", force: true) }
+            try await record.report(id, .stopped)
+        }
+        try await Self.tell(record) {
+            $0.topology?.cells[0].cores[1] = []
+            $0.topology?.cells[0].pages[0].total = 100
+        }
+        for id in [own.id, huge.id] {
+            _ = try await record.request(by: record.ann) { try $0.startInstance("\(id)") }
+        }
+        let places = try await record.node("cn1").places
+        #expect(places[own.id]?.cells.map(\.processors) == [[2, 3]] && places[huge.id]?.cells.map(\.host) == [1])
+        #expect(try await record.instance(own.id).place == places[own.id])
+        try await record.report(own.id, .running)
+        _ = try await record.request(by: record.root) { try $0.stopInstance("\(own.id)", force: true) }
+        try await record.report(own.id, .stopped)
+        try await Self.tell(record) { inventory in
+            for (cell, cores) in [[[0], [3]], [[4], [5]]].enumerated() { inventory.topology?.cells[cell].cores = cores }
+        }
+        let refusal = try await record.refused(.noCapacity, by: record.ann) { try $0.startInstance("\(own.id)") }
+        #expect(refusal?.sentence.contains("node cpus cn1") == true)
+    }
+
     @Test("when other processors are dedicated, all instances of the node are told, and what one has stays its own")
     func changed() async throws {
         let record = try await Self.site()
