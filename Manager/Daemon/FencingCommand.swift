@@ -81,8 +81,10 @@ struct FencingCommand: Sendable, Equatable {
                 return said
             }
             if result.terminationStatus.isSuccess { return .fenced }
-            let words = String(decoding: result.closureResult, as: UTF8.self).split(whereSeparator: \.isNewline).prefix(3)
-                .joined(separator: "; ")
+            let words = String(decoding: result.closureResult, as: UTF8.self).split(whereSeparator: \.isNewline).prefix(
+                3
+            )
+            .joined(separator: "; ")
             return .failed(
                 "it ended with \(result.terminationStatus)" + (words.isEmpty ? "" : ": \(words.prefix(300))"))
         } catch {
