@@ -113,42 +113,58 @@ extension Commands {
                     pointer: "\(pointer)/limits/\(resource.rawValue)", maximum: maximum)
             }
         }
-        settings += try deviceSettings(change, at: pointer)
+        // All that is wrong is named, with what is wrong of the first in words.
+        var faults: [(sentence: String, field: Refusal.Field)] = []
+        settings += try deviceSettings(change, at: pointer, &faults)
         for (reference, maximum) in change.flavorCaps.sorted(by: { $0.key < $1.key }) {
             let place = "\(pointer)/flavor_caps/\(Self.escaped(reference))"
             let known =
                 try FlavorID(reference).flatMap { try sql.flavors.find($0) } ?? sql.flavors.find(name: reference)
             guard let flavor = known else {
-                throw Refusal(
-                    .invalidRequest, "there is no flavor '\(reference)'; see 'roost flavor list'",
-                    fields: [.init(pointer: place, detail: "names no flavor")])
+                faults.append(
+                    (
+                        "there is no flavor '\(reference)'; see 'roost flavor list'",
+                        .init(pointer: place, detail: "names no flavor")
+                    ))
+                continue
             }
             guard !settings.contains(where: { $0.item == .instances(flavor.id) }) else {
-                throw Refusal(
-                    .invalidRequest, "flavor '\(flavor.name)' is named twice",
-                    fields: [.init(pointer: place, detail: "names a flavor that is named already")])
+                faults.append(
+                    (
+                        "flavor '\(flavor.name)' is named twice",
+                        .init(pointer: place, detail: "names a flavor that is named already")
+                    ))
+                continue
             }
             settings.append(
                 Setting(
                     item: .instances(flavor.id), field: "flavor_caps.\(flavor.name)", pointer: place, maximum: maximum))
         }
+        if let first = faults.first { throw Refusal(.invalidRequest, first.sentence, fields: faults.map(\.field)) }
         return settings
     }
 
     /// A limit of devices is of an alias that a rule gives; one that is left from such an alias can be taken away.
-    private func deviceSettings(_ change: QuotaChange, at pointer: String) throws -> [Setting] {
+    private func deviceSettings(
+        _ change: QuotaChange, at pointer: String, _ faults: inout [(sentence: String, field: Refusal.Field)]
+    ) throws -> [Setting] {
         guard !change.devices.isEmpty else { return [] }
         let known = DeviceRules(try sql.devices.rules()).aliasNames
-        return try change.devices.sorted { $0.key < $1.key }.map { alias, maximum in
+        var settings: [Setting] = []
+        for (alias, maximum) in change.devices.sorted(by: { $0.key < $1.key }) {
             let place = "\(pointer)/devices/\(Self.escaped(alias))"
-            guard maximum == nil || known.contains(alias) else {
-                throw Refusal(
-                    .invalidRequest,
-                    "no device rule gives the alias '\(alias)'; see 'roost device alias list'",
-                    fields: [.init(pointer: place, detail: "names no alias of devices")])
+            if maximum == nil || known.contains(alias) {
+                settings.append(
+                    Setting(item: .devices(alias), field: "devices.\(alias)", pointer: place, maximum: maximum))
+            } else {
+                faults.append(
+                    (
+                        "no device rule gives the alias '\(alias)'; see 'roost device alias list'",
+                        .init(pointer: place, detail: "names no alias of devices")
+                    ))
             }
-            return Setting(item: .devices(alias), field: "devices.\(alias)", pointer: place, maximum: maximum)
         }
+        return settings
     }
 
     /// As a part of a JSON pointer (RFC 6901 §3).

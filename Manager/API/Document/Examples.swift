@@ -26,6 +26,7 @@ enum Examples {
         "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----\n…\n-----END OPENSSH PRIVATE KEY-----\n", "vcpus": 2,
         "ram_mib": 2048, "disk_gib": 20, "size_bytes": 2_147_483_648,
         "addresses": ["192.168.122.10"], "address": "cn42.example.org:7402", "PCIDevice.address": "0000:3b:00.0",
+        "sets": [["0000:3b:00.0", "0000:86:00.0"]],
         "created_at": "2026-11-21T10:00:00Z", "updated_at": "2026-11-21T10:05:00Z", "since": "2026-11-21T10:00:00Z",
         "expires_at": "2026-12-21T10:00:00Z", "from": "2026-11-01", "to": "2026-11-21", "day": "2026-11-21",
         "checksum": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

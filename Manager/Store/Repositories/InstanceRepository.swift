@@ -214,7 +214,7 @@ public struct InstanceRepository {
                 """
                 SELECT CASE WHEN on_host_loss = 'restart' AND host_loss_unconfirmed IS NULL THEN 1 ELSE 0 END AS leaves,
                     COUNT(*) AS n FROM instances WHERE node_id = ? AND status <> 'DELETED' AND desired = 'running'
-                GROUP BY CASE WHEN on_host_loss = 'restart' AND host_loss_unconfirmed IS NULL THEN 1 ELSE 0 END
+                GROUP BY leaves
                 """, node)
             {
                 counts[node, default: [:]][try row.flag("leaves") ? .restart : .keep] = try row.int("n")
