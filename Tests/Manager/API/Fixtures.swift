@@ -197,6 +197,9 @@ enum Sample {
         case "expires_at": "2199-01-01T00:00:00Z"
         case "owner": "ann"
         case "flavor_caps": ["small": 1]
+        case "devices": [:]
+        // A rule that gives an alias has none.
+        case "sets": []
         case "aggregate": "gpu"
         case "image": "debian"
         case "key_name": "laptop"
