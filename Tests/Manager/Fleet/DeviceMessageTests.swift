@@ -63,7 +63,8 @@ struct DeviceMessageTests {
             host.dedicatedCPUs = ProcessorSet("2-4")
             try sql.nodes.update(host)
             var other = instance
-            other.id = .generate(at: now)
+            // They come in the order of their IDs, which is that of time.
+            other.id = .generate(at: now + .seconds(1))
             (other.macAddress, other.ipAddress) = ("52:54:00:00:00:02", "10.0.0.3")
             other.hardware = ["hw_disk_bus": "sata"]
             try sql.instances.insert(other)
