@@ -132,7 +132,7 @@ extension Assignment {
         else {
             throw .malformed("more data for instance \(instance) than a guest may have")
         }
-        let place = try PlaceDescription(message)
+        let place = try DomainPlace(message)
         self.init(
             instance: instance, epoch: Epoch(message.epoch), generation: Generation(message.generation),
             desired: desired, powerCycle: PowerCycle(message.powerCycle), force: message.force, image: image,
@@ -157,7 +157,7 @@ extension Assignment {
     }
 }
 
-extension PlaceDescription {
+extension DomainPlace {
     fileprivate init(_ message: Roost_V1_InstanceAssignment) throws(AssignmentBook.Refusal) {
         self.init()
         guard message.hasPlace else { return }

@@ -66,7 +66,7 @@ public struct GuestDescription: Sendable, Hashable {
     /// Where its hardware is other than ordinary (`GuestHardware`), as the manager sent it.
     public var hardware: [String: String]
     /// Where it lies on the host.
-    public var place = PlaceDescription()
+    public var place = DomainPlace()
 
     public init(
         name: String, hostName: String, vcpus: Int, memoryBytes: UInt64, diskBytes: UInt64, macAddress: String,
@@ -88,41 +88,6 @@ public struct GuestDescription: Sendable, Hashable {
         self.serviceURL = serviceURL
         self.owner = owner
         self.devices = devices
-    }
-}
-
-/// Where a guest's processors and memory lie.
-public struct PlaceDescription: Sendable, Hashable {
-    /// A NUMA node of the guest, on one of the host.
-    public struct Cell: Sendable, Hashable {
-        public var host: Int
-        public var vcpus: Int
-        public var memoryBytes: UInt64
-        /// Of the host, one for each vCPU, its alone; empty: it shares.
-        public var processors: [Int]
-        /// Of the host's node, where it has none alone.
-        public var shared: ProcessorSet
-
-        public init(host: Int, vcpus: Int, memoryBytes: UInt64, processors: [Int], shared: ProcessorSet) {
-            self.host = host
-            self.vcpus = vcpus
-            self.memoryBytes = memoryBytes
-            self.processors = processors
-            self.shared = shared
-        }
-    }
-
-    /// Empty: anywhere.
-    public var cells: [Cell]
-    /// 0: ordinary pages.
-    public var pageBytes: UInt64
-    /// Of the host, that nobody has alone; `nil`: all.
-    public var shared: ProcessorSet?
-
-    public init(cells: [Cell] = [], pageBytes: UInt64 = 0, shared: ProcessorSet? = nil) {
-        self.cells = cells
-        self.pageBytes = pageBytes
-        self.shared = shared
     }
 }
 

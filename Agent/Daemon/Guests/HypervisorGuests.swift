@@ -166,13 +166,7 @@ struct HypervisorGuests: GuestHost {
             numa: granted.numaNode.map {
                 NUMAPlace(node: $0, vcpus: assignment.guest.vcpus, sysfsRoot: sysfsRoot)
             }, hardware: hardware, nvramPath: paths.nvram)
-        let place = assignment.guest.place
-        specification.place = DomainPlace(
-            cells: place.cells.map {
-                .init(
-                    host: $0.host, vcpus: $0.vcpus, memoryBytes: $0.memoryBytes, processors: $0.processors,
-                    shared: $0.shared)
-            }, pageBytes: place.pageBytes, shared: place.shared)
+        specification.place = assignment.guest.place
         guard !specification.place.hasNowhereToRun else {
             throw ActionFailure(
                 code: "no_shared_processors",

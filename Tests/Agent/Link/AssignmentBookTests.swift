@@ -69,7 +69,7 @@ struct AssignmentBookTests {
         #expect(throws: AssignmentBook.Refusal.self) { try Assignment(message) }
 
         message = instanceMessage(firstInstance)
-        #expect(try Assignment(message).guest.place == PlaceDescription())
+        #expect(try Assignment(message).guest.place == DomainPlace())
         message.vcpus = 2
         message.place = .with {
             $0.sharedProcessors = "0-3"

@@ -1,14 +1,14 @@
-public import ProtocolModel
-
-/// Where a domain's processors and memory lie on its host, for the sake of what its flavor asks for.
-public struct DomainPlace: Sendable, Equatable {
-    public struct Cell: Sendable, Equatable {
+/// Where a guest's processors and memory lie on its host, as the host is told.
+public struct DomainPlace: Sendable, Hashable {
+    /// A NUMA node of the guest, on one of the host.
+    public struct Cell: Sendable, Hashable {
         /// The host's NUMA node.
         public var host: Int
         public var vcpus: Int
         public var memoryBytes: UInt64
-        /// One for each vCPU, its alone; empty: it shares `shared`.
+        /// Of the host, one for each vCPU, its alone; empty: it shares `shared`.
         public var processors: [Int]
+        /// Of the host's node, that nobody has alone.
         public var shared: ProcessorSet
 
         public init(host: Int, vcpus: Int, memoryBytes: UInt64, processors: [Int], shared: ProcessorSet) {
@@ -34,7 +34,7 @@ public struct DomainPlace: Sendable, Equatable {
     }
 
     /// What each vCPU may run on, in their order; empty where they may run on all of the host.
-    var processorsOfEach: [ProcessorSet] {
+    public var processorsOfEach: [ProcessorSet] {
         cells.flatMap { cell in
             cell.processors.isEmpty
                 ? Array(repeating: cell.shared.isEmpty ? shared ?? .none : cell.shared, count: cell.vcpus)
